@@ -1,0 +1,44 @@
+// Errors. Misuse throws `preheat::invalid_argument`, whose text names the inequality that was
+// broken and the two values. A numerical outcome (non-finite loss, no convergence) is a status in a
+// result, never an exception. A failing library call throws `preheat::library_error` with the call.
+#pragma once
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace preheat {
+
+// A caller's mistake: wrong shape, rank out of range, empty batch, NaN input, unknown name.
+struct invalid_argument : std::invalid_argument {
+  explicit invalid_argument(const std::string& what)
+      : std::invalid_argument("preheat: " + what) {}
+};
+
+// A file that cannot be read or written, or whose contents break its format.
+struct io_error : std::runtime_error {
+  explicit io_error(const std::string& what) : std::runtime_error("preheat: " + what) {}
+};
+
+// A BLAS, LAPACK or CUDA call that reported failure.
+struct library_error : std::runtime_error {
+  explicit library_error(const std::string& what) : std::runtime_error("preheat: " + what) {}
+};
+
+// Throws invalid_argument "<law> (<left>, <right>)" unless `holds`. Example:
+//   require(r <= k, "rank <= min(out, in)", r, k);   ->   preheat: rank <= min(out, in) (10, 9)
+template <class L, class R>
+void require(bool holds, std::string_view law, const L& left, const R& right) {
+  if (!holds) {
+    throw invalid_argument(std::string(law) + " (" + std::to_string(left) + ", " +
+                           std::to_string(right) + ")");
+  }
+}
+
+// The same for a condition that needs no values.
+inline void require(bool holds, std::string_view law) {
+  if (!holds) {
+    throw invalid_argument(std::string(law));
+  }
+}
+
+}  // namespace preheat
