@@ -10,8 +10,7 @@ namespace preheat {
 
 // A caller's mistake: wrong shape, rank out of range, empty batch, NaN input, unknown name.
 struct invalid_argument : std::invalid_argument {
-  explicit invalid_argument(const std::string& what)
-      : std::invalid_argument("preheat: " + what) {}
+  explicit invalid_argument(const std::string& what) : std::invalid_argument("preheat: " + what) {}
 };
 
 // A file that cannot be read or written, or whose contents break its format.

@@ -56,10 +56,10 @@ class view {
 
   // From anything that has data(), rows(), cols() and ld(): a backend's matrix, another view.
   template <class M>
-    requires requires(M& m) {
-      { m.data() } -> std::convertible_to<T*>;
-      { m.ld() } -> std::convertible_to<index_t>;
-    }
+  requires requires(M& m) {
+    { m.data() } -> std::convertible_to<T*>;
+    { m.ld() } -> std::convertible_to<index_t>;
+  }
   view(M&& m) : data_(m.data()), rows_(m.rows()), cols_(m.cols()), ld_(m.ld()) {}
 
   T* data() const { return data_; }

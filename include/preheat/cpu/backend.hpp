@@ -1,0 +1,215 @@
+// The CPU backend: Eigen for loops, and for products and factorizations either the system's BLAS
+// and LAPACK or Eigen alone. The choice is a type, so both can live in one program and in one test:
+//
+//   preheat::cpu<float> be;                          // the best the build found
+//   preheat::cpu<float, preheat::eigen_kernels> e;   // Eigen alone
+//   std::puts(be.describe().c_str());                // which one is in use
+//
+// Nothing is kept between calls; a backend object may be copied and shared by threads. Errors: a
+// shape that does not fit throws invalid_argument with both numbers.
+#pragma once
+#include <cmath>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "../core/concepts.hpp"
+#include "eigen_kernels.hpp"
+#include "matrix.hpp"
+#if defined(PREHEAT_SYSTEM_BLAS)
+#include "blas_kernels.hpp"
+#endif
+
+namespace preheat {
+
+#if defined(PREHEAT_SYSTEM_BLAS)
+using default_cpu_kernels = blas_kernels;
+#else
+using default_cpu_kernels = eigen_kernels;
+inline bool set_blas_threads(int) {
+  return false;
+}
+#endif
+
+template <class T, class Kernels = default_cpu_kernels>
+class cpu {
+ public:
+  using scalar = T;
+  using matrix = cpu_matrix<T>;
+
+  std::string describe() const {
+    return std::string("cpu<") + (sizeof(T) == 4 ? "float" : "double") + ">, " +
+           Kernels::describe();
+  }
+
+  matrix zeros(index_t m, index_t n) {
+    matrix M(m, n);
+    M.eigen().setZero();
+    return M;
+  }
+  void resize(matrix& M, index_t m, index_t n) { M.resize(m, n); }
+
+  void upload(std::span<const T> host, view<T> x) {
+    require(index_t(host.size()) == x.size(), "upload: as many numbers as entries", host.size(),
+            x.size());
+    eigen_map(x) = eigen_map(view<const T>(host.data(), x.rows(), x.cols()));
+  }
+  std::vector<T> download(view<const T> a) {
+    std::vector<T> host(std::size_t(a.size()));
+    eigen_map(view<T>(host.data(), a.rows(), a.cols())) = eigen_map(a);
+    return host;
+  }
+
+  void fill(T value, view<T> x) { eigen_map(x).setConstant(value); }
+  void copy(op t, view<const T> a, view<T> x) {
+    const bool transposed = t == op::trans;
+    require((transposed ? a.cols() : a.rows()) == x.rows(), "copy: rows agree",
+            transposed ? a.cols() : a.rows(), x.rows());
+    require((transposed ? a.rows() : a.cols()) == x.cols(), "copy: columns agree",
+            transposed ? a.rows() : a.cols(), x.cols());
+    if (transposed) {
+      eigen_map(x) = eigen_map(a).transpose();
+    } else {
+      eigen_map(x) = eigen_map(a);
+    }
+  }
+
+  template <class F, class M, class... Ms>
+  void each(F f, M&& x, Ms&&... others) {
+    const view first(x);
+    elementwise([&](index_t, auto&... values) { f(values...); }, first, view(others)...);
+  }
+  template <class F, class M, class... Ms>
+  void each_indexed(F f, M&& x, Ms&&... others) {
+    const view first(x);
+    elementwise(f, first, view(others)...);
+  }
+
+  void scale_rows(view<const T> d, view<T> x) {
+    require(d.rows() == x.rows(), "scale_rows: one factor a row", d.rows(), x.rows());
+    eigen_map(x).array().colwise() *= eigen_map(d).col(0).array();
+  }
+  void scale_cols(view<const T> d, view<T> x) {
+    require(d.rows() == x.cols(), "scale_cols: one factor a column", d.rows(), x.cols());
+    eigen_map(x).array().rowwise() *= eigen_map(d).col(0).array().transpose();
+  }
+  void add_to_cols(view<const T> b, view<T> x) {
+    require(b.rows() == x.rows(), "add_to_cols: one term a row", b.rows(), x.rows());
+    eigen_map(x).colwise() += eigen_map(b).col(0);
+  }
+  void add_row_sums(T s, view<const T> a, view<T> x) {
+    require(a.rows() == x.rows(), "add_row_sums: one sum a row", a.rows(), x.rows());
+    const auto A = eigen_map(a);
+    auto sums = eigen_map(x).col(0);
+    for (index_t j = 0; j < a.cols(); ++j) {
+      sums += s * A.col(j);
+    }
+  }
+  void add_row_dots(T s, view<const T> a, view<const T> b, view<T> x) {
+    require(a.rows() == x.rows() && a.cols() == b.cols(), "add_row_dots: shapes agree", a.rows(),
+            x.rows());
+    const auto A = eigen_map(a);
+    const auto B = eigen_map(b);
+    auto dots = eigen_map(x).col(0);
+    for (index_t j = 0; j < a.cols(); ++j) {
+      dots += s * A.col(j).cwiseProduct(B.col(j));
+    }
+  }
+
+  T dot(view<const T> a, view<const T> b) {
+    require(a.rows() == b.rows() && a.cols() == b.cols(), "dot: shapes agree", a.size(), b.size());
+    return a.empty() ? T(0) : eigen_map(a).cwiseProduct(eigen_map(b)).sum();
+  }
+  T max_abs(view<const T> a) {
+    return a.empty() ? T(0) : eigen_map(a).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>();
+  }
+
+  void gemm(T alpha, op ta, view<const T> a, op tb, view<const T> b, T beta, view<T> c) {
+    const index_t m = ta == op::none ? a.rows() : a.cols();
+    const index_t k = ta == op::none ? a.cols() : a.rows();
+    const index_t kb = tb == op::none ? b.rows() : b.cols();
+    const index_t n = tb == op::none ? b.cols() : b.rows();
+    require(k == kb, "gemm: inner dimensions agree", k, kb);
+    require(c.rows() == m, "gemm: rows of the result agree", c.rows(), m);
+    require(c.cols() == n, "gemm: columns of the result agree", c.cols(), n);
+    if (!c.empty()) {
+      Kernels::template gemm<T>(alpha, ta, a, tb, b, beta, c);
+    }
+  }
+  void gram(op t, view<const T> a, view<T> c) {
+    const index_t n = t == op::none ? a.rows() : a.cols();
+    require(c.rows() == n && c.cols() == n, "gram: the result is square", c.rows(), n);
+    if (!c.empty()) {
+      Kernels::template gram<T>(t, a, c);
+    }
+  }
+  bool cholesky(view<T> g) {
+    require(g.rows() == g.cols(), "cholesky: the matrix is square", g.rows(), g.cols());
+    return Kernels::template cholesky<T>(g);
+  }
+  void solve_upper(op t, view<const T> r, view<T> x) {
+    require(r.rows() == x.rows(), "solve_upper: rows agree", r.rows(), x.rows());
+    if (!x.empty()) {
+      Kernels::template solve_upper<T>(t, r, x);
+    }
+  }
+  qr_result<matrix> qr(view<const T> a) {
+    require(!a.empty(), "qr: the matrix is not empty", a.rows(), a.cols());
+    return Kernels::template qr<T>(a);
+  }
+  svd_result<matrix> svd(view<const T> a) {
+    require(!a.empty(), "svd: the matrix is not empty", a.rows(), a.cols());
+    return Kernels::template svd<T>(a);
+  }
+  eigh_result<matrix> eigh(view<const T> a) {
+    require(a.rows() == a.cols() && !a.empty(), "eigh: the matrix is square", a.rows(), a.cols());
+    return Kernels::template eigh<T>(a);
+  }
+
+  // Mean over the columns of −log softmax(z)[label]; d becomes its gradient. Labels are a 1×N row
+  // of whole numbers. For networks that classify; not part of the concept `backend`.
+  T softmax_cross_entropy(view<const T> z, view<const T> labels, view<T> d) {
+    require(labels.cols() == z.cols(), "one label a column", labels.cols(), z.cols());
+    const auto Z = eigen_map(z);
+    auto D = eigen_map(d);
+    const T weight = T(1) / T(z.cols());
+    T loss = 0;
+    for (index_t j = 0; j < z.cols(); ++j) {
+      const index_t label = index_t(labels.data()[j * labels.ld()]);
+      require(0 <= label && label < z.rows(), "0 <= label < classes", label, z.rows());
+      const T top = Z.col(j).maxCoeff();
+      D.col(j) = (Z.col(j).array() - top).exp();
+      const T sum = D.col(j).sum();
+      loss += weight * (std::log(sum) + top - Z(label, j));
+      D.col(j) *= weight / sum;
+      D(label, j) -= weight;
+    }
+    return loss;
+  }
+
+ private:
+  template <class F, class V, class... Vs>
+  static void elementwise(F f, V x, Vs... others) {
+    (require(x.rows() == others.rows() && x.cols() == others.cols(), "each: shapes agree", x.size(),
+             others.size()),
+     ...);
+    const bool contiguous = x.ld() == x.rows() && ((others.ld() == others.rows()) && ...);
+    const index_t columns = contiguous ? std::min<index_t>(x.size(), 1) : x.cols();
+    const index_t length = contiguous ? x.size() : x.rows();
+    for (index_t j = 0; j < columns; ++j) {
+      one_column(f, j * length, length, x.data() + j * x.ld(),
+                 (others.data() + j * others.ld())...);
+    }
+  }
+  template <class F, class P, class... Ps>
+  static void one_column(F f, index_t first, index_t length, P* x, Ps*... others) {
+    for (index_t i = 0; i < length; ++i) {
+      f(first + i, x[i], others[i]...);
+    }
+  }
+};
+
+static_assert(backend<cpu<float, eigen_kernels>> && backend<cpu<double, eigen_kernels>>);
+static_assert(backend<cpu<float>> && backend<cpu<double>>);
+
+}  // namespace preheat

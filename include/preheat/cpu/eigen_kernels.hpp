@@ -1,0 +1,115 @@
+// Products and factorizations by Eigen alone: the complete fallback when no BLAS is installed.
+// The SVD is Jacobi's on the square core of a QR factorization: accurate to the last singular
+// value, and it compiles in 2 s where Eigen's divide-and-conquer takes 19.
+#pragma once
+#include <Eigen/Cholesky>
+#include <Eigen/Eigenvalues>
+#include <Eigen/QR>
+#include <Eigen/SVD>
+#include <string>
+
+#include "matrix.hpp"
+
+namespace preheat {
+
+struct eigen_kernels {
+  static std::string describe() {
+    return "Eigen " + std::to_string(EIGEN_WORLD_VERSION) + "." +
+           std::to_string(EIGEN_MAJOR_VERSION) + "." + std::to_string(EIGEN_MINOR_VERSION);
+  }
+
+  // c = alpha·op(a)·op(b) + beta·c
+  template <class T>
+  static void gemm(T alpha, op ta, view<const T> a, op tb, view<const T> b, T beta, view<T> c) {
+    const auto A = eigen_map(a);
+    const auto B = eigen_map(b);
+    auto C = eigen_map(c);
+    if (beta == T(0)) {
+      C.setZero();
+    } else if (beta != T(1)) {
+      C *= beta;
+    }
+    if (ta == op::none && tb == op::none) {
+      C.noalias() += alpha * A * B;
+    } else if (ta == op::none) {
+      C.noalias() += alpha * A * B.transpose();
+    } else if (tb == op::none) {
+      C.noalias() += alpha * A.transpose() * B;
+    } else {
+      C.noalias() += alpha * A.transpose() * B.transpose();
+    }
+  }
+
+  template <class T>
+  static void gram(op t, view<const T> a, view<T> c) {
+    const auto A = eigen_map(a);
+    auto C = eigen_map(c);
+    C.setZero();
+    if (t == op::none) {
+      C.template selfadjointView<Eigen::Upper>().rankUpdate(A);
+    } else {
+      C.template selfadjointView<Eigen::Upper>().rankUpdate(A.transpose());
+    }
+    C.template triangularView<Eigen::StrictlyLower>() = C.transpose();
+  }
+
+  template <class T>
+  static bool cholesky(view<T> g) {
+    auto G = eigen_map(g);
+    const Eigen::LLT<eigen_dense<T>, Eigen::Upper> factorization(G);
+    if (factorization.info() != Eigen::Success) {
+      return false;
+    }
+    G = factorization.matrixU();
+    return true;
+  }
+
+  template <class T>
+  static void solve_upper(op t, view<const T> r, view<T> x) {
+    const auto R = eigen_map(r);
+    auto X = eigen_map(x);
+    if (t == op::none) {
+      R.template triangularView<Eigen::Upper>().solveInPlace(X);
+    } else {
+      R.transpose().template triangularView<Eigen::Lower>().solveInPlace(X);
+    }
+  }
+
+  template <class T>
+  static qr_result<cpu_matrix<T>> qr(view<const T> a) {
+    const index_t k = std::min(a.rows(), a.cols());
+    const Eigen::HouseholderQR<eigen_dense<T>> factorization(eigen_map(a));
+    cpu_matrix<T> Q(a.rows(), k);
+    cpu_matrix<T> R(k, a.cols());
+    Q.eigen().setIdentity();
+    Q.eigen().applyOnTheLeft(factorization.householderQ());
+    R.eigen() = factorization.matrixQR().topRows(k).template triangularView<Eigen::Upper>();
+    return {std::move(Q), std::move(R)};
+  }
+
+  template <class T>
+  static svd_result<cpu_matrix<T>> svd(view<const T> a) {
+    if (a.rows() < a.cols()) {
+      const cpu_matrix<T> transposed(eigen_map(a).transpose());
+      svd_result<cpu_matrix<T>> d = svd(view<const T>(transposed));
+      return {std::move(d.V), std::move(d.S), std::move(d.U)};
+    }
+    const qr_result<cpu_matrix<T>> f = qr(a);
+    const Eigen::JacobiSVD<eigen_dense<T>, Eigen::NoQRPreconditioner> core(
+        f.R.eigen(), Eigen::ComputeFullU | Eigen::ComputeFullV);
+    cpu_matrix<T> U(a.rows(), a.cols());
+    U.eigen().noalias() = f.Q.eigen() * core.matrixU();
+    return {std::move(U), cpu_matrix<T>(core.singularValues()), cpu_matrix<T>(core.matrixV())};
+  }
+
+  template <class T>
+  static eigh_result<cpu_matrix<T>> eigh(view<const T> a) {
+    const Eigen::SelfAdjointEigenSolver<eigen_dense<T>> solver(eigen_map(a));
+    if (solver.info() != Eigen::Success) {
+      throw library_error("Eigen's symmetric eigenvalue iteration did not converge");
+    }
+    return {cpu_matrix<T>(solver.eigenvalues()), cpu_matrix<T>(solver.eigenvectors())};
+  }
+};
+
+}  // namespace preheat

@@ -1,0 +1,117 @@
+// The CPU's matrix: a move-only owner of column-major memory, aligned to 64 bytes, in and out of
+// Eigen.
+//
+//   preheat::cpu_matrix<float> W = Eigen::MatrixXf::Random(4, 3);   // copies in
+//   Eigen::MatrixXf back = W.eigen();                               // copies out; eigen() is a map
+//
+// Alignment is not only for speed: Eigen peels loops by address, so unaligned memory gave other
+// last bits from run to run. The leading dimension of a tall matrix is a multiple of 64 bytes and
+// never of 4096 (columns would fall on the same cache sets); a matrix of few rows, such as A (r×n),
+// has no gaps, so that an elementwise pass over it is one loop.
+#pragma once
+#include <Eigen/Core>
+#include <algorithm>
+#include <memory>
+#include <new>
+#include <utility>
+
+#include "../core/types.hpp"
+
+namespace preheat {
+
+template <class T>
+class cpu_matrix {
+ public:
+  using dense = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic>;
+
+  cpu_matrix() = default;
+  // m×n, contents undefined.
+  cpu_matrix(index_t rows, index_t cols) { resize(rows, cols); }
+  // A copy of any Eigen matrix or expression.
+  template <class Derived>
+  cpu_matrix(const Eigen::DenseBase<Derived>& source) {
+    resize(source.rows(), source.cols());
+    eigen() = source.derived().template cast<T>();
+  }
+  cpu_matrix(cpu_matrix&& other) noexcept { swap(other); }
+  cpu_matrix& operator=(cpu_matrix&& other) noexcept {
+    cpu_matrix(std::move(other)).swap(*this);
+    return *this;
+  }
+
+  T* data() { return data_.get(); }
+  const T* data() const { return data_.get(); }
+  index_t rows() const { return rows_; }
+  index_t cols() const { return cols_; }
+  index_t ld() const { return ld_; }
+
+  // The same memory as an Eigen map.
+  auto eigen() {
+    return Eigen::Map<dense, Eigen::Aligned64, Eigen::OuterStride<>>(data(), rows_, cols_,
+                                                                     Eigen::OuterStride<>(ld_));
+  }
+  auto eigen() const {
+    return Eigen::Map<const dense, Eigen::Aligned64, Eigen::OuterStride<>>(
+        data(), rows_, cols_, Eigen::OuterStride<>(ld_));
+  }
+
+  // A new shape, contents undefined. Memory is kept while it suffices.
+  void resize(index_t rows, index_t cols) {
+    require(rows >= 0 && cols >= 0, "matrix dimensions are not negative", rows, cols);
+    const index_t ld = leading_dimension(rows);
+    const index_t needed = ld * cols;
+    if (needed > capacity_) {
+      data_.reset(new (std::align_val_t(alignment)) T[std::size_t(needed)]);
+      capacity_ = needed;
+    }
+    rows_ = rows;
+    cols_ = cols;
+    ld_ = ld;
+  }
+
+ private:
+  static constexpr index_t alignment = 64;
+  static constexpr index_t page = 4096;
+
+  struct aligned_delete {
+    void operator()(T* p) const { ::operator delete[](p, std::align_val_t(alignment)); }
+  };
+
+  static index_t leading_dimension(index_t rows) {
+    constexpr index_t line = alignment / index_t(sizeof(T));
+    if (rows < 4 * line) {
+      return std::max<index_t>(rows, 1);
+    }
+    const index_t padded = (rows + line - 1) / line * line;
+    return padded * index_t(sizeof(T)) % page == 0 ? padded + line : padded;
+  }
+  void swap(cpu_matrix& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(rows_, other.rows_);
+    std::swap(cols_, other.cols_);
+    std::swap(ld_, other.ld_);
+    std::swap(capacity_, other.capacity_);
+  }
+
+  std::unique_ptr<T[], aligned_delete> data_;
+  index_t rows_ = 0;
+  index_t cols_ = 0;
+  index_t ld_ = 1;
+  index_t capacity_ = 0;
+};
+
+// Eigen maps of views, for the code of the CPU backend.
+template <class T>
+using eigen_dense = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic>;
+template <class T>
+auto eigen_map(view<T> v) {
+  return Eigen::Map<eigen_dense<T>, 0, Eigen::OuterStride<>>(
+      v.data(), v.rows(), v.cols(), Eigen::OuterStride<>(std::max<index_t>(v.ld(), 1)));
+}
+template <class T>
+auto eigen_map(view<const T> v) {
+  return Eigen::Map<const eigen_dense<T>, 0, Eigen::OuterStride<>>(
+      v.data(), v.rows(), v.cols(), Eigen::OuterStride<>(std::max<index_t>(v.ld(), 1)));
+}
+
+}  // namespace preheat

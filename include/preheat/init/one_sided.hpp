@@ -1,0 +1,58 @@
+// What the inits of product zero share: directions on one side, zeros on the other, and the scale
+// of the directions apart from the directions themselves.
+#pragma once
+#include <algorithm>
+#include <concepts>
+#include <functional>
+
+#include "../linalg/orthogonal.hpp"
+
+namespace preheat::init {
+
+// The norm that an init gives to every direction: a number, or the expected norm of another policy,
+// so that directions can be compared at equal size.
+//
+//   init::hrp<>{.row_norm = 1.0}
+//   init::hrp<>{.row_norm = init::gaussian{}}
+class row_norm_rule {
+ public:
+  row_norm_rule(double norm) : rule_([norm](index_t, index_t) { return norm; }) {
+    require(norm > 0, "row norm > 0", norm, 0.0);
+  }
+  template <class Init>
+  requires requires(const Init init, index_t k) {
+    { init.expected_row_norm(k, k) } -> std::convertible_to<double>;
+  }
+  row_norm_rule(const Init& like)
+      : rule_([like](index_t rank, index_t length) {
+          return like.expected_row_norm(rank, length);
+        }) {}
+
+  // For `rank` directions of `length` entries.
+  double operator()(index_t rank, index_t length) const { return rule_(rank, length); }
+
+ private:
+  std::function<double(index_t, index_t)> rule_;
+};
+
+// Puts `directions` (r rows of length n, or r columns of length m) on the side the adapter can use:
+// A and B = 0, or, when only A is trained, B and A = 0. draw(r, length) gives r×length rows.
+// With row_norm > 0 every direction gets that norm.
+template <backend Be, class Draw>
+factors<Be> one_sided(Be& be, const site<Be>& s, double row_norm, Draw draw) {
+  const index_t m = s.W.rows();
+  const index_t n = s.W.cols();
+  require(1 <= s.rank && s.rank <= std::min(m, n), "1 <= rank <= min(out, in)", s.rank,
+          std::min(m, n));
+  const bool left = s.directions == side::left;
+  mat<Be> rows = draw(s.rank, left ? m : n);
+  if (row_norm > 0) {
+    linalg::set_row_norms(be, rows, row_norm);
+  }
+  if (left) {
+    return {be.zeros(s.rank, n), linalg::transposed<Be>(be, rows)};
+  }
+  return {std::move(rows), be.zeros(m, s.rank)};
+}
+
+}  // namespace preheat::init

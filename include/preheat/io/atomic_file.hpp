@@ -1,0 +1,119 @@
+// A file that appears whole or not at all. POSIX systems only.
+#pragma once
+#include <fcntl.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdio>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "../core/error.hpp"
+#include "file_descriptor.hpp"
+
+namespace preheat::io {
+
+// Writes go to a temporary file beside the target, "<target>.tmp-<process>-<number>". commit()
+// sends it to the disk and renames it to the target, which replaces what was there in one step: a
+// reader sees the old file or the new one, never a part. Without commit(), or if anything fails,
+// the temporary is removed and the target is as it was.
+//
+// The new file has the permissions of any newly created file, not those of the file it replaces; a
+// target that is a symbolic link is itself replaced, not what it points to. A process that is
+// killed leaves its temporary behind.
+//
+// Errors: io_error, naming the target, if a system call fails: no such directory, no permission,
+// disk full, the target is a directory.
+//
+//   preheat::io::atomic_file file("weights.bin");
+//   file.write(std::as_bytes(std::span(values)));
+//   file.commit();
+class atomic_file {
+ public:
+  explicit atomic_file(std::filesystem::path target)
+      : target_(std::move(target)), file_(create_temporary()) {
+    if (!file_.is_open()) {
+      detail::fail_system_call(target_, "create a temporary file beside it");
+    }
+  }
+
+  atomic_file(const atomic_file&) = delete;
+  atomic_file& operator=(const atomic_file&) = delete;
+
+  ~atomic_file() {
+    if (!committed_) {
+      ::unlink(temporary_.c_str());
+    }
+  }
+
+  // Appends the bytes. Cost: one copy into the system's cache.
+  void write(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ::ssize_t written = ::write(file_.get(), bytes.data(), bytes.size());
+      if (written >= 0) {
+        bytes = bytes.subspan(static_cast<std::size_t>(written));
+      } else if (errno != EINTR) {
+        detail::fail_system_call(target_, "write");
+      }
+    }
+  }
+
+  // Makes the file what the target's name means. To be called once, after the last write.
+  void commit() {
+    if (::fsync(file_.get()) != 0) {
+      detail::fail_system_call(target_, "send the bytes to the disk");
+    }
+    if (!file_.close()) {
+      detail::fail_system_call(target_, "close the temporary file");
+    }
+    if (::rename(temporary_.c_str(), target_.c_str()) != 0) {
+      detail::fail_system_call(target_, "rename the temporary file");
+    }
+    committed_ = true;
+    send_directory_to_disk();
+  }
+
+ private:
+  static constexpr int most_attempts = 1000;
+
+  // Creates a file that did not exist, so that two writers, in this process or in two, never share
+  // one. Gives -1, with errno set, if that is impossible.
+  int create_temporary() {
+    for (int attempt = 0; attempt < most_attempts; ++attempt) {
+      temporary_ = target_;
+      temporary_ += ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(attempt);
+      constexpr int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
+      constexpr ::mode_t mode = 0666;  // less what the user's umask takes away
+      const int number = ::open(temporary_.c_str(), flags, mode);
+      if (number >= 0 || errno != EEXIST) {
+        return number;
+      }
+    }
+    return -1;
+  }
+
+  // Lets the new name survive a power failure. The file is already whole and in place, and some
+  // file systems cannot do this, so a failure is not an error.
+  void send_directory_to_disk() const {
+    std::filesystem::path directory = target_.parent_path();
+    if (directory.empty()) {
+      directory = ".";
+    }
+    const detail::file_descriptor opened(
+        ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (opened.is_open()) {
+      ::fsync(opened.get());
+    }
+  }
+
+  std::filesystem::path target_;
+  std::filesystem::path temporary_;
+  detail::file_descriptor file_;
+  bool committed_ = false;
+};
+
+}  // namespace preheat::io

@@ -1,0 +1,50 @@
+// A POSIX file descriptor that closes itself, and the error of a failed system call. Shared by
+// mapped_file and atomic_file; POSIX systems only.
+#pragma once
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <string>
+#include <system_error>
+
+#include "../core/error.hpp"
+
+namespace preheat::io::detail {
+
+// Throws io_error "<path>: cannot <action>: <what errno says>". To be called right after the call
+// that failed, while errno is still its own (hence no std::string to build as an argument).
+[[noreturn]] inline void fail_system_call(const std::filesystem::path& path, const char* action) {
+  const int code = errno;
+  throw io_error(path.string() + ": cannot " + action + ": " +
+                 std::generic_category().message(code));
+}
+
+// Owns one descriptor, or none (-1).
+class file_descriptor {
+ public:
+  explicit file_descriptor(int number) : number_(number) {}
+  file_descriptor(const file_descriptor&) = delete;
+  file_descriptor& operator=(const file_descriptor&) = delete;
+  ~file_descriptor() { close(); }
+
+  int get() const { return number_; }
+  bool is_open() const { return number_ >= 0; }
+
+  // Closes the descriptor, if there is one, and says whether the system reported no error (some
+  // file systems report a failed write only here). The descriptor is gone in both cases.
+  bool close() {
+    if (!is_open()) {
+      return true;
+    }
+    const int closing = number_;
+    number_ = -1;
+    return ::close(closing) == 0;
+  }
+
+ private:
+  int number_;
+};
+
+}  // namespace preheat::io::detail

@@ -1,0 +1,89 @@
+// A whole file mapped read-only into memory, so that its bytes are read where they lie, page by
+// page, as they are touched. POSIX systems only.
+#pragma once
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <span>
+#include <utility>
+
+#include "../core/error.hpp"
+#include "file_descriptor.hpp"
+
+namespace preheat::io {
+
+// Errors: io_error, naming the file, if it is missing, unreadable, or not a regular file. An empty
+// file gives an empty span.
+//
+// The bytes stay where they are when the object is moved. They follow the file: if another program
+// overwrites it in place, the bytes change, and if it truncates the file, touching the lost bytes
+// raises SIGBUS. Replacing the file by a rename, as atomic_file does, leaves the mapping untouched.
+//
+// Cost: one system call whatever the size; then a page fault for each page first touched.
+//
+//   const preheat::io::mapped_file file("weights.bin");
+//   const std::span<const std::byte> bytes = file.bytes();
+class mapped_file {
+ public:
+  explicit mapped_file(const std::filesystem::path& path) {
+    // O_NONBLOCK: opening a named pipe that nobody writes must not wait; it means nothing for a
+    // regular file.
+    const detail::file_descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (!file.is_open()) {
+      detail::fail_system_call(path, "open");
+    }
+    struct stat status = {};
+    if (::fstat(file.get(), &status) != 0) {
+      detail::fail_system_call(path, "read the size");
+    }
+    if (!S_ISREG(status.st_mode)) {
+      throw io_error(path.string() + ": not a regular file");
+    }
+    if (static_cast<std::uintmax_t>(status.st_size) > std::numeric_limits<std::size_t>::max()) {
+      throw io_error(path.string() + ": too large for the address space");
+    }
+    size_ = static_cast<std::size_t>(status.st_size);
+    if (size_ == 0) {
+      return;  // mmap refuses a length of zero
+    }
+    void* const mapped = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
+    if (mapped == MAP_FAILED) {
+      detail::fail_system_call(path, "map");
+    }
+    data_ = static_cast<const std::byte*>(mapped);
+  }
+
+  mapped_file(mapped_file&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+  mapped_file& operator=(mapped_file&& other) noexcept {
+    if (this != &other) {
+      unmap();
+      data_ = std::exchange(other.data_, nullptr);
+      size_ = std::exchange(other.size_, 0);
+    }
+    return *this;
+  }
+
+  ~mapped_file() { unmap(); }
+
+  // The file's bytes; they live as long as this object or the one it was moved to.
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+ private:
+  void unmap() {
+    if (data_ != nullptr) {
+      ::munmap(const_cast<std::byte*>(data_), size_);
+    }
+  }
+
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace preheat::io

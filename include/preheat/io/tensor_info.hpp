@@ -1,0 +1,84 @@
+// A tensor in a safetensors file, and what its reader and its writer both need to know of the
+// format. The format itself is described in safetensors_header.hpp.
+#pragma once
+#include <bit>
+#include <cstddef>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "../core/types.hpp"
+#include "dtype.hpp"
+
+namespace preheat::io {
+
+static_assert(std::endian::native == std::endian::little,
+              "safetensors files are little-endian and are used in place; preheat does not swap "
+              "bytes for a big-endian machine");
+
+// One tensor: its element type, its shape (empty for a scalar) and its bytes, which lie in the
+// file's or the caller's memory.
+struct tensor_info {
+  dtype type = dtype::F32;
+  std::vector<index_t> shape;
+  std::span<const std::byte> bytes;
+
+  // The number of entries, the product of the shape.
+  index_t count() const { return static_cast<index_t>(bytes.size()) / size_of(type); }
+};
+
+// The longest header that the format allows, in bytes.
+inline constexpr std::size_t longest_header = 100'000'000;
+
+namespace detail {
+
+// The key under which a header keeps its metadata; no tensor can have this name.
+inline constexpr std::string_view metadata_key = "__metadata__";
+
+// Text that came from outside, for an error message: in quotes, control characters escaped, cut
+// when long.
+inline std::string in_quotes(std::string_view text) {
+  constexpr std::size_t longest = 200;
+  const bool cut = text.size() > longest;
+  const nlohmann::json shown = std::string(text.substr(0, longest));
+  constexpr auto replace_bad_utf8 = nlohmann::json::error_handler_t::replace;
+  return shown.dump(-1, ' ', false, replace_bad_utf8) + (cut ? "..." : "");
+}
+
+// A shape for an error message: "[2, 3]", and no more than its first extents if there are many.
+inline std::string shape_text(const std::vector<index_t>& shape) {
+  constexpr std::size_t most = 16;
+  std::string text = "[";
+  for (std::size_t i = 0; i < shape.size() && i < most; ++i) {
+    text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
+  }
+  return text + (shape.size() > most ? ", ...]" : "]");
+}
+
+// left * right, or nothing if it overflows. Requires both >= 0.
+inline std::optional<index_t> checked_product(index_t left, index_t right) {
+  if (right != 0 && left > std::numeric_limits<index_t>::max() / right) {
+    return std::nullopt;
+  }
+  return left * right;
+}
+
+// The number of entries of a shape, or nothing if it overflows. Requires extents >= 0.
+inline std::optional<index_t> entry_count(const std::vector<index_t>& shape) {
+  std::optional<index_t> count = 1;
+  for (const index_t extent : shape) {
+    count = checked_product(*count, extent);
+    if (!count) {
+      break;
+    }
+  }
+  return count;
+}
+
+}  // namespace detail
+
+}  // namespace preheat::io

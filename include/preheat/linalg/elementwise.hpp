@@ -1,0 +1,68 @@
+// The elementwise kernels of the linear algebra, and small products that return a new matrix.
+#pragma once
+#include <cmath>
+
+#include "../core/concepts.hpp"
+
+namespace preheat::linalg {
+
+// x = a·y + b·x
+template <class T>
+struct axpby {
+  T a, b;
+  constexpr void operator()(T& x, const T& y) const { x = a * y + b * x; }
+};
+// x = a·x
+template <class T>
+struct scale {
+  T a;
+  constexpr void operator()(T& x) const { x = a * x; }
+};
+// x = √(x / over), for singular values: x >= 0
+template <class T>
+struct root {
+  T over;
+  constexpr void operator()(T& x) const { x = std::sqrt(x / over); }
+};
+// x = 1/x where x > cut, else 0
+template <class T>
+struct invert {
+  T cut;
+  constexpr void operator()(T& x) const { x = x > cut ? T(1) / x : T(0); }
+};
+
+// s·op(a)·op(b)
+template <backend Be>
+mat<Be> product(Be& be, op ta, in<Be> a, op tb, in<Be> b, scalar_of<Be> s = 1) {
+  mat<Be> C = be.zeros(ta == op::none ? a.rows() : a.cols(), tb == op::none ? b.cols() : b.rows());
+  be.gemm(s, ta, a, tb, b, 0, C);
+  return C;
+}
+
+// a·aᵀ (op::none) or aᵀ·a (op::trans)
+template <backend Be>
+mat<Be> gram(Be& be, op t, in<Be> a) {
+  const index_t n = t == op::none ? a.rows() : a.cols();
+  mat<Be> G = be.zeros(n, n);
+  be.gram(t, a, G);
+  return G;
+}
+
+template <backend Be>
+mat<Be> transposed(Be& be, in<Be> a) {
+  mat<Be> M = be.zeros(a.cols(), a.rows());
+  be.copy(op::trans, a, M);
+  return M;
+}
+
+// Throws invalid_argument if any entry of a is NaN or infinite; returns the largest magnitude.
+template <backend Be>
+double require_finite(Be& be, in<Be> a, const std::string& name) {
+  const double largest = double(be.max_abs(a));
+  if (!std::isfinite(largest)) {
+    throw invalid_argument(name + " has a NaN or infinite entry");
+  }
+  return largest;
+}
+
+}  // namespace preheat::linalg

@@ -1,0 +1,82 @@
+// Orthonormal matrices: Haar-distributed draws, orthonormal completion, the sign convention.
+//
+// Haar draw: Q·diag(sign(diag R)) of the QR factorization of a Gaussian matrix is uniform on the
+// Stiefel manifold (Mezzadri, "How to generate random matrices from the classical compact groups",
+// Notices of the AMS 54, 2007); without the signs it is not.
+#pragma once
+#include <cmath>
+#include <vector>
+
+#include "random_matrix.hpp"
+
+namespace preheat::linalg {
+
+// m×k, k <= m, orthonormal columns, uniformly distributed. Throws if k > m. Cost: O(m·k²).
+template <backend Be, random_generator G>
+mat<Be> orthonormal(Be& be, index_t m, index_t k, const G& gen) {
+  using T = scalar_of<Be>;
+  require(1 <= k && k <= m, "orthonormal columns: 1 <= columns <= rows", k, m);
+  qr_result<mat<Be>> f = be.qr(normal(be, m, k, 1, gen));
+  const std::vector<T> R = be.download(f.R);
+  std::vector<T> signs(static_cast<std::size_t>(k));
+  for (index_t j = 0; j < k; ++j) {
+    signs[std::size_t(j)] = R[std::size_t(j + j * k)] < 0 ? T(-1) : T(1);
+  }
+  mat<Be> d = be.zeros(k, 1);
+  be.upload(signs, d);
+  be.scale_cols(d, f.Q);
+  return std::move(f.Q);
+}
+
+// Columns first.. of V become random, orthonormal to each other and to the columns before them,
+// which must be orthonormal and stay as they are. Throws if V has more columns than rows.
+template <backend Be, random_generator G>
+void complete_orthonormal(Be& be, mat<Be>& V, index_t first, const G& gen) {
+  require(V.cols() <= V.rows(), "orthonormal columns: columns <= rows", V.cols(), V.rows());
+  const index_t missing = V.cols() - first;
+  if (missing <= 0) {
+    return;
+  }
+  be.copy(op::none, normal(be, V.rows(), missing, 1, gen), view(V).col_range(first, missing));
+  const qr_result<mat<Be>> f = be.qr(V);
+  be.copy(op::none, view(f.Q).col_range(first, missing), view(V).col_range(first, missing));
+}
+
+// Makes singular vectors unique where they can be: in every column of V the entry of largest
+// magnitude (the first of equals) becomes positive; the columns of U follow.
+template <backend Be>
+void fix_signs(Be& be, mat<Be>& U, mat<Be>& V) {
+  using T = scalar_of<Be>;
+  const std::vector<T> v = be.download(V);
+  std::vector<T> signs(std::size_t(V.cols()), T(1));
+  for (index_t j = 0; j < V.cols(); ++j) {
+    T largest = 0;
+    for (index_t i = 0; i < V.rows(); ++i) {
+      const T entry = v[std::size_t(i + j * V.rows())];
+      if (std::abs(entry) > std::abs(largest)) {
+        largest = entry;
+      }
+    }
+    signs[std::size_t(j)] = largest < 0 ? T(-1) : T(1);
+  }
+  mat<Be> d = be.zeros(V.cols(), 1);
+  be.upload(signs, d);
+  be.scale_cols(d, U);
+  be.scale_cols(d, V);
+}
+
+// The scale of the rows of A: each becomes `norm` long; a zero row stays zero. Cost: O(r·n).
+template <backend Be>
+void set_row_norms(Be& be, mat<Be>& A, double norm) {
+  using T = scalar_of<Be>;
+  mat<Be> squares = be.zeros(A.rows(), 1);
+  be.add_row_dots(1, A, A, squares);
+  std::vector<T> factor = be.download(squares);
+  for (T& f : factor) {
+    f = f > 0 ? T(norm / std::sqrt(double(f))) : T(0);
+  }
+  be.upload(factor, squares);
+  be.scale_rows(squares, A);
+}
+
+}  // namespace preheat::linalg

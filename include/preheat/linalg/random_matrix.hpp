@@ -1,0 +1,47 @@
+// Random matrices, drawn on the host from a counter-based stream and uploaded, so that every
+// backend and every thread count gets the same numbers. Entries 2i and 2i+1 (column-major) come
+// from position i of the stream. Cost: one Philox block for two entries.
+#pragma once
+#include <vector>
+
+#include "elementwise.hpp"
+
+namespace preheat::linalg {
+
+namespace detail {
+template <backend Be, class Pair>
+mat<Be> fill_by_pairs(Be& be, index_t m, index_t n, Pair pair_at) {
+  using T = scalar_of<Be>;
+  std::vector<T> host(std::size_t(m * n));
+  for (std::size_t i = 0; i < host.size(); i += 2) {
+    const auto values = pair_at(i / 2);
+    host[i] = T(values[0]);
+    if (i + 1 < host.size()) {
+      host[i + 1] = T(values[1]);
+    }
+  }
+  mat<Be> M = be.zeros(m, n);
+  be.upload(host, M);
+  return M;
+}
+}  // namespace detail
+
+// m×n, independent U(−bound, bound).
+template <backend Be, random_generator G>
+mat<Be> uniform(Be& be, index_t m, index_t n, double bound, const G& gen) {
+  return detail::fill_by_pairs(be, m, n, [&](std::uint64_t i) {
+    const auto u = gen.uniforms(i);
+    return std::array<double, 2>{(2 * u[0] - 1) * bound, (2 * u[1] - 1) * bound};
+  });
+}
+
+// m×n, independent N(0, sigma²).
+template <backend Be, random_generator G>
+mat<Be> normal(Be& be, index_t m, index_t n, double sigma, const G& gen) {
+  return detail::fill_by_pairs(be, m, n, [&](std::uint64_t i) {
+    const auto z = gen.normals(i);
+    return std::array<double, 2>{sigma * z[0], sigma * z[1]};
+  });
+}
+
+}  // namespace preheat::linalg

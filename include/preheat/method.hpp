@@ -1,0 +1,69 @@
+// A method is a product of strategies, one an axis. Say only what differs from LoRA, in any order:
+//
+//   using my_method = preheat::method<init::pissa, optim::sgd>;     // lora, fixed rank, no chain
+//   my_method m{.init = {}, .optim = {.lr = 1e-2}};
+//
+// Types choose code, values choose numbers: the members below are the policies' settings. A product
+// that cannot work is refused here, in words.
+#pragma once
+#include <type_traits>
+
+#include "adapter/lora.hpp"
+#include "chain/none.hpp"
+#include "init/kaiming.hpp"
+#include "optim/adam.hpp"
+#include "rank/fixed.hpp"
+
+namespace preheat {
+
+namespace detail {
+
+template <class Axis, class Default, class... Policies>
+struct pick {
+  using type = Default;
+};
+template <class Axis, class Default, class First, class... Rest>
+struct pick<Axis, Default, First, Rest...>
+    : std::conditional_t<std::is_same_v<typename First::axis, Axis>, std::type_identity<First>,
+                         pick<Axis, Default, Rest...>> {};
+
+template <class Axis, class... Policies>
+inline constexpr int count_of = (0 + ... + int(std::is_same_v<typename Policies::axis, Axis>));
+
+}  // namespace detail
+
+template <class... Policies>
+struct method {
+  using adapter_type = typename detail::pick<axes::adapter, adapter::lora, Policies...>::type;
+  using init_type = typename detail::pick<axes::init, init::kaiming, Policies...>::type;
+  using optim_type = typename detail::pick<axes::optim, optim::adamw, Policies...>::type;
+  using rank_type = typename detail::pick<axes::rank, rank::fixed, Policies...>::type;
+  using chain_type = typename detail::pick<axes::chain, chain::none, Policies...>::type;
+
+  adapter_type adapter{};
+  init_type init{};
+  optim_type optim{};
+  rank_type rank{};
+  chain_type chain{};
+
+  // Whether a run leaves the base weights bitwise alone until the user merges.
+  static constexpr bool leaves_base = init_type::product != start::absorbed && !chain_type::folds;
+
+  static_assert(
+      detail::count_of<axes::adapter, Policies...> <= 1 &&
+          detail::count_of<axes::init, Policies...> <= 1 &&
+          detail::count_of<axes::optim, Policies...> <= 1 &&
+          detail::count_of<axes::rank, Policies...> <= 1 &&
+          detail::count_of<axes::chain, Policies...> <= 1,
+      "preheat: a method takes at most one policy an axis; compose optimizers by decoration "
+      "(a decorator has the member `base`)");
+  static_assert(adapter_type::has_factors || detail::count_of<axes::init, Policies...> == 0,
+                "preheat: this adapter is not made of factors and takes no init; drop the init");
+  static_assert(
+      !adapter_type::has_factors || init_type::product == start::zero || adapter_type::any_product,
+      "preheat: an init that sets both factors (init::pissa) needs an adapter that trains "
+      "both and can hold any product; use adapter::lora, or an init of product zero: "
+      "init::kaiming, init::gaussian, init::orthogonal, init::hrp<>");
+};
+
+}  // namespace preheat

@@ -1,0 +1,71 @@
+// The smallest network: one matrix with a gradient oracle, loss ½‖W + ΔW − M‖² (Frobenius). Its
+// input is the identity, so ∂loss/∂W = W + ΔW − M exactly. The problem on which the theory is
+// stated.
+#pragma once
+#include <vector>
+
+#include "../linalg/elementwise.hpp"
+
+namespace preheat::nn {
+
+template <backend Be>
+class least_squares {
+ public:
+  using backend_type = Be;
+  using T = scalar_of<Be>;
+  struct batch_type {};
+  // The same (empty) batch for ever.
+  struct oracle {
+    void draw(const generator&, index_t, batch_type&) const {}
+  };
+
+  // W and the target M are out×in.
+  least_squares(Be& be, mat<Be> W, mat<Be> target) : be_(&be), target_(std::move(target)) {
+    require(W.rows() == target_.rows() && W.cols() == target_.cols(),
+            "W and its target have one shape", W.rows() * W.cols(),
+            target_.rows() * target_.cols());
+    linalg::require_finite<Be>(be, W, "least_squares: W");
+    linalg::require_finite<Be>(be, target_, "least_squares: target");
+    const index_t n = W.cols();
+    identity_ = be.zeros(n, n);
+    for (index_t i = 0; i < n; ++i) {
+      be.fill(1, view(identity_).block(i, i, 1, 1));
+    }
+    body_.push_back({"weight", std::move(W), {}});
+  }
+
+  Be& backend() const { return *be_; }
+  std::span<layer<Be>> layers() { return body_; }
+  oracle batches() const { return {}; }
+
+  template <class Lin>
+  T loss(const batch_type&, Lin& lin) {
+    lin.begin(pass::evaluation);
+    return residual(lin);
+  }
+  template <class Lin>
+  T loss_and_gradient(const batch_type&, Lin& lin) {
+    lin.begin(pass::training);
+    const T value = residual(lin);
+    lin.backward(0, identity_, residual_, false);
+    return value;
+  }
+
+ private:
+  template <class Lin>
+  T residual(Lin& lin) {
+    const out<Be> sum = lin.forward(0, identity_);
+    be_->resize(residual_, sum.rows(), sum.cols());
+    be_->copy(op::none, sum, residual_);
+    be_->each(linalg::axpby<T>{-1, 1}, residual_, target_);
+    return be_->dot(residual_, residual_) / 2;
+  }
+
+  Be* be_;
+  std::vector<layer<Be>> body_;
+  mat<Be> target_;
+  mat<Be> identity_;
+  mat<Be> residual_;
+};
+
+}  // namespace preheat::nn

@@ -1,0 +1,35 @@
+// Losses over a batch of outputs Z (outputs × N), each with its gradient dZ = ∂loss/∂Z.
+//
+//   mean_squared    (1/(N·outputs))·Σ (z − t)²; the target has the shape of Z
+//   cross_entropy   −(1/N)·Σ log softmax(z)[label]; the target is a 1×N row of labels 0, 1, …
+#pragma once
+#include "../linalg/elementwise.hpp"
+
+namespace preheat::nn {
+
+// A backend that can also classify. Kept apart from `backend`: most policies never need it.
+template <class Be>
+concept classifier_backend = backend<Be> && requires(Be& be, in<Be> z, in<Be> labels, out<Be> d) {
+  { be.softmax_cross_entropy(z, labels, d) } -> std::same_as<scalar_of<Be>>;
+};
+
+struct mean_squared {
+  template <backend Be>
+  static scalar_of<Be> evaluate(Be& be, in<Be> Z, in<Be> target, out<Be> dZ) {
+    using T = scalar_of<Be>;
+    be.copy(op::none, Z, dZ);
+    be.each(linalg::axpby<T>{-1, 1}, dZ, target);
+    const T loss = be.dot(dZ, dZ) / T(Z.size());
+    be.each(linalg::scale<T>{T(2) / T(Z.size())}, dZ);
+    return loss;
+  }
+};
+
+struct cross_entropy {
+  template <classifier_backend Be>
+  static scalar_of<Be> evaluate(Be& be, in<Be> Z, in<Be> target, out<Be> dZ) {
+    return be.softmax_cross_entropy(Z, target, dZ);
+  }
+};
+
+}  // namespace preheat::nn

@@ -1,0 +1,74 @@
+// Batches from a data set held in memory: epochs of random permutations, each column used once an
+// epoch, the last batch of an epoch smaller when the size does not divide. The batch of a step is a
+// function of (stream, step) alone; only the current epoch's permutation is kept, as a cache.
+#pragma once
+#include <algorithm>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "mlp.hpp"
+
+namespace preheat::nn {
+
+template <backend Be>
+class minibatches {
+ public:
+  // X is features × N, the target has N columns. `size` columns a batch; 0: all of them,
+  // unshuffled.
+  minibatches(Be& be, mat<Be> X, mat<Be> target, index_t size)
+      : be_(&be), X_(std::move(X)), target_(std::move(target)), size_(size) {
+    require(X_.cols() > 0, "a data set has at least one token", X_.cols(), 1);
+    require(X_.cols() == target_.cols(), "one target a token", target_.cols(), X_.cols());
+    require(size >= 0, "batch size >= 0", size, 0);
+    linalg::require_finite<Be>(be, X_, "minibatches: X");
+    linalg::require_finite<Be>(be, target_, "minibatches: target");
+    order_.resize(std::size_t(X_.cols()));
+  }
+
+  index_t per_epoch() const { return size_ == 0 ? 1 : (X_.cols() + size_ - 1) / size_; }
+
+  void draw(const generator& stream, index_t step, labelled_batch<Be>& batch) {
+    if (size_ == 0) {
+      take_all(batch);
+      return;
+    }
+    prepare_epoch(stream.fork(purpose::batch, std::uint64_t(step / per_epoch())));
+    const index_t first = step % per_epoch() * size_;
+    const index_t count = std::min(size_, X_.cols() - first);
+    be_->resize(batch.X, X_.rows(), count);
+    be_->resize(batch.target, target_.rows(), count);
+    for (index_t j = 0; j < count; ++j) {
+      const index_t from = order_[std::size_t(first + j)];
+      be_->copy(op::none, view(X_).col_range(from, 1), view(batch.X).col_range(j, 1));
+      be_->copy(op::none, view(target_).col_range(from, 1), view(batch.target).col_range(j, 1));
+    }
+  }
+
+ private:
+  void take_all(labelled_batch<Be>& batch) {
+    be_->resize(batch.X, X_.rows(), X_.cols());
+    be_->resize(batch.target, target_.rows(), target_.cols());
+    be_->copy(op::none, X_, batch.X);
+    be_->copy(op::none, target_, batch.target);
+  }
+  void prepare_epoch(const generator& epoch) {
+    if (prepared_ && epoch.key() == epoch_key_) {
+      return;
+    }
+    std::iota(order_.begin(), order_.end(), index_t(0));
+    shuffle(order_, epoch);
+    epoch_key_ = epoch.key();
+    prepared_ = true;
+  }
+
+  Be* be_;
+  mat<Be> X_;
+  mat<Be> target_;
+  index_t size_;
+  std::vector<index_t> order_;
+  std::uint64_t epoch_key_ = 0;
+  bool prepared_ = false;
+};
+
+}  // namespace preheat::nn

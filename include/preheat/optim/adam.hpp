@@ -1,0 +1,119 @@
+// Adam and AdamW as torch.optim defines them (Kingma & Ba, arXiv 1412.6980; Loshchilov & Hutter,
+// arXiv 1711.05101; AMSGrad: Reddi, Kale, Kumar, arXiv 1904.09237):
+//
+//   Adam:  g ← g + λ·p        AdamW:  p ← (1 − lr·λ)·p
+//   m ← β₁·m + (1 − β₁)·g,   v ← β₂·v + (1 − β₂)·g²
+//   p ← p − lr·m̂/(√v̂ + ε),   m̂ = m/(1 − β₁ᵗ),   v̂ = v/(1 − β₂ᵗ)
+//
+// With amsgrad, v̂ is the largest of all v so far, over 1 − β₂ᵗ. One pass over memory a step; state
+// is two numbers a parameter (three with amsgrad).
+#pragma once
+#include <cmath>
+
+#include "../core/concepts.hpp"
+
+namespace preheat::optim {
+
+template <class T>
+struct adam_kernel {
+  T beta1, beta2, epsilon;
+  T rate;        // lr/(1 − β₁ᵗ)
+  T correction;  // 1/(1 − β₂ᵗ)
+  T keep;        // 1 − lr·λ for AdamW, 1 for Adam
+  T decay;       // λ for Adam, 0 for AdamW
+
+  constexpr void operator()(T& p, T& m, T& v, const T& gradient) const {
+    const T g = gradient + decay * p;
+    update_moments(m, v, g);
+    p = keep * p - rate * m / (std::sqrt(v * correction) + epsilon);
+  }
+  constexpr void operator()(T& p, T& m, T& v, T& largest, const T& gradient) const {
+    const T g = gradient + decay * p;
+    update_moments(m, v, g);
+    largest = v > largest ? v : largest;
+    p = keep * p - rate * m / (std::sqrt(largest * correction) + epsilon);
+  }
+
+ private:
+  constexpr void update_moments(T& m, T& v, T g) const {
+    m = beta1 * m + (1 - beta1) * g;
+    v = beta2 * v + (1 - beta2) * g * g;
+  }
+};
+
+// Decoupled: AdamW's weight decay. The two aliases below are what users name.
+template <bool Decoupled>
+struct adam_family {
+  using axis = axes::optim;
+  using hooks = hook_list<>;
+
+  double lr = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = Decoupled ? 0.01 : 0;
+  bool amsgrad = false;
+
+  template <class Be, class P>
+  struct state {
+    P m;
+    P v;
+    P largest;  // empty without amsgrad
+    index_t t = 0;
+    template <class F>
+    void each(F f) {
+      f(m);
+      f(v);
+      f(largest);
+    }
+    template <class Archive>
+    void archive(Archive& ar) {
+      ar("t", t);
+      ar("m", m);
+      ar("v", v);
+      ar("largest", largest);
+    }
+  };
+
+  template <backend Be, class P>
+  state<Be, P> start(Be& be, const P& p) const {
+    require(lr >= 0, "learning rate >= 0", lr, 0.0);
+    require(0 <= beta1 && beta1 < 1 && 0 <= beta2 && beta2 < 1, "0 <= beta1, beta2 < 1", beta1,
+            beta2);
+    return {zeros_like(be, p), zeros_like(be, p), amsgrad ? zeros_like(be, p) : P{}, 0};
+  }
+
+  template <backend Be, class P>
+  void step(Be& be, P& p, P& gradient, state<Be, P>& st, const step_context& context) const {
+    ++st.t;
+    visit(
+        [&](auto part, mat<Be>& x, mat<Be>& g, mat<Be>& m, mat<Be>& v, mat<Be>& largest) {
+          const auto update = kernel<scalar_of<Be>>(context, part.kind, st.t);
+          if (amsgrad) {
+            be.each(update, x, m, v, largest, g);
+          } else {
+            be.each(update, x, m, v, g);
+          }
+        },
+        p, gradient, st.m, st.v, st.largest);
+  }
+
+ private:
+  template <class T>
+  adam_kernel<T> kernel(const step_context& context, role kind, index_t t) const {
+    const double rate = context.rate(kind);
+    const double decay = weight_decay * context.decay(kind);
+    return {.beta1 = T(beta1),
+            .beta2 = T(beta2),
+            .epsilon = T(epsilon),
+            .rate = T(rate / (1 - std::pow(beta1, double(t)))),
+            .correction = T(1 / (1 - std::pow(beta2, double(t)))),
+            .keep = T(Decoupled ? 1 - rate * decay : 1),
+            .decay = T(Decoupled ? 0 : decay)};
+  }
+};
+
+using adam = adam_family<false>;
+using adamw = adam_family<true>;
+
+}  // namespace preheat::optim

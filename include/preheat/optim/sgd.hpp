@@ -1,0 +1,81 @@
+// Stochastic gradient descent as torch.optim.SGD defines it:
+//
+//   g ← g + λ·p;   u ← μ·u + (1 − d)·g  (u = g at the first step);   g ← g + μ·u (Nesterov) or u
+//   p ← p − lr·g
+//
+// Momentum μ, dampening d, weight decay λ. Without momentum there is no state. One pass over
+// memory.
+#pragma once
+#include "../core/concepts.hpp"
+
+namespace preheat::optim {
+
+template <class T>
+struct sgd_kernel {
+  T rate, decay;
+  constexpr void operator()(T& p, const T& g) const { p -= rate * (g + decay * p); }
+};
+template <class T>
+struct momentum_kernel {
+  T rate, decay, momentum, keep;  // keep: 1 − dampening, or 1 at the first step
+  bool first, nesterov;
+  constexpr void operator()(T& p, T& u, const T& gradient) const {
+    const T g = gradient + decay * p;
+    u = first ? g : momentum * u + keep * g;
+    p -= rate * (nesterov ? g + momentum * u : u);
+  }
+};
+
+struct sgd {
+  using axis = axes::optim;
+  using hooks = hook_list<>;
+
+  double lr = 1e-2;
+  double momentum = 0;
+  double dampening = 0;
+  double weight_decay = 0;
+  bool nesterov = false;
+
+  template <class Be, class P>
+  struct state {
+    P velocity;
+    index_t t = 0;
+    template <class F>
+    void each(F f) {
+      f(velocity);
+    }
+    template <class Archive>
+    void archive(Archive& ar) {
+      ar("t", t);
+      ar("velocity", velocity);
+    }
+  };
+
+  template <backend Be, class P>
+  state<Be, P> start(Be& be, const P& p) const {
+    require(lr >= 0, "learning rate >= 0", lr, 0.0);
+    require(!nesterov || (momentum > 0 && dampening == 0),
+            "Nesterov momentum needs momentum > 0 and dampening = 0", momentum, dampening);
+    return {momentum != 0 ? zeros_like(be, p) : P{}, 0};
+  }
+
+  template <backend Be, class P>
+  void step(Be& be, P& p, P& gradient, state<Be, P>& st, const step_context& context) const {
+    using T = scalar_of<Be>;
+    const bool first = st.t++ == 0;
+    visit(
+        [&](auto part, mat<Be>& x, mat<Be>& g, mat<Be>& u) {
+          const T rate = T(context.rate(part.kind));
+          const T decay = T(weight_decay * context.decay(part.kind));
+          if (momentum == 0) {
+            be.each(sgd_kernel<T>{rate, decay}, x, g);
+          } else {
+            be.each(momentum_kernel<T>{rate, decay, T(momentum), T(1 - dampening), first, nesterov},
+                    x, u, g);
+          }
+        },
+        p, gradient, st.velocity);
+  }
+};
+
+}  // namespace preheat::optim

@@ -1,0 +1,9 @@
+// The whole library on the CPU, but for file formats (preheat/io) .
+#pragma once
+#include "cpu/backend.hpp"
+#include "methods.hpp"
+#include "nn/least_squares.hpp"
+#include "nn/minibatches.hpp"
+#include "nn/mlp.hpp"
+#include "train/fit.hpp"
+#include "version.hpp"

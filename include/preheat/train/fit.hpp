@@ -1,0 +1,47 @@
+// The training loop: the only one. Every axis takes part through its members and its declared
+// hooks, and `fit` has no special case for any policy.
+//
+//   #include <preheat/preheat.hpp>
+//   using namespace preheat;
+//
+//   cpu<float> be;
+//   nn::least_squares net(be, Eigen::MatrixXf::Zero(40, 30), Eigen::MatrixXf::Random(40, 30));
+//   auto report = fit(hrp<>{.optim = {.lr = 1e-2}}, net, net.batches(), {.rank = 4, .steps = 200});
+//   merge(net, report);
+//
+// Order in a step: before_step, gradients, after_backward, penalties, clipping, optimizer,
+// after_step, evaluation, observer, checkpoint. Errors: invalid_argument for settings that
+// contradict each other or the network's shapes. A loss that is not finite ends the run with that
+// status, and the parameters of the step before.
+#pragma once
+#include "run.hpp"
+
+namespace preheat {
+
+namespace detail {
+template <bool Validated, class Method, network Net, class Data>
+auto fit(const Method& m, Net& net, Data& batches, const fit_options& options,
+         const typename Net::batch_type* validation) {
+  run<Method, Net, Data, Validated> r(m, net, batches, options, validation);
+  while (!r.done()) {
+    r.step();
+  }
+  return r.finish();
+}
+}  // namespace detail
+
+template <class... Policies, network Net, data_source<Net> Data>
+fit_report<typename Net::backend_type, typename method<Policies...>::adapter_type> fit(
+    const method<Policies...>& m, Net& net, Data&& batches, const fit_options& options) {
+  return detail::fit<false>(m, net, batches, options, nullptr);
+}
+
+// With a validation batch: for options.evaluate_every, and for methods that score themselves.
+template <class... Policies, network Net, data_source<Net> Data>
+fit_report<typename Net::backend_type, typename method<Policies...>::adapter_type> fit(
+    const method<Policies...>& m, Net& net, Data&& batches, const fit_options& options,
+    const typename Net::batch_type& validation) {
+  return detail::fit<true>(m, net, batches, options, &validation);
+}
+
+}  // namespace preheat

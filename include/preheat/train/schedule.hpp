@@ -1,0 +1,107 @@
+// Learning-rate schedules, as transformers' get_*_schedule functions define them: the factor on the
+// base rate that step k (from 0) of a run of `total` steps uses. With w warmup steps, all of them
+// but `constant` ramp up linearly, factor k/w for k < w, so the very first step of a warmup has
+// rate 0; after the ramp, x = (k − w)/(total − w):
+//
+//   constant                 1
+//   linear                   1 − x
+//   cosine                   ½(1 + cos(2π·cycles·x)),            cycles = ½: half a wave
+//   cosine_with_restarts     ½(1 + cos(π·((cycles·x) mod 1)))
+//   polynomial               (1 − e)(1 − x)^power + e,           e = end rate / base rate
+//   inverse_sqrt             1/√((k + shift)/timescale),         shift = timescale − w
+//
+// `fit_options::schedule` takes any of them, or any callable double(step, total).
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "../core/types.hpp"
+
+namespace preheat::schedule {
+
+namespace detail {
+// The factor during warmup, or a negative number after it.
+inline double ramp(index_t step, index_t warmup) {
+  return step < warmup ? double(step) / double(std::max<index_t>(1, warmup)) : -1;
+}
+// The fraction of the run after warmup that has passed, 0 at its start.
+inline double passed(index_t step, index_t warmup, index_t total) {
+  return double(step - warmup) / double(std::max<index_t>(1, total - warmup));
+}
+}  // namespace detail
+
+struct constant {
+  index_t warmup = 0;
+  double operator()(index_t step, index_t) const {
+    return step < warmup ? detail::ramp(step, warmup) : 1;
+  }
+};
+
+struct linear {
+  index_t warmup = 0;
+  double operator()(index_t step, index_t total) const {
+    if (step < warmup) {
+      return detail::ramp(step, warmup);
+    }
+    return std::max(0.0, double(total - step) / double(std::max<index_t>(1, total - warmup)));
+  }
+};
+
+struct cosine {
+  index_t warmup = 0;
+  double cycles = 0.5;
+  double operator()(index_t step, index_t total) const {
+    if (step < warmup) {
+      return detail::ramp(step, warmup);
+    }
+    const double x = detail::passed(step, warmup, total);
+    return std::max(0.0, 0.5 * (1 + std::cos(std::numbers::pi * cycles * 2 * x)));
+  }
+};
+
+struct cosine_with_restarts {
+  index_t warmup = 0;
+  index_t cycles = 1;
+  double operator()(index_t step, index_t total) const {
+    if (step < warmup) {
+      return detail::ramp(step, warmup);
+    }
+    const double x = detail::passed(step, warmup, total);
+    if (x >= 1) {
+      return 0;
+    }
+    return std::max(0.0,
+                    0.5 * (1 + std::cos(std::numbers::pi * std::fmod(double(cycles) * x, 1.0))));
+  }
+};
+
+struct polynomial {
+  index_t warmup = 0;
+  double power = 1;
+  double end = 1e-7;  // end rate / base rate
+  double operator()(index_t step, index_t total) const {
+    if (step < warmup) {
+      return detail::ramp(step, warmup);
+    }
+    if (step > total) {
+      return end;
+    }
+    return (1 - end) * std::pow(1 - detail::passed(step, warmup, total), power) + end;
+  }
+};
+
+struct inverse_sqrt {
+  index_t warmup = 0;
+  double timescale = 0;  // 0: the warmup steps, or 10000 without warmup
+  double operator()(index_t step, index_t) const {
+    if (step < warmup) {
+      return detail::ramp(step, warmup);
+    }
+    const double scale = timescale > 0 ? timescale : (warmup > 0 ? double(warmup) : 10000.0);
+    const double shift = scale - double(warmup);
+    return 1 / std::sqrt((double(step) + shift) / scale);
+  }
+};
+
+}  // namespace preheat::schedule
