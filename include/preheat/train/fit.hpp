@@ -15,6 +15,9 @@
 // status, and the parameters of the step before.
 #pragma once
 #include "run.hpp"
+#include "run_attach.hpp"
+#include "run_finish.hpp"
+#include "run_step.hpp"
 
 namespace preheat {
 

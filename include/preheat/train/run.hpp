@@ -20,8 +20,9 @@
 #include <utility>
 #include <vector>
 
-#include "../linalg/elementwise.hpp"
+#include "early_stopping.hpp"
 #include "evidence.hpp"
+#include "gradients.hpp"
 
 namespace preheat {
 
@@ -72,7 +73,7 @@ class run {
     result_.losses.reserve(std::size_t(options.steps));
     result_.learning_rates.reserve(std::size_t(options.steps));
     select_targets();
-    if constexpr (observes()) {
+    if constexpr (someone_has<hook::observe_input>) {
       lin.observe_input = [this](index_t l, in<backend_type> X) {
         all_hooks<hook::observe_input>(l, X);
       };
@@ -89,7 +90,7 @@ class run {
   // --- what hooks may read and change
   Method method;
   Net& net;
-  const fit_options& options;
+  const fit_options options;
   adapted<backend_type, adapter_type> lin;  // parameters and gradients: lin.slots()
   std::vector<optim_state> optim;           // one a layer
   typename rank_type::template state<backend_type> rank_state{};
@@ -151,13 +152,10 @@ class run {
  private:
   using clock = std::chrono::steady_clock;
 
-  static constexpr bool observes() {
-    return has_hook<hook::observe_input, adapter_type>() ||
-           has_hook<hook::observe_input, init_type>() ||
-           has_hook<hook::observe_input, optim_type>() ||
-           has_hook<hook::observe_input, rank_type>() ||
-           has_hook<hook::observe_input, chain_type>();
-  }
+  template <class Hook>
+  static constexpr bool someone_has =
+      has_hook<Hook, adapter_type>() || has_hook<Hook, init_type>() ||
+      has_hook<Hook, optim_type>() || has_hook<Hook, rank_type>() || has_hook<Hook, chain_type>();
   template <class Hook, class... Args>
   void all_hooks(Args&&... args) {
     call_hook<Hook>(method.adapter, *this, args...);
@@ -198,13 +196,10 @@ class run {
       throw invalid_argument("no layer matches the targets; the network's layers are: " + names);
     }
   }
+  // A chain that declares hook::begin decides which layers start; otherwise all targets do.
   void begin() {
-    constexpr bool someone_begins =
-        has_hook<hook::begin, adapter_type>() || has_hook<hook::begin, init_type>() ||
-        has_hook<hook::begin, optim_type>() || has_hook<hook::begin, rank_type>() ||
-        has_hook<hook::begin, chain_type>();
     all_hooks<hook::begin>();
-    if constexpr (!someone_begins || !has_hook<hook::begin, chain_type>()) {
+    if constexpr (!has_hook<hook::begin, chain_type>()) {
       attach(targets_);
     }
     result_.trainable_parameters = count_trained();
@@ -262,11 +257,10 @@ class run {
     place(l, s, method.adapter.start(backend(), base, std::move(f), adapter_stream(l)));
   }
 
-  double one_gradient();
-  void clip_gradients();
+  double compute_gradient();
   void optimize(double rate);
   void take_census();
-  void after_evaluation();
+  void evaluate();
   void notify(double loss, double rate);
   template <class Archive>
   void transfer(Archive& ar);
@@ -292,323 +286,10 @@ class run {
   index_t step_ = 0;
   index_t charged_ = 0;
   index_t draws_ = 0;
-  double best_validation_ = std::numeric_limits<double>::infinity();
-  index_t evaluations_without_gain_ = 0;
+  early_stopping stopping_{};
   bool finished_ = false;
   report_type result_{};
   clock::time_point begun_ = clock::now();
 };
-
-// Gathers the init's evidence for these layers, charges it, and starts an adapter in each.
-template <class Method, network Net, class Data, bool Validated>
-void run<Method, Net, Data, Validated>::attach(const std::vector<index_t>& layers) {
-  if constexpr (!adapter_type::has_factors) {
-    for (const index_t l : layers) {
-      const auto base = lin.base(l);
-      place(l, 1, method.adapter.start(backend(), base, adapter_stream(l)));
-    }
-  } else {
-    std::vector<index_t> ranks(net.layers().size(), 0);
-    std::vector<double> scalings(net.layers().size(), 1);
-    for (const index_t l : layers) {
-      ranks[std::size_t(l)] = start_rank(l);
-      scalings[std::size_t(l)] = start_scaling(l, ranks[std::size_t(l)]);
-    }
-    constexpr bool gathers =
-        init_type::needs != evidence_kind::none && init_type::needs != evidence_kind::weight;
-    if constexpr (gathers) {
-      const index_t price = options.charge_evidence ? method.init.cost(options.steps) : 0;
-      const index_t left = steps_planned() - step_;
-      if (draws_ > 0 && price >= left) {
-        finished_ = true;  // a chain cannot afford another start
-        return;
-      }
-      require(price < left, "steps for evidence < steps of the run", price, left);
-      evidence_scene<Net, Data> scene{.net = net,
-                                      .data = data_,
-                                      .options = options,
-                                      .learning_rate = learning_rate(std::as_const(method.optim)),
-                                      .layers = layers,
-                                      .ranks = ranks,
-                                      .scalings = scalings,
-                                      .gen = gen_.fork(purpose::evidence, std::uint64_t(draws_))};
-      const auto evidence = method.init.gather(scene);
-      charged_ += price;
-      if (scene.status != fit_status::completed) {
-        result_.status = scene.status;
-        finished_ = true;
-      }
-      for (const index_t l : layers) {
-        const auto where = site_of(l, ranks[std::size_t(l)], scalings[std::size_t(l)]);
-        start_from_factors(l, scalings[std::size_t(l)],
-                           method.init(backend(), where, evidence[std::size_t(l)]));
-      }
-    } else {
-      for (const index_t l : layers) {
-        const auto where = site_of(l, ranks[std::size_t(l)], scalings[std::size_t(l)]);
-        start_from_factors(l, scalings[std::size_t(l)], method.init(backend(), where));
-      }
-    }
-  }
-  ++draws_;
-  take_census();
-}
-
-template <class Method, network Net, class Data, bool Validated>
-void run<Method, Net, Data, Validated>::select_ranks(index_t l, const std::vector<index_t>& keep,
-                                                     index_t added) {
-  auto& s = lin.slots()[std::size_t(l)];
-  const index_t kept = index_t(keep.size());
-  require(kept + added <= max_rank(l), "rank <= min(out, in)", kept + added, max_rank(l));
-  preheat::select_ranks(backend(), s.parameters, keep, added);
-  preheat::select_ranks(backend(), s.gradient, keep, added);
-  optim[std::size_t(l)].each(
-      [&](params& moment) { preheat::select_ranks(backend(), moment, keep, added); });
-  if (added > 0) {
-    constexpr bool plain =
-        plain_init<init_type, backend_type> && init_type::needs == evidence_kind::none;
-    if constexpr (plain) {
-      const auto where = site_of(l, added, double(s.scaling));
-      ++draws_;
-      params fresh = method.adapter.start(backend(), lin.base(l), method.init(backend(), where),
-                                          adapter_stream(l));
-      visit_all(
-          [&](auto part, auto& all, auto& made) {
-            if constexpr (part.ranks == along::rows) {
-              backend().copy(op::none, made, view(all).row_range(kept, added));
-            } else if constexpr (part.ranks == along::cols) {
-              backend().copy(op::none, made, view(all).col_range(kept, added));
-            }
-          },
-          s.parameters, fresh);
-    } else {
-      throw invalid_argument(
-          "ranks added during training are drawn afresh: use an init without evidence (kaiming, "
-          "gaussian, orthogonal)");
-    }
-  }
-  take_census();
-}
-
-// One optimizer step, hooks included.
-template <class Method, network Net, class Data, bool Validated>
-void run<Method, Net, Data, Validated>::step() {
-  if (options.stop != nullptr && options.stop->load()) {
-    result_.status = fit_status::interrupted;
-    finished_ = true;
-    return;
-  }
-  all_hooks<hook::before_step>();
-  if (done()) {
-    return;
-  }
-  const double loss = one_gradient();
-  if (!std::isfinite(loss)) {
-    result_.status = fit_status::non_finite;
-    finished_ = true;
-    return;
-  }
-  all_hooks<hook::after_backward>();
-
-  const double base_rate = learning_rate(std::as_const(method.optim));
-  const double rate = base_rate * options.schedule(step_, steps_planned());
-  optimize(rate);
-  ++step_;
-  result_.losses.push_back(loss);
-  result_.learning_rates.push_back(rate);
-  all_hooks<hook::after_step>();
-  after_evaluation();
-  if (options.observer) {
-    notify(loss, rate);
-  }
-  if (options.checkpoint_every > 0 && step_ % options.checkpoint_every == 0) {
-    save_checkpoint();
-  }
-}
-
-// The mean loss and gradient over the step's batches.
-template <class Method, network Net, class Data, bool Validated>
-double run<Method, Net, Data, Validated>::one_gradient() {
-  lin.zero_gradients();
-  double loss = 0;
-  for (index_t k = 0; k < options.accumulate; ++k) {
-    const index_t number = step_ * options.accumulate + k;
-    data_.draw(gen_.fork(purpose::batch), number, batch_);
-    lin.set_dropout(options.dropout, gen_.fork(purpose::dropout, std::uint64_t(number)));
-    loss += double(net.loss_and_gradient(batch_, lin)) / double(options.accumulate);
-  }
-  if (options.accumulate > 1) {
-    for (auto& s : lin.slots()) {
-      if (s.attached) {
-        visit(
-            [&](auto, auto& g) {
-              backend().each(linalg::scale<scalar>{scalar(1.0 / double(options.accumulate))}, g);
-            },
-            s.gradient);
-      }
-    }
-  }
-  return loss;
-}
-
-// torch.nn.utils.clip_grad_norm_: the gradient of the whole network is scaled by
-// min(1, bound/(norm + 1e-6)).
-template <class Method, network Net, class Data, bool Validated>
-void run<Method, Net, Data, Validated>::clip_gradients() {
-  double square = 0;
-  for (auto& s : lin.slots()) {
-    if (s.attached) {
-      visit([&](auto, auto& g) { square += double(backend().dot(g, g)); }, s.gradient);
-    }
-  }
-  const double factor = options.max_gradient_norm / (std::sqrt(square) + 1e-6);
-  if (factor >= 1) {
-    return;
-  }
-  for (auto& s : lin.slots()) {
-    if (s.attached) {
-      visit([&](auto, auto& g) { backend().each(linalg::scale<scalar>{scalar(factor)}, g); },
-            s.gradient);
-    }
-  }
-}
-
-template <class Method, network Net, class Data, bool Validated>
-void run<Method, Net, Data, Validated>::optimize(double rate) {
-  step_context context = census_;
-  context.learning_rate = rate;
-  context.step = step_;
-  const generator of_step = gen_.fork(purpose::step, std::uint64_t(step_));
-  for (std::size_t l = 0; l < optim.size(); ++l) {
-    auto& s = lin.slots()[l];
-    if (s.attached) {
-      context.layer = index_t(l);
-      context.scaling = double(s.scaling);
-      all_hooks<hook::penalize>(std::as_const(s.parameters), s.gradient, context);
-    }
-  }
-  if (options.max_gradient_norm > 0) {
-    clip_gradients();
-  }
-  for (std::size_t l = 0; l < optim.size(); ++l) {
-    auto& s = lin.slots()[l];
-    if (s.attached) {
-      context.layer = index_t(l);
-      context.scaling = double(s.scaling);
-      context.gen = of_step.fork(purpose::step, l);
-      method.optim.step(backend(), s.parameters, s.gradient, optim[l], context);
-    }
-  }
-}
-
-template <class Method, network Net, class Data, bool Validated>
-void run<Method, Net, Data, Validated>::take_census() {
-  census_ = {};
-  for (const auto& s : lin.slots()) {
-    if (s.attached) {
-      visit(
-          [&](auto part, const auto& x) {
-            census_.matrices[int(part.kind)] += x.rows() * x.cols() > 0;
-            census_.entries[int(part.kind)] += x.rows() * x.cols();
-          },
-          s.parameters);
-    }
-  }
-}
-
-template <class Method, network Net, class Data, bool Validated>
-void run<Method, Net, Data, Validated>::after_evaluation() {
-  if constexpr (Validated) {
-    if (options.evaluate_every == 0 || step_ % options.evaluate_every != 0) {
-      return;
-    }
-    const double loss = validation_loss();
-    result_.evaluations.push_back({step_, loss});
-    if (loss < best_validation_ - options.min_improvement) {
-      best_validation_ = loss;
-      evaluations_without_gain_ = 0;
-      return;
-    }
-    ++evaluations_without_gain_;
-    if (options.patience > 0 && evaluations_without_gain_ >= options.patience) {
-      result_.status = fit_status::stopped_early;
-      finished_ = true;
-    }
-  }
-}
-
-template <class Method, network Net, class Data, bool Validated>
-void run<Method, Net, Data, Validated>::notify(double loss, double rate) {
-  const double seconds = std::chrono::duration<double>(clock::now() - begun_).count();
-  const index_t total = steps_planned();
-  options.observer({.phase = options.phase,
-                    .step = step_,
-                    .steps = total,
-                    .loss = loss,
-                    .learning_rate = rate,
-                    .seconds = seconds,
-                    .eta_seconds = seconds / double(step_) * double(total - step_)});
-}
-
-template <class Method, network Net, class Data, bool Validated>
-typename run<Method, Net, Data, Validated>::report_type
-run<Method, Net, Data, Validated>::finish() {
-  save_checkpoint();
-  all_hooks<hook::finish>();
-  result_.steps = step_;
-  result_.evidence_steps = charged_;
-  result_.adapter = method.adapter;
-  result_.base_changed = result_.base_changed || chain_type::folds;
-  for (const index_t l : targets_) {
-    auto& s = lin.slots()[std::size_t(l)];
-    result_.layers.push_back({.index = l,
-                              .name = net.layers()[std::size_t(l)].name,
-                              .rank = rank_of(l),
-                              .scaling = double(s.scaling),
-                              .clamped = clamped_[std::size_t(l)] != 0,
-                              .attached = s.attached,
-                              .parameters = std::move(s.parameters)});
-  }
-  result_.seconds = std::chrono::duration<double>(clock::now() - begun_).count();
-  return std::move(result_);
-}
-
-// Everything that the rest of the run depends on. W and b only where the method changes them.
-template <class Method, network Net, class Data, bool Validated>
-template <class Archive>
-void run<Method, Net, Data, Validated>::transfer(Archive& ar) {
-  ar("step", step_);
-  ar("charged", charged_);
-  ar("draws", draws_);
-  ar("trainable", result_.trainable_parameters);
-  ar("best_validation", best_validation_);
-  ar("evaluations_without_gain", evaluations_without_gain_);
-  ar("base_changed", result_.base_changed);
-  ar("losses", result_.losses);
-  ar("learning_rates", result_.learning_rates);
-  ar("rank", rank_state);
-  ar("chain", chain_state);
-  for (const index_t l : targets_) {
-    auto& s = lin.slots()[std::size_t(l)];
-    auto& frozen = net.layers()[std::size_t(l)];
-    const std::string name = "layers/" + frozen.name + "/";
-    bool attached = s.attached;
-    double s_value = double(s.scaling);
-    ar(name + "attached", attached);
-    ar(name + "scaling", s_value);
-    ar(name + "clamped", clamped_[std::size_t(l)]);
-    if (attached) {
-      ar(name + "parameters", s.parameters);
-      if (ar.loading()) {
-        place(l, s_value, std::move(s.parameters));
-      }
-      ar(name + "optim", optim[std::size_t(l)]);
-    }
-    if constexpr (!Method::leaves_base) {
-      ar(name + "W", frozen.W);
-      ar(name + "b", frozen.b);
-    }
-  }
-}
 
 }  // namespace preheat

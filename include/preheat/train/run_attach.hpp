@@ -1,0 +1,99 @@
+// How the adapters of a run are started, and how their ranks change: run::attach,
+// run::select_ranks.
+#pragma once
+#include "run.hpp"
+
+namespace preheat {
+
+// Gathers the init's evidence for these layers, charges it, and starts an adapter in each.
+template <class Method, network Net, class Data, bool Validated>
+void run<Method, Net, Data, Validated>::attach(const std::vector<index_t>& layers) {
+  if constexpr (!adapter_type::has_factors) {
+    for (const index_t l : layers) {
+      const auto base = lin.base(l);
+      place(l, 1, method.adapter.start(backend(), base, adapter_stream(l)));
+    }
+  } else {
+    std::vector<index_t> ranks(net.layers().size(), 0);
+    std::vector<double> scalings(net.layers().size(), 1);
+    for (const index_t l : layers) {
+      ranks[std::size_t(l)] = start_rank(l);
+      scalings[std::size_t(l)] = start_scaling(l, ranks[std::size_t(l)]);
+    }
+    constexpr bool gathers =
+        init_type::needs != evidence_kind::none && init_type::needs != evidence_kind::weight;
+    if constexpr (gathers) {
+      const index_t price = options.charge_evidence ? method.init.cost(options.steps) : 0;
+      const index_t left = steps_planned() - step_;
+      if (draws_ > 0 && price >= left) {
+        finished_ = true;  // a chain cannot afford another start
+        return;
+      }
+      require(price < left, "steps for evidence < steps of the run", price, left);
+      evidence_scene<Net, Data> scene{.net = net,
+                                      .data = data_,
+                                      .options = options,
+                                      .learning_rate = learning_rate(std::as_const(method.optim)),
+                                      .layers = layers,
+                                      .ranks = ranks,
+                                      .scalings = scalings,
+                                      .gen = gen_.fork(purpose::evidence, std::uint64_t(draws_))};
+      const auto evidence = method.init.gather(scene);
+      charged_ += price;
+      if (scene.status != fit_status::completed) {
+        result_.status = scene.status;
+        finished_ = true;
+      }
+      for (const index_t l : layers) {
+        const auto where = site_of(l, ranks[std::size_t(l)], scalings[std::size_t(l)]);
+        start_from_factors(l, scalings[std::size_t(l)],
+                           method.init(backend(), where, evidence[std::size_t(l)]));
+      }
+    } else {
+      for (const index_t l : layers) {
+        const auto where = site_of(l, ranks[std::size_t(l)], scalings[std::size_t(l)]);
+        start_from_factors(l, scalings[std::size_t(l)], method.init(backend(), where));
+      }
+    }
+  }
+  ++draws_;
+  take_census();
+}
+
+template <class Method, network Net, class Data, bool Validated>
+void run<Method, Net, Data, Validated>::select_ranks(index_t l, const std::vector<index_t>& keep,
+                                                     index_t added) {
+  auto& s = lin.slots()[std::size_t(l)];
+  const index_t kept = index_t(keep.size());
+  require(kept + added <= max_rank(l), "rank <= min(out, in)", kept + added, max_rank(l));
+  preheat::select_ranks(backend(), s.parameters, keep, added);
+  preheat::select_ranks(backend(), s.gradient, keep, added);
+  optim[std::size_t(l)].each(
+      [&](params& moment) { preheat::select_ranks(backend(), moment, keep, added); });
+  if (added > 0) {
+    constexpr bool plain =
+        plain_init<init_type, backend_type> && init_type::needs == evidence_kind::none;
+    if constexpr (plain) {
+      const auto where = site_of(l, added, double(s.scaling));
+      ++draws_;
+      params fresh = method.adapter.start(backend(), lin.base(l), method.init(backend(), where),
+                                          adapter_stream(l));
+      visit_all(
+          [&](auto part, auto& all, auto& made) {
+            if constexpr (part.ranks == along::rows) {
+              backend().copy(op::none, made, view(all).row_range(kept, added));
+            } else if constexpr (part.ranks == along::cols) {
+              backend().copy(op::none, made, view(all).col_range(kept, added));
+            }
+          },
+          s.parameters, fresh);
+    } else {
+      throw invalid_argument(
+          "ranks added during training are drawn afresh: use an init without evidence (kaiming, "
+          "gaussian, orthogonal)");
+    }
+  }
+  take_census();
+}
+
+}  // namespace preheat
