@@ -78,17 +78,28 @@ class safetensors_file {
   std::vector<T> values(std::string_view name) const {
     const tensor_info& tensor = info(name);
     std::vector<T> result(static_cast<std::size_t>(tensor.count()));
-    read_entries<T>(name, tensor, [&](auto&& entry) {
+    const bool known = visit_dtype(tensor.type, [&]<class Stored>(std::type_identity<Stored>) {
       for (std::size_t i = 0; i < result.size(); ++i) {
-        result[i] = entry(i);
+        Stored stored;
+        const std::byte* const from = tensor.bytes.data() + i * sizeof(Stored);
+        std::memcpy(&stored, from, sizeof(Stored));  // at an address of any alignment
+        if (!representable<T>(stored)) {
+          fail(name, "entry " + std::to_string(i) +
+                         " cannot be held exactly by the integer type asked for");
+        }
+        result[i] = convert<T>(stored);
       }
     });
+    if (!known) {
+      fail(name, "its dtype " + std::string(name_of(tensor.type)) +
+                     " is not converted; info() gives its bytes");
+    }
     return result;
   }
 
   // The entries of a matrix [rows, cols] in column-major order: entry (i, j) at i + j * rows. A
-  // tensor of one dimension [n] is a column n×1. Errors and cost: as values(); invalid_argument
-  // also for any other number of dimensions.
+  // tensor of one dimension [n] is a column n×1. Errors: as values(), and invalid_argument for any
+  // other number of dimensions. Cost: O(entries), and the row-major values held for a moment.
   template <number T>
   std::vector<T> column_major(std::string_view name) const {
     const tensor_info& tensor = info(name);
@@ -99,13 +110,12 @@ class safetensors_file {
     }
     const index_t rows = tensor.shape[0];
     const index_t cols = dimensions == 2 ? tensor.shape[1] : 1;
-    std::vector<T> result(static_cast<std::size_t>(tensor.count()));
-    read_entries<T>(name, tensor, [&](auto&& entry) {
-      detail::for_each_in_tiles(rows, cols, [&](index_t i, index_t j) {
-        const std::size_t to = static_cast<std::size_t>(i + j * rows);
-        const std::size_t from = static_cast<std::size_t>(i * cols + j);
-        result[to] = entry(from);
-      });
+    const std::vector<T> row_major = values<T>(name);
+    std::vector<T> result(row_major.size());
+    detail::for_each_in_tiles(rows, cols, [&](index_t i, index_t j) {
+      const std::size_t to = static_cast<std::size_t>(i + j * rows);
+      const std::size_t from = static_cast<std::size_t>(i * cols + j);
+      result[to] = row_major[from];
     });
     return result;
   }
@@ -145,28 +155,6 @@ class safetensors_file {
   }
   [[noreturn]] void fail(std::string_view tensor, const std::string& problem) const {
     fail("tensor " + detail::in_quotes(tensor) + ": " + problem);
-  }
-
-  // Calls `read` with a function that gives entry i, counted in the file's order, as a T. `read` is
-  // instantiated for each dtype, so that its loop has no branch on it.
-  template <class T, class Read>
-  void read_entries(std::string_view name, const tensor_info& tensor, Read&& read) const {
-    const std::byte* const bytes = tensor.bytes.data();
-    const bool known = visit_dtype(tensor.type, [&]<class Stored>(std::type_identity<Stored>) {
-      read([&](std::size_t i) -> T {
-        Stored stored;
-        std::memcpy(&stored, bytes + i * sizeof(Stored), sizeof(Stored));  // of any alignment
-        if (!representable<T>(stored)) {
-          fail(name, "entry " + std::to_string(i) + " cannot be held exactly by the integer type " +
-                         "asked for");
-        }
-        return convert<T>(stored);
-      });
-    });
-    if (!known) {
-      fail(name, "its dtype " + std::string(name_of(tensor.type)) +
-                     " is not converted; info() gives its bytes");
-    }
   }
 
   // The end of an error message on an unknown name: the names that share the longest beginning and

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "../method.hpp"
 #include "options.hpp"
 #include "report.hpp"
 
