@@ -50,6 +50,7 @@ class view {
   view() = default;
   view(T* data, index_t rows, index_t cols, index_t ld)
       : data_(data), rows_(rows), cols_(cols), ld_(ld) {
+    require(rows >= 0 && cols >= 0, "view: dimensions are not negative", rows, cols);
     require(ld >= rows, "leading dimension >= rows", ld, rows);
   }
   view(T* data, index_t rows, index_t cols) : view(data, rows, cols, rows) {}

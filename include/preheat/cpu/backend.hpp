@@ -106,8 +106,8 @@ class cpu {
     }
   }
   void add_row_dots(T s, view<const T> a, view<const T> b, view<T> x) {
-    require(a.rows() == x.rows() && a.cols() == b.cols(), "add_row_dots: shapes agree", a.rows(),
-            x.rows());
+    require(a.rows() == x.rows(), "add_row_dots: one sum a row", a.rows(), x.rows());
+    require_same_shape("add_row_dots", a, b);
     const auto A = eigen_map(a);
     const auto B = eigen_map(b);
     auto dots = eigen_map(x).col(0);
@@ -117,7 +117,7 @@ class cpu {
   }
 
   T dot(view<const T> a, view<const T> b) {
-    require(a.rows() == b.rows() && a.cols() == b.cols(), "dot: shapes agree", a.size(), b.size());
+    require_same_shape("dot", a, b);
     return a.empty() ? T(0) : eigen_map(a).cwiseProduct(eigen_map(b)).sum();
   }
   T max_abs(view<const T> a) {
@@ -148,6 +148,7 @@ class cpu {
     return Kernels::template cholesky<T>(g);
   }
   void solve_upper(op t, view<const T> r, view<T> x) {
+    require(r.rows() == r.cols(), "solve_upper: the triangle is square", r.rows(), r.cols());
     require(r.rows() == x.rows(), "solve_upper: rows agree", r.rows(), x.rows());
     if (!x.empty()) {
       Kernels::template solve_upper<T>(t, r, x);
@@ -169,7 +170,9 @@ class cpu {
   // Mean over the columns of −log softmax(z)[label]; d becomes its gradient. Labels are a 1×N row
   // of whole numbers. For networks that classify; not part of the concept `backend`.
   T softmax_cross_entropy(view<const T> z, view<const T> labels, view<T> d) {
+    require(labels.rows() == 1, "labels are one row", labels.rows(), 1);
     require(labels.cols() == z.cols(), "one label a column", labels.cols(), z.cols());
+    require_same_shape("softmax_cross_entropy", z, d);
     const auto Z = eigen_map(z);
     auto D = eigen_map(d);
     const T weight = T(1) / T(z.cols());
@@ -188,11 +191,17 @@ class cpu {
   }
 
  private:
+  // The text of an error is put together only when there is one: a step must not allocate.
+  template <class V, class U>
+  static void require_same_shape(const char* who, V a, U b) {
+    if (a.rows() != b.rows() || a.cols() != b.cols()) {
+      require(a.rows() == b.rows(), std::string(who) + ": rows agree", a.rows(), b.rows());
+      require(a.cols() == b.cols(), std::string(who) + ": columns agree", a.cols(), b.cols());
+    }
+  }
   template <class F, class V, class... Vs>
   static void elementwise(F f, V x, Vs... others) {
-    (require(x.rows() == others.rows() && x.cols() == others.cols(), "each: shapes agree", x.size(),
-             others.size()),
-     ...);
+    (require_same_shape("each", x, others), ...);
     const bool contiguous = x.ld() == x.rows() && ((others.ld() == others.rows()) && ...);
     const index_t columns = contiguous ? std::min<index_t>(x.size(), 1) : x.cols();
     const index_t length = contiguous ? x.size() : x.rows();

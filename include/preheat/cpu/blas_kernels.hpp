@@ -37,6 +37,7 @@ PREHEAT_DECLARE_LAPACK(d, double)
 
 // Present in OpenBLAS only.
 [[gnu::weak]] char* openblas_get_config();
+[[gnu::weak]] char* openblas_get_corename();
 [[gnu::weak]] void openblas_set_num_threads(int);
 }
 
@@ -85,11 +86,15 @@ int workspace_size(T answer) {
 namespace preheat {
 
 struct blas_kernels {
+  // The library, its version and the processor family whose kernels it runs: an OpenBLAS older than
+  // the processor falls back to slow ones, and OPENBLAS_CORETYPE=SkylakeX (say) helps.
   static std::string describe() {
-    if (lapack::openblas_get_config != nullptr) {
-      return lapack::openblas_get_config();
+    if (lapack::openblas_get_config == nullptr || lapack::openblas_get_corename == nullptr) {
+      return "system BLAS and LAPACK";
     }
-    return "system BLAS and LAPACK";
+    const std::string config = lapack::openblas_get_config();  // "OpenBLAS 0.3.21 NO_LAPACKE …"
+    const std::size_t version_end = config.find(' ', config.find(' ') + 1);
+    return config.substr(0, version_end) + ", " + lapack::openblas_get_corename() + " kernels";
   }
 
   template <class T>

@@ -24,6 +24,7 @@ struct gaussian {
 
   template <backend Be>
   factors<Be> operator()(Be& be, const site<Be>& s) const {
+    require(sigma >= 0, "standard deviation >= 0", sigma, 0.0);
     return one_sided(be, s, row_norm, [&](index_t r, index_t length) {
       return linalg::normal(be, r, length, deviation(r), s.gen);
     });

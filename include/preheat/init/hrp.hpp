@@ -22,6 +22,7 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "../adapter/asymmetric.hpp"
@@ -56,9 +57,9 @@ struct hrp {
   preheat::side side = preheat::side::automatic;
   index_t rank = 0;  // R; 0: `multiple` times the main rank
   index_t multiple = 16;
-  std::optional<index_t> steps;  // preheating steps; empty: `fraction` of all steps, at least 2
+  std::optional<index_t> steps{};  // preheating steps; empty: `fraction` of all steps, at least 2
   double fraction = 0.03;
-  std::optional<double> lr;      // of Warm; empty: the main run's
+  std::optional<double> lr{};    // of Warm; empty: the main run's
   row_norm_rule row_norm = 1.0;  // c; or the expected norm of another init
 
   // The training steps that gathering takes out of a run of `all` steps.
@@ -89,6 +90,10 @@ struct hrp {
   template <backend Be>
   factors<Be> operator()(Be& be, const site<Be>& s, const factors<Be>& preheated) const {
     require(preheated.B.cols() >= s.rank, "preheating rank >= rank", preheated.B.cols(), s.rank);
+    require(preheated.B.rows() == s.W.rows(), "init::hrp: rows of the preheated B = out of W",
+            preheated.B.rows(), s.W.rows());
+    require(preheated.A.cols() == s.W.cols(), "init::hrp: columns of the preheated A = in of W",
+            preheated.A.cols(), s.W.cols());
     const preheat::side chosen = choose_side<Be>(s.directions);
     svd_result<mat<Be>> d = linalg::factored_svd<Be>(be, preheated.B, preheated.A, s.rank, s.gen);
     const bool left = chosen == preheat::side::left;
@@ -117,9 +122,11 @@ struct hrp {
     using warm_params = typename Warm::adapter_type::template params<Be>;
     if (side != preheat::side::automatic) {
       if (usable != preheat::side::automatic && usable != side) {
-        throw invalid_argument(
-            "init::hrp: the side must be the one of the adapter's frozen factor, the other would "
-            "stay zero; leave it automatic");
+        const bool right = usable == preheat::side::right;
+        throw invalid_argument(std::string("init::hrp: this adapter freezes ") +
+                               (right ? "A and takes directions on the right side, not the left"
+                                      : "B and takes directions on the left side, not the right") +
+                               ": leave the side automatic");
       }
       return side;
     }

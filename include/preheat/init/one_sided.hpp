@@ -44,6 +44,7 @@ factors<Be> one_sided(Be& be, const site<Be>& s, double row_norm, Draw draw) {
   const index_t n = s.W.cols();
   require(1 <= s.rank && s.rank <= std::min(m, n), "1 <= rank <= min(out, in)", s.rank,
           std::min(m, n));
+  require(row_norm >= 0, "row norm >= 0", row_norm, 0.0);
   const bool left = s.directions == side::left;
   mat<Be> rows = draw(s.rank, left ? m : n);
   if (row_norm > 0) {

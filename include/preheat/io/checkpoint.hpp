@@ -7,8 +7,8 @@
 //   options.resume = state ? &*state : nullptr;
 //   auto report = fit(m, network, batches, options);
 //
-// The file is a safetensors file of float64 tensors, one an entry of the state, and replaces the one
-// before it only when it is whole.
+// The file is a safetensors file of float64 tensors, one an entry of the state, and replaces the
+// one before it only when it is whole.
 #pragma once
 #include <filesystem>
 #include <functional>

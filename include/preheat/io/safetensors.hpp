@@ -5,6 +5,7 @@
 //                           column-major matrices or views
 //   safetensors_writer.hpp  safetensors_writer and write_safetensors: whole files or none
 //   safetensors_header.hpp  the format, and every check that a file passes before it is used
+//   strict_json.hpp         JSON from outside: no key twice, no endless nesting
 //   tensor_info.hpp         one tensor: dtype, shape, bytes
 //   dtype.hpp, float16.hpp  element types and conversions between them
 //   mapped_file.hpp, atomic_file.hpp  the two ways to the disk; POSIX systems only

@@ -18,7 +18,6 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -28,6 +27,7 @@
 #include "../core/error.hpp"
 #include "../core/types.hpp"
 #include "dtype.hpp"
+#include "strict_json.hpp"
 #include "tensor_info.hpp"
 
 namespace preheat::io {
@@ -48,7 +48,7 @@ class header_parser {
 
   safetensors_header parse() const {
     const std::string_view text = header_text();
-    const nlohmann::json root = parse_json(text);
+    const nlohmann::json root = parse_strict_json(text, source_ + ": header", deepest);
     const std::span<const std::byte> data = file_.subspan(length_bytes + text.size());
     safetensors_header header;
     for (const auto& [name, entry] : root.items()) {
@@ -64,6 +64,7 @@ class header_parser {
 
  private:
   static constexpr std::size_t length_bytes = 8;
+  static constexpr std::size_t deepest = 3;  // the shape, in a tensor, in the header
 
   [[noreturn]] void fail(const std::string& problem) const {
     throw io_error(source_ + ": " + problem);
@@ -94,42 +95,7 @@ class header_parser {
     if (!text.starts_with('{')) {
       fail("the header starts with " + in_quotes(text.substr(0, 1)) + ", not with \"{\"");
     }
-    // The JSON parser takes a zero byte for the end of its input and would skip what follows.
-    if (text.find('\0') != std::string_view::npos) {
-      fail("the header contains a zero byte");
-    }
     return text;
-  }
-
-  // The header as JSON. The parser alone would keep the last of two equal keys, and build whatever
-  // nesting a file asks for; the callback refuses both.
-  nlohmann::json parse_json(std::string_view text) const {
-    using event_t = nlohmann::json::parse_event_t;
-    constexpr int deepest = 2;  // the shape, in a tensor, in the header
-    std::vector<std::set<std::string>> keys_of_open_objects;
-    const auto check = [&](int depth, event_t event, const nlohmann::json& value) {
-      const bool opens = event == event_t::object_start || event == event_t::array_start;
-      if (opens && depth > deepest) {
-        fail("the header is nested deeper than the format's three levels");
-      }
-      if (event == event_t::object_start) {
-        keys_of_open_objects.emplace_back();
-      } else if (event == event_t::object_end) {
-        keys_of_open_objects.pop_back();
-      } else if (event == event_t::key) {
-        const std::string& key = value.get_ref<const std::string&>();
-        const bool is_new = keys_of_open_objects.back().insert(key).second;
-        if (!is_new) {
-          fail("the header has the key " + in_quotes(key) + " twice in one object");
-        }
-      }
-      return true;  // keep the value
-    };
-    try {
-      return nlohmann::json::parse(text.begin(), text.end(), check);
-    } catch (const nlohmann::json::exception& error) {
-      fail("the header is not JSON: " + in_quotes(error.what()));
-    }
   }
 
   std::map<std::string, std::string> parse_metadata(const nlohmann::json& entry) const {

@@ -19,6 +19,7 @@
 #include "dtype.hpp"
 #include "mapped_file.hpp"
 #include "safetensors_header.hpp"
+#include "strict_json.hpp"
 #include "tensor_info.hpp"
 #include "tiles.hpp"
 

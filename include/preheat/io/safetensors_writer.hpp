@@ -23,6 +23,7 @@
 #include "../core/types.hpp"
 #include "atomic_file.hpp"
 #include "dtype.hpp"
+#include "strict_json.hpp"
 #include "tensor_info.hpp"
 #include "tiles.hpp"
 

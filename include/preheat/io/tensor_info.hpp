@@ -4,7 +4,6 @@
 #include <bit>
 #include <cstddef>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -38,16 +37,6 @@ namespace detail {
 
 // The key under which a header keeps its metadata; no tensor can have this name.
 inline constexpr std::string_view metadata_key = "__metadata__";
-
-// Text that came from outside, for an error message: in quotes, control characters escaped, cut
-// when long.
-inline std::string in_quotes(std::string_view text) {
-  constexpr std::size_t longest = 200;
-  const bool cut = text.size() > longest;
-  const nlohmann::json shown = std::string(text.substr(0, longest));
-  constexpr auto replace_bad_utf8 = nlohmann::json::error_handler_t::replace;
-  return shown.dump(-1, ' ', false, replace_bad_utf8) + (cut ? "..." : "");
-}
 
 // A shape for an error message: "[2, 3]", and no more than its first extents if there are many.
 inline std::string shape_text(const std::vector<index_t>& shape) {

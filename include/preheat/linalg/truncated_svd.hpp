@@ -77,6 +77,7 @@ svd_result<mat<Be>> randomized_svd(Be& be, in<Be> W, index_t r, in<Be> omega,
 template <backend Be, random_generator G>
 svd_result<mat<Be>> randomized_svd(Be& be, in<Be> W, index_t r, const randomized_options& options,
                                    const G& gen) {
+  detail::require_rank(r, W.rows(), W.cols());
   const index_t small = std::min(W.rows(), W.cols());
   require(options.oversampling >= 0, "oversampling >= 0", options.oversampling, 0);
   const index_t k = std::min(r + options.oversampling, small);

@@ -21,9 +21,9 @@ class least_squares {
 
   // W and the target M are out×in.
   least_squares(Be& be, mat<Be> W, mat<Be> target) : be_(&be), target_(std::move(target)) {
-    require(W.rows() == target_.rows() && W.cols() == target_.cols(),
-            "W and its target have one shape", W.rows() * W.cols(),
-            target_.rows() * target_.cols());
+    require(W.rows() == target_.rows(), "rows of W = rows of its target", W.rows(), target_.rows());
+    require(W.cols() == target_.cols(), "columns of W = columns of its target", W.cols(),
+            target_.cols());
     linalg::require_finite<Be>(be, W, "least_squares: W");
     linalg::require_finite<Be>(be, target_, "least_squares: target");
     const index_t n = W.cols();

@@ -33,6 +33,9 @@ class mlp {
   // Widths from the input to the output, at least two. W and b ~ U(±1/√in), as torch.nn.Linear.
   mlp(Be& be, const std::vector<index_t>& widths, std::uint64_t seed) : be_(&be) {
     require(widths.size() >= 2, "an mlp has at least 2 widths", widths.size(), 2);
+    for (const index_t width : widths) {
+      require(width >= 1, "width of a layer >= 1", width, 1);
+    }
     const generator gen(seed);
     for (std::size_t l = 0; l + 1 < widths.size(); ++l) {
       const double bound = 1 / std::sqrt(double(widths[l]));
@@ -46,7 +49,11 @@ class mlp {
   mlp(Be& be, std::vector<layer<Be>> layers) : be_(&be), body_(std::move(layers)) {
     require(!body_.empty(), "an mlp has at least one layer");
     for (std::size_t l = 0; l < body_.size(); ++l) {
-      linalg::require_finite<Be>(be, body_[l].W, body_[l].name);
+      const layer<Be>& one = body_[l];
+      linalg::require_finite<Be>(be, one.W, one.name + ": W");
+      linalg::require_finite<Be>(be, one.b, one.name + ": b");
+      require(one.b.rows() == 0 || one.b.rows() == one.W.rows(),
+              one.name + ": b has one entry a row", one.b.rows(), one.W.rows());
       require(l == 0 || body_[l].W.cols() == body_[l - 1].W.rows(),
               "in of a layer = out of the layer before", body_[l].W.cols(),
               l == 0 ? 0 : body_[l - 1].W.rows());

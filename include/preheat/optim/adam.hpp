@@ -80,6 +80,8 @@ struct adam_family {
     require(lr >= 0, "learning rate >= 0", lr, 0.0);
     require(0 <= beta1 && beta1 < 1 && 0 <= beta2 && beta2 < 1, "0 <= beta1, beta2 < 1", beta1,
             beta2);
+    require(epsilon >= 0, "epsilon >= 0", epsilon, 0.0);
+    require(weight_decay >= 0, "weight decay >= 0", weight_decay, 0.0);
     return {zeros_like(be, p), zeros_like(be, p), amsgrad ? zeros_like(be, p) : P{}, 0};
   }
 

@@ -54,6 +54,8 @@ struct sgd {
   template <backend Be, class P>
   state<Be, P> start(Be& be, const P& p) const {
     require(lr >= 0, "learning rate >= 0", lr, 0.0);
+    require(momentum >= 0, "momentum >= 0", momentum, 0.0);
+    require(weight_decay >= 0, "weight decay >= 0", weight_decay, 0.0);
     require(!nesterov || (momentum > 0 && dampening == 0),
             "Nesterov momentum needs momentum > 0 and dampening = 0", momentum, dampening);
     return {momentum != 0 ? zeros_like(be, p) : P{}, 0};
