@@ -81,7 +81,13 @@ struct hrp {
 
     std::vector<factors<typename Scene::backend_type>> products(scene.net.layers().size());
     for (const auto& l : report.layers) {
-      products[std::size_t(l.index)] = report.adapter.product(scene.backend(), l.parameters);
+      if (!l.attached) {
+        continue;
+      }
+      auto& product = products[std::size_t(l.index)];
+      product = report.adapter.product(scene.backend(), l.parameters);
+      scene.require_finite(product.A);
+      scene.require_finite(product.B);
     }
     return products;
   }

@@ -1,6 +1,7 @@
 // Where an init gathers its evidence: once for the whole network, through this one door, which can
 // also train another method (HRP's Warm). The init says what it costs; `fit` charges it.
 #pragma once
+#include <cmath>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,6 +32,13 @@ struct evidence_scene {
   fit_status status = fit_status::completed;  // of the gathering
 
   backend_type& backend() const { return net.backend(); }
+
+  // Evidence that has diverged ends the run with a status, not with an exception.
+  void require_finite(const mat<backend_type>& evidence) {
+    if (!std::isfinite(double(backend().max_abs(evidence)))) {
+      status = fit_status::non_finite;
+    }
+  }
 
   // Trains `warm` on the same network, layers, scalings and data (its own stream of batches) for
   // some steps at some rank, clamped to what a layer can hold. W must come out as it went in.

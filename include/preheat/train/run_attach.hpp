@@ -41,8 +41,9 @@ void run<Method, Net, Data, Validated>::attach(const std::vector<index_t>& layer
       const auto evidence = method.init.gather(scene);
       charged_ += price;
       if (scene.status != fit_status::completed) {
-        result_.status = scene.status;
+        result_.status = scene.status;  // interrupted or diverged: there is nothing to start from
         finished_ = true;
+        return;
       }
       for (const index_t l : layers) {
         const auto where = site_of(l, ranks[std::size_t(l)], scalings[std::size_t(l)]);
