@@ -84,10 +84,10 @@ struct hrp {
       if (!l.attached) {
         continue;
       }
-      auto& product = products[std::size_t(l.index)];
-      product = report.adapter.product(scene.backend(), l.parameters);
-      scene.require_finite(product.A);
-      scene.require_finite(product.B);
+      auto& preheated = products[std::size_t(l.index)];
+      preheated = report.adapter.product(scene.backend(), l.parameters);
+      scene.require_finite(preheated.A);
+      scene.require_finite(preheated.B);
     }
     return products;
   }
