@@ -18,17 +18,35 @@ namespace preheat {
 
 namespace detail {
 
+template <class T>
+inline constexpr bool is_axis = std::is_same_v<T, axes::adapter> || std::is_same_v<T, axes::init> ||
+                                std::is_same_v<T, axes::optim> || std::is_same_v<T, axes::rank> ||
+                                std::is_same_v<T, axes::chain>;
+
+template <class Policy>
+concept names_axis = is_axis<typename Policy::axis>;
+
+template <class Policy, class Axis>
+concept on_axis = names_axis<Policy> && std::is_same_v<typename Policy::axis, Axis>;
+
+// The policy of an axis among Policies, or the default.
 template <class Axis, class Default, class... Policies>
 struct pick {
   using type = Default;
 };
 template <class Axis, class Default, class First, class... Rest>
 struct pick<Axis, Default, First, Rest...>
-    : std::conditional_t<std::is_same_v<typename First::axis, Axis>, std::type_identity<First>,
+    : std::conditional_t<on_axis<First, Axis>, std::type_identity<First>,
                          pick<Axis, Default, Rest...>> {};
 
 template <class Axis, class... Policies>
-inline constexpr int count_of = (0 + ... + int(std::is_same_v<typename Policies::axis, Axis>));
+inline constexpr int count_of = (0 + ... + int(on_axis<Policies, Axis>));
+
+template <class... Policies>
+inline constexpr bool one_an_axis =
+    count_of<axes::adapter, Policies...> <= 1 && count_of<axes::init, Policies...> <= 1 &&
+    count_of<axes::optim, Policies...> <= 1 && count_of<axes::rank, Policies...> <= 1 &&
+    count_of<axes::chain, Policies...> <= 1;
 
 }  // namespace detail
 
@@ -49,12 +67,11 @@ struct method {
   // Whether a run leaves the base weights bitwise alone until the user merges.
   static constexpr bool leaves_base = init_type::product != start::absorbed && !chain_type::folds;
 
+  static_assert((detail::names_axis<Policies> && ...),
+                "preheat: a method is made of policies, types that name their axis: give this one "
+                "`using axis = axes::init;` (or adapter, optim, rank, chain)");
   static_assert(
-      detail::count_of<axes::adapter, Policies...> <= 1 &&
-          detail::count_of<axes::init, Policies...> <= 1 &&
-          detail::count_of<axes::optim, Policies...> <= 1 &&
-          detail::count_of<axes::rank, Policies...> <= 1 &&
-          detail::count_of<axes::chain, Policies...> <= 1,
+      detail::one_an_axis<Policies...>,
       "preheat: a method takes at most one policy an axis; compose optimizers by decoration "
       "(a decorator has the member `base`)");
   static_assert(adapter_type::has_factors || detail::count_of<axes::init, Policies...> == 0,

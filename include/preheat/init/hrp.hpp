@@ -43,7 +43,7 @@ struct hrp {
       "preheat: init::hrp promises to leave W alone; its warm method must neither absorb W "
       "(init::pissa) nor fold into it (a chain)");
   static_assert(Warm::adapter_type::has_factors,
-                "preheat: init::hrp reads the product B·A of its warm method; give it one with "
+                "preheat: init::hrp reads the product B*A of its warm method; give it one with "
                 "factors, such as method<adapter::lora>");
 
   using axis = axes::init;

@@ -8,7 +8,7 @@
 // The header maps each tensor's name to {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},
 // the offsets counted from the start of the data, and "__metadata__" to an object of strings. The
 // tensors cover the data exactly: no overlap, no hole.
-// The format: https://github.com/huggingface/safetensors, README, section "Format".
+// The format is described in the README of the safetensors project, section "Format".
 #pragma once
 #include <algorithm>
 #include <cstddef>

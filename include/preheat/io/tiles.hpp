@@ -12,6 +12,9 @@ namespace preheat::io::detail {
 template <class Visitor>
 void for_each_in_tiles(index_t rows, index_t cols, Visitor&& visit) {
   constexpr index_t tile = 32;
+  if (rows == 0 || cols == 0) {
+    return;  // the other extent may be anything, even too large to walk along
+  }
   for (index_t first_row = 0; first_row < rows; first_row += tile) {
     const index_t last_row = std::min(first_row + tile, rows);
     for (index_t first_col = 0; first_col < cols; first_col += tile) {
