@@ -21,30 +21,33 @@
 
 namespace preheat {
 
-namespace detail {
-template <bool Validated, class Method, network Net, class Data>
-auto fit(const Method& m, Net& net, Data& batches, const fit_options& options,
-         const typename Net::batch_type* validation) {
-  run<Method, Net, Data, Validated> r(m, net, batches, options, validation);
-  while (!r.done()) {
-    r.step();
-  }
-  return r.finish();
+// A run that is stepped by hand: `while (!r.done()) r.step(); auto report = r.finish();` is `fit`.
+// The network and the batches must outlive it.
+template <class... Policies, network Net, data_source<Net> Data>
+run<method<Policies...>, Net, Data, false> start_run(const method<Policies...>& m, Net& net,
+                                                     Data& batches, const fit_options& options) {
+  return {m, net, batches, options, nullptr};
 }
-}  // namespace detail
+// With a validation batch: for options.evaluate_every, and for methods that score themselves.
+template <class... Policies, network Net, data_source<Net> Data>
+run<method<Policies...>, Net, Data, true> start_run(const method<Policies...>& m, Net& net,
+                                                    Data& batches, const fit_options& options,
+                                                    const typename Net::batch_type& validation) {
+  return {m, net, batches, options, &validation};
+}
 
 template <class... Policies, network Net, data_source<Net> Data>
 fit_report<typename Net::backend_type, typename method<Policies...>::adapter_type> fit(
     const method<Policies...>& m, Net& net, Data&& batches, const fit_options& options) {
-  return detail::fit<false>(m, net, batches, options, nullptr);
+  auto r = start_run(m, net, batches, options);
+  return r.run_to_end();
 }
-
-// With a validation batch: for options.evaluate_every, and for methods that score themselves.
 template <class... Policies, network Net, data_source<Net> Data>
 fit_report<typename Net::backend_type, typename method<Policies...>::adapter_type> fit(
     const method<Policies...>& m, Net& net, Data&& batches, const fit_options& options,
     const typename Net::batch_type& validation) {
-  return detail::fit<true>(m, net, batches, options, &validation);
+  auto r = start_run(m, net, batches, options, validation);
+  return r.run_to_end();
 }
 
 }  // namespace preheat

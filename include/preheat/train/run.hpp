@@ -142,6 +142,12 @@ class run {
   bool done() const { return finished_ || step_ >= steps_planned(); }
   void step();
   report_type finish();
+  report_type run_to_end() {
+    while (!done()) {
+      step();
+    }
+    return finish();
+  }
   training_state state() {
     training_state s;
     archive<backend_type> ar(backend(), s, archive<backend_type>::direction::save);

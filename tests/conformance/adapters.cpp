@@ -1,0 +1,339 @@
+// Every adapter: its output by formula, its gradients by central differences, with and without
+// dropout and bias, with shared weights, accumulated; merging.
+#include <preheat/adapter/asymmetric.hpp>
+#include <preheat/adapter/full.hpp>
+#include <preheat/adapter/scaling.hpp>
+#include <preheat/train/report.hpp>
+
+#include "backends.hpp"
+#include "linear_network.hpp"
+
+using namespace conformance;
+using namespace preheat;
+
+namespace {
+
+using train_a = adapter::asymmetric<role::A>;
+using train_b = adapter::asymmetric<role::B>;
+
+constexpr double scaling_value = 1.5;
+
+// Attaches an adapter with parameters that are random in every part, frozen ones too.
+template <class Be, class Adapter>
+void attach_random(Be& be, adapted<Be, Adapter>& lin, index_t l, index_t rank, std::uint64_t seed) {
+  const frozen_linear<Be> base = lin.base(l);
+  if constexpr (Adapter::has_factors) {
+    factors<Be> f{matrix(be, random_table(rank, base.W.cols(), seed)),
+                  matrix(be, random_table(base.W.rows(), rank, seed + 1))};
+    lin.attach(l, lin.adapter().start(be, base, std::move(f), generator(seed)),
+               scalar_of<Be>(scaling_value));
+  } else {
+    auto p = lin.adapter().start(be, base, generator(seed));
+    visit([&](auto, auto& x) { write(be, random_table(x.rows(), x.cols(), ++seed), out<Be>(x)); },
+          p);
+    lin.attach(l, std::move(p), 1);
+  }
+}
+
+template <class Be>
+struct problem {
+  using net_type = linear_network<Be>;
+  Be be;
+  net_type net;
+  typename net_type::batch_type batch;
+
+  // Layers of out×in with the given shapes, used in the given order, on seven tokens.
+  problem(std::vector<std::pair<index_t, index_t>> shapes, std::vector<index_t> order, bool bias,
+          std::uint64_t seed = 70)
+      : net(be, make_layers(shapes, bias, seed), order) {
+    batch.X = matrix(be, random_table(shapes[std::size_t(order.front())].second, 7, seed + 50));
+    batch.C = matrix(be, random_table(shapes[std::size_t(order.back())].first, 7, seed + 51));
+  }
+
+ private:
+  std::vector<layer<Be>> make_layers(const std::vector<std::pair<index_t, index_t>>& shapes,
+                                     bool bias, std::uint64_t seed) {
+    std::vector<layer<Be>> layers;
+    for (const auto& [m, n] : shapes) {
+      layers.push_back(random_layer(be, "l" + std::to_string(layers.size()), m, n, bias, seed));
+      seed += 2;
+    }
+    return layers;
+  }
+};
+
+// The largest difference between a gradient and central differences of the training loss, where
+// `x` is what the loss depends on. The loss is at most quadratic in an entry: any step is exact.
+template <class Be, class Lin>
+double difference_gap(problem<Be>& p, Lin& lin, mat<Be>& x, const table& gradient) {
+  const table start = read<Be>(p.be, x);
+  const double h = 0.5;
+  table numeric(start.rows, start.cols);
+  for (std::size_t i = 0; i < start.values.size(); ++i) {
+    table moved = start;
+    moved.values[i] = start.values[i] + h;
+    write(p.be, moved, out<Be>(x));
+    const double up = double(p.net.training_loss(p.batch, lin));
+    moved.values[i] = start.values[i] - h;
+    write(p.be, moved, out<Be>(x));
+    const double down = double(p.net.training_loss(p.batch, lin));
+    numeric.values[i] = (up - down) / (2 * h);
+  }
+  write(p.be, start, out<Be>(x));
+  return gap(numeric, gradient);
+}
+
+// Every trained part of every attached layer, and the input, at the current dropout.
+template <class Be, class Lin>
+void check_gradients(problem<Be>& p, Lin& lin) {
+  lin.zero_gradients();
+  p.net.loss_and_gradient(p.batch, lin);
+  const table input_gradient = p.net.input_gradient;
+  const double size =
+      std::sqrt(square_norm(p.net.output)) * std::sqrt(square_norm(read<Be>(p.be, p.batch.C)));
+  const double tol = tolerance<Be>(1) * size;
+  for (auto& slot : lin.slots()) {
+    if (slot.attached) {
+      visit(
+          [&](auto part, mat<Be>& x, mat<Be>& g) {
+            CAPTURE(std::string(part.name));
+            const table gradient = read<Be>(p.be, g);
+            CHECK((gradient.values.empty() || largest(gradient) > 0));
+            CHECK(difference_gap(p, lin, x, gradient) < tol);
+          },
+          slot.parameters, slot.gradient);
+    }
+  }
+  CHECK(difference_gap(p, lin, p.batch.X, input_gradient) < tol);
+}
+
+template <class Be, class Adapter>
+void check_adapter() {
+  for (const bool bias : {true, false}) {
+    CAPTURE(bias);
+    for (const double rate : {0.0, 0.4}) {
+      CAPTURE(rate);
+      {
+        problem<Be> p({{5, 4}}, {0}, bias);
+        adapted<Be, Adapter> lin(p.net);
+        attach_random(p.be, lin, 0, 2, 80);
+        lin.set_dropout(rate, generator(1));
+        check_gradients(p, lin);
+      }
+      {  // two adapted layers and one that is not, in the middle
+        problem<Be> p({{5, 4}, {6, 5}, {3, 6}}, {0, 1, 2}, bias);
+        adapted<Be, Adapter> lin(p.net);
+        attach_random(p.be, lin, 0, 2, 82);
+        attach_random(p.be, lin, 2, 1, 84);
+        lin.set_dropout(rate, generator(2));
+        check_gradients(p, lin);
+      }
+      {  // one layer used twice in a pass
+        problem<Be> p({{4, 4}}, {0, 0}, bias);
+        adapted<Be, Adapter> lin(p.net);
+        attach_random(p.be, lin, 0, 2, 86);
+        lin.set_dropout(rate, generator(3));
+        check_gradients(p, lin);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("adapter: gradients of lora equal differences", Be, PREHEAT_BACKENDS) {
+  check_adapter<Be, adapter::lora>();
+}
+TEST_CASE_TEMPLATE("adapter: gradients of asymmetric A equal differences", Be, PREHEAT_BACKENDS) {
+  check_adapter<Be, train_a>();
+}
+TEST_CASE_TEMPLATE("adapter: gradients of asymmetric B equal differences", Be, PREHEAT_BACKENDS) {
+  check_adapter<Be, train_b>();
+}
+TEST_CASE_TEMPLATE("adapter: gradients of full equal differences", Be, PREHEAT_BACKENDS) {
+  check_adapter<Be, adapter::full>();
+}
+
+TEST_CASE_TEMPLATE("adapter: what is frozen has no gradient and what is used once more adds up", Be,
+                   PREHEAT_BACKENDS) {
+  problem<Be> p({{5, 4}}, {0}, true);
+  adapted<Be, train_a> lin_a(p.net);
+  attach_random(p.be, lin_a, 0, 2, 90);
+  CHECK(lin_a.slots()[0].gradient.B.rows() == 0);
+  CHECK(lin_a.slots()[0].gradient.A.rows() == 2);
+  CHECK(trained_size(lin_a.slots()[0].parameters) == 2 * 4);
+  adapted<Be, train_b> lin_b(p.net);
+  attach_random(p.be, lin_b, 0, 2, 90);
+  CHECK(lin_b.slots()[0].gradient.A.rows() == 0);
+  CHECK(trained_size(lin_b.slots()[0].parameters) == 5 * 2);
+
+  // The gradient accumulates from batch to batch until it is zeroed.
+  adapted<Be, adapter::lora> lin(p.net);
+  attach_random(p.be, lin, 0, 2, 91);
+  p.net.loss_and_gradient(p.batch, lin);
+  const table once = read<Be>(p.be, lin.slots()[0].gradient.A);
+  p.net.loss_and_gradient(p.batch, lin);
+  CHECK(gap(read<Be>(p.be, lin.slots()[0].gradient.A), 2.0 * once) <
+        tolerance<Be>(7) * largest(once));
+  lin.zero_gradients();
+  CHECK(largest(read<Be>(p.be, lin.slots()[0].gradient.A)) == 0);
+}
+
+// y = (W + s·B·A)·x + b
+TEST_CASE_TEMPLATE("adapter: the output is that of the formula", Be, PREHEAT_BACKENDS) {
+  for (const bool bias : {true, false}) {
+    problem<Be> p({{5, 4}}, {0}, bias);
+    const table w = read<Be>(p.be, p.net.layers()[0].W);
+    const table b = bias ? read<Be>(p.be, p.net.layers()[0].b) : table(5, 1);
+    const table x = read<Be>(p.be, p.batch.X);
+    const table ones(1, 7, 1);
+
+    adapted<Be, adapter::lora> lin(p.net);
+    p.net.loss(p.batch, lin);
+    CHECK(gap(p.net.output, w * x + b * ones) < tolerance<Be>(10));
+
+    attach_random(p.be, lin, 0, 2, 92);
+    const auto& slot = lin.slots()[0].parameters;
+    const table delta = scaling_value * read<Be>(p.be, slot.B) * read<Be>(p.be, slot.A);
+    p.net.loss(p.batch, lin);
+    CHECK(gap(p.net.output, (w + delta) * x + b * ones) < tolerance<Be>(10));
+    const auto f = adapter::lora{}.product(p.be, slot);
+    CHECK(gap(scaling_value * read<Be>(p.be, f.B) * read<Be>(p.be, f.A), delta) < tolerance<Be>(4));
+
+    lin.detach(0);
+    p.net.loss(p.batch, lin);
+    CHECK(gap(p.net.output, w * x + b * ones) < tolerance<Be>(10));
+  }
+}
+
+TEST_CASE_TEMPLATE("adapter: dropout acts on the adapter's input in training passes only", Be,
+                   PREHEAT_BACKENDS) {
+  problem<Be> p({{5, 4}}, {0}, true);
+  adapted<Be, adapter::lora> lin(p.net);
+  attach_random(p.be, lin, 0, 2, 93);
+  p.net.loss(p.batch, lin);
+  const table plain = p.net.output;
+  lin.set_dropout(0.5, generator(4));
+  p.net.loss(p.batch, lin);
+  CHECK(same(p.net.output, plain));
+  p.net.training_loss(p.batch, lin);
+  const table dropped = p.net.output;
+  CHECK(gap(dropped, plain) > 0.1);
+  p.net.training_loss(p.batch, lin);
+  CHECK(same(p.net.output, dropped));  // the same stream, the same mask
+  lin.set_dropout(0.5, generator(5));
+  p.net.training_loss(p.batch, lin);
+  CHECK(gap(p.net.output, dropped) > 0.1);
+
+  // The base sees the whole input: with B = 0 dropout changes nothing.
+  p.be.fill(0, lin.slots()[0].parameters.B);
+  p.net.training_loss(p.batch, lin);
+  const table training = p.net.output;
+  p.net.loss(p.batch, lin);
+  CHECK(same(p.net.output, training));
+
+  // The mean over masks is the output without dropout.
+  attach_random(p.be, lin, 0, 2, 93);
+  constexpr int masks = 4000;
+  table mean(5, 7);
+  for (int i = 0; i < masks; ++i) {
+    lin.set_dropout(0.5, generator(6).fork(purpose::user, std::uint64_t(i)));
+    p.net.training_loss(p.batch, lin);
+    mean = mean + (1.0 / masks) * p.net.output;
+  }
+  const auto& slot = lin.slots()[0].parameters;
+  const double deviation = scaling_value *
+                           largest(read<Be>(p.be, slot.B) * read<Be>(p.be, slot.A)) *
+                           largest(read<Be>(p.be, p.batch.X)) * std::sqrt(4.0);
+  CHECK(gap(mean, plain) < 5 * deviation / std::sqrt(double(masks)));
+}
+
+TEST_CASE_TEMPLATE("adapter: uses and layers of a pass have masks of their own", Be,
+                   PREHEAT_BACKENDS) {
+  Be be;
+  const generator stream(7);
+  // Two layers that are equal, and one that is used twice, on an input that stays as it is.
+  std::vector<layer<Be>> layers;
+  for (int l = 0; l < 2; ++l) {
+    layers.push_back({"l" + std::to_string(l), matrix(be, table(6, 6)), {}});
+  }
+  linear_network<Be> net(be, std::move(layers), {0});
+  adapted<Be, adapter::lora> lin(net);
+  for (index_t l = 0; l < 2; ++l) {
+    factors<Be> f{matrix(be, identity(6)), matrix(be, identity(6))};
+    lin.attach(l, adapter::lora{}.start(be, lin.base(l), std::move(f), stream), 1);
+  }
+  const mat<Be> X = matrix(be, table(6, 9, 1));
+  lin.set_dropout(0.5, stream);
+  lin.begin(pass::training);
+  const table first = read<Be>(be, lin.forward(0, X));
+  const table second = read<Be>(be, lin.forward(0, X));
+  const table other = read<Be>(be, lin.forward(1, X));
+  CHECK_FALSE(same(first, second));
+  CHECK_FALSE(same(first, other));
+  CHECK_FALSE(same(second, other));
+  for (const double x : first.values) {
+    CHECK((x == 0 || x == 2));
+  }
+}
+
+TEST_CASE_TEMPLATE("dropout kernel: keeps the expectation and repeats its mask", Be,
+                   PREHEAT_BACKENDS) {
+  using T = scalar_of<Be>;
+  Be be;
+  const dropout_kernel<T> drop{0.25, generator(8)};
+  const mat<Be> ones = matrix(be, table(100, 100, 1));
+  mat<Be> x = be.zeros(100, 100);
+  be.each_indexed(drop, x, ones);
+  const table mask = read<Be>(be, x);
+  index_t zeros = 0;
+  for (const double value : mask.values) {
+    zeros += value == 0;
+    CHECK((value == 0 || value == double(T(1 / 0.75))));
+  }
+  CHECK(std::abs(double(zeros) - 2500) < 5 * std::sqrt(10000 * 0.25 * 0.75));
+  be.each_indexed(add_dropout_kernel<T>{drop}, x, ones);
+  CHECK(same(read<Be>(be, x), 2.0 * mask));
+}
+
+namespace {
+
+template <class Be, class Adapter>
+void check_merge() {
+  problem<Be> p({{5, 4}}, {0}, true);
+  const table w = read<Be>(p.be, p.net.layers()[0].W);
+  adapted<Be, Adapter> lin(p.net);
+  attach_random(p.be, lin, 0, 2, 94);
+  p.net.loss(p.batch, lin);
+  const table adapted_output = p.net.output;
+  p.net.loss_and_gradient(p.batch, lin);  // merging uses parameters, not gradients
+  lin.fold(0);
+  CHECK_FALSE(lin.slots()[0].attached);
+  p.net.loss(p.batch, lin);
+  CHECK(gap(p.net.output, adapted_output) < tolerance<Be>(10) * largest(adapted_output));
+  if constexpr (Adapter::has_factors) {
+    layer<Be>& frozen = p.net.layers()[0];
+    const auto& slot = lin.slots()[0];
+    lin.adapter().merge(p.be, slot.parameters, -slot.scaling, out<Be>(frozen.W), out<Be>(frozen.b));
+    CHECK(gap(read<Be>(p.be, frozen.W), w) < tolerance<Be>(4) * largest(w));
+  }
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("adapter: merged equals unmerged and unmerging gives W back", Be,
+                   PREHEAT_BACKENDS) {
+  check_merge<Be, adapter::lora>();
+  check_merge<Be, train_a>();
+  check_merge<Be, train_b>();
+  check_merge<Be, adapter::full>();
+}
+
+TEST_CASE("adapter: the factor s of a layer") {
+  CHECK(scaling::over_rank(16)(4, 8) == 4);
+  CHECK(scaling::over_sqrt_rank(16)(4, 8) == 8);
+  CHECK(scaling::constant(0.5)(4, 8) == 0.5);
+  // By default α is twice the rank that was asked for, whatever the layer got.
+  CHECK(scaling_rule{}(8, 8) == 2);
+  CHECK(scaling_rule{}(4, 8) == 4);
+}

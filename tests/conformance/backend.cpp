@@ -1,0 +1,499 @@
+// Every operation of concept `backend` against plain loops, on operands that are blocks of larger
+// matrices, so that leading dimensions count and nothing outside the block may change.
+#include <limits>
+#include <string>
+
+#include "backends.hpp"
+#include "table.hpp"
+
+using namespace conformance;
+using namespace preheat;
+
+namespace {
+
+// A block of a larger matrix of a backend: three more rows and two more columns around it, all 7.
+template <class Be>
+struct block_in_frame {
+  static constexpr double frame = 7;
+  mat<Be> whole;
+  index_t rows, cols;
+
+  block_in_frame(Be& be, const table& t)
+      : whole(matrix(be, table(t.rows + 3, t.cols + 2, frame))), rows(t.rows), cols(t.cols) {
+    write(be, t, block());
+  }
+  out<Be> block() { return view(whole).block(2, 1, rows, cols); }
+  table read_block(Be& be) { return read<Be>(be, block()); }
+  // Whether the frame is as it was.
+  bool intact(Be& be) {
+    const table t = read<Be>(be, whole);
+    bool holds = true;
+    for (index_t j = 0; j < t.cols; ++j) {
+      for (index_t i = 0; i < t.rows; ++i) {
+        const bool inside = i >= 2 && i < 2 + rows && j >= 1 && j < 1 + cols;
+        holds = holds && (inside || t(i, j) == frame);
+      }
+    }
+    return holds;
+  }
+};
+
+constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
+
+template <class Be>
+table applied(op t, const table& a) {
+  return t == op::trans ? transposed(a) : a;
+}
+
+// A symmetric positive definite matrix.
+table positive_definite(index_t n) {
+  const table a = random_table(n, n + 2, 17);
+  return a * transposed(a) + identity(n);
+}
+
+struct affine {
+  double a, b;
+  template <class T>
+  constexpr void operator()(T& x) const {
+    x = T(a) * x + T(b);
+  }
+};
+struct combine {
+  template <class T>
+  constexpr void operator()(T& x, const T& a, const T& b, const T& c) const {
+    x = x + 2 * a - b * c;
+  }
+};
+struct swap_pair {
+  template <class T>
+  constexpr void operator()(T& x, T& y) const {
+    const T old = x;
+    x = y;
+    y = old;
+  }
+};
+struct write_index {
+  template <class T>
+  constexpr void operator()(index_t i, T& x) const {
+    x = T(i);
+  }
+};
+struct add_index_times {
+  template <class T>
+  constexpr void operator()(index_t i, T& x, const T& y) const {
+    x += T(i) * y;
+  }
+};
+
+struct size_pair {
+  index_t rows, cols;
+};
+constexpr size_pair shapes_of_interest[] = {{9, 4}, {4, 9}, {6, 6}, {1, 1}, {5, 1}, {1, 5}};
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("backend: zeros and upload and download and fill", Be, PREHEAT_ALL_BACKENDS) {
+  Be be;
+  const mat<Be> Z = be.zeros(40, 3);
+  CHECK(Z.rows() == 40);
+  CHECK(Z.cols() == 3);
+  CHECK(Z.ld() >= 40);
+  CHECK(same(read<Be>(be, Z), table(40, 3)));
+
+  const table t = read<Be>(be, matrix(be, random_table(40, 3, 1)));
+  CHECK(same(t, read<Be>(be, matrix(be, t))));
+  block_in_frame<Be> x(be, t);
+  CHECK(same(x.read_block(be), t));
+  CHECK(x.intact(be));
+  be.fill(-2, x.block());
+  CHECK(same(x.read_block(be), table(40, 3, -2)));
+  CHECK(x.intact(be));
+  CHECK(be.describe().size() > 0);
+}
+
+TEST_CASE_TEMPLATE("backend: copy and transposed copy", Be, PREHEAT_ALL_BACKENDS) {
+  Be be;
+  const table t = read<Be>(be, matrix(be, random_table(5, 8, 2)));
+  block_in_frame<Be> a(be, t);
+  block_in_frame<Be> plain(be, table(5, 8));
+  block_in_frame<Be> turned(be, table(8, 5));
+  be.copy(op::none, a.block(), plain.block());
+  be.copy(op::trans, a.block(), turned.block());
+  CHECK(same(plain.read_block(be), t));
+  CHECK(same(turned.read_block(be), transposed(t)));
+  CHECK(plain.intact(be));
+  CHECK(turned.intact(be));
+}
+
+TEST_CASE_TEMPLATE("backend: resize keeps the memory of a shape that was there", Be,
+                   PREHEAT_ALL_BACKENDS) {
+  Be be;
+  mat<Be> M = be.zeros(70, 9);
+  const auto* memory = std::as_const(M).data();
+  for (const size_pair s : {size_pair{70, 9}, {70, 2}, {33, 9}, {1, 1}, {0, 0}, {70, 9}}) {
+    be.resize(M, s.rows, s.cols);
+    CHECK(M.rows() == s.rows);
+    CHECK(M.cols() == s.cols);
+    CHECK(M.ld() >= s.rows);
+    CHECK(std::as_const(M).data() == memory);
+  }
+}
+
+TEST_CASE_TEMPLATE("backend: a moved matrix keeps its memory and a fresh one is empty", Be,
+                   PREHEAT_ALL_BACKENDS) {
+  Be be;
+  mat<Be> M = be.zeros(3, 2);
+  be.fill(4, M);
+  const auto* memory = std::as_const(M).data();
+  const mat<Be> N = std::move(M);
+  CHECK(N.data() == memory);
+  CHECK(same(read<Be>(be, N), table(3, 2, 4)));
+  const mat<Be> fresh;
+  CHECK(fresh.rows() == 0);
+  CHECK(fresh.cols() == 0);
+}
+
+TEST_CASE_TEMPLATE("backend: each applies a kernel to any number of operands", Be,
+                   PREHEAT_ALL_BACKENDS) {
+  using T = scalar_of<Be>;
+  Be be;
+  const double tol = tolerance<Be>(1);
+  const table tx = random_table(6, 5, 3);
+  const table ta = random_table(6, 5, 4);
+  const table tb = random_table(6, 5, 5);
+  const table tc = random_table(6, 5, 6);
+  table want = tx;
+  for (std::size_t i = 0; i < want.values.size(); ++i) {
+    want.values[i] += 2 * ta.values[i] - tb.values[i] * tc.values[i];
+  }
+
+  SUBCASE("blocks with gaps") {
+    block_in_frame<Be> x(be, tx);
+    block_in_frame<Be> a(be, ta);
+    block_in_frame<Be> b(be, tb);
+    block_in_frame<Be> c(be, tc);
+    be.each(combine{}, x.block(), a.block(), b.block(), c.block());
+    CHECK(gap(x.read_block(be), want) < tol);
+    CHECK(x.intact(be));
+  }
+  SUBCASE("whole matrices and a block together") {
+    mat<Be> x = matrix(be, tx);
+    const mat<Be> a = matrix(be, ta);
+    block_in_frame<Be> b(be, tb);
+    be.each(combine{}, x, a, b.block(), matrix(be, tc));
+    CHECK(gap(read<Be>(be, x), want) < tol);
+  }
+  SUBCASE("one operand") {
+    mat<Be> x = matrix(be, tx);
+    be.each(affine{-2, 1}, x);
+    CHECK(gap(read<Be>(be, x), -2.0 * tx + table(6, 5, 1)) < tol);
+  }
+  SUBCASE("two operands that are both written") {
+    mat<Be> x = matrix(be, table(6, 5, 1));
+    mat<Be> y = matrix(be, table(6, 5, 2));
+    be.each(swap_pair{}, x, y);
+    CHECK(same(read<Be>(be, x), table(6, 5, 2)));
+    CHECK(same(read<Be>(be, y), table(6, 5, 1)));
+  }
+  SUBCASE("nothing to do") {
+    mat<Be> x = be.zeros(0, 5);
+    be.each(affine{1, 1}, x);
+    be.each(kernel_archetype<T>{}, x, be.zeros(0, 5));
+    CHECK(x.cols() == 5);
+  }
+}
+
+TEST_CASE_TEMPLATE("backend: each_indexed counts i + j rows whatever the leading dimension", Be,
+                   PREHEAT_ALL_BACKENDS) {
+  Be be;
+  table want(6, 5);
+  for (std::size_t i = 0; i < want.values.size(); ++i) {
+    want.values[i] = double(i);
+  }
+  mat<Be> whole = be.zeros(6, 5);
+  be.each_indexed(write_index{}, whole);
+  CHECK(same(read<Be>(be, whole), want));
+  block_in_frame<Be> x(be, table(6, 5));
+  be.each_indexed(write_index{}, x.block());
+  CHECK(same(x.read_block(be), want));
+  CHECK(x.intact(be));
+  be.each_indexed(add_index_times{}, x.block(), matrix(be, table(6, 5, 2)));
+  CHECK(same(x.read_block(be), 3.0 * want));
+}
+
+TEST_CASE_TEMPLATE("backend: vectors against matrices", Be, PREHEAT_ALL_BACKENDS) {
+  Be be;
+  const double tol = tolerance<Be>(7);
+  const table t = random_table(4, 7, 7);
+  const table rows = random_table(4, 1, 8);
+  const table cols = random_table(7, 1, 9);
+  block_in_frame<Be> x(be, t);
+  block_in_frame<Be> by_row(be, rows);
+  block_in_frame<Be> by_col(be, cols);
+
+  SUBCASE("scale_rows") {
+    be.scale_rows(by_row.block(), x.block());
+    CHECK(gap(x.read_block(be), diagonal(rows.values) * t) < tol);
+  }
+  SUBCASE("scale_cols") {
+    be.scale_cols(by_col.block(), x.block());
+    CHECK(gap(x.read_block(be), t * diagonal(cols.values)) < tol);
+  }
+  SUBCASE("add_to_cols") {
+    be.add_to_cols(by_row.block(), x.block());
+    CHECK(gap(x.read_block(be), t + rows * table(1, 7, 1)) < tol);
+  }
+  SUBCASE("add_row_sums") {
+    be.add_row_sums(-3, x.block(), by_row.block());
+    CHECK(gap(by_row.read_block(be), rows + -3.0 * t * table(7, 1, 1)) < tol);
+  }
+  SUBCASE("add_row_dots") {
+    const table u = random_table(4, 7, 10);
+    block_in_frame<Be> y(be, u);
+    be.add_row_dots(2, x.block(), y.block(), by_row.block());
+    const table products = t * transposed(u);
+    table want = rows;
+    for (index_t i = 0; i < 4; ++i) {
+      want(i, 0) += 2 * products(i, i);
+    }
+    CHECK(gap(by_row.read_block(be), want) < tol);
+  }
+  CHECK(x.intact(be));
+  CHECK(by_row.intact(be));
+}
+
+TEST_CASE_TEMPLATE("backend: reductions to the host", Be, PREHEAT_ALL_BACKENDS) {
+  using T = scalar_of<Be>;
+  Be be;
+  table t = random_table(9, 6, 11);
+  const table u = random_table(9, 6, 12);
+  block_in_frame<Be> x(be, t);
+  block_in_frame<Be> y(be, u);
+  CHECK(std::abs(double(be.dot(x.block(), y.block())) - dot(t, u)) < tolerance<Be>(54));
+  CHECK(double(be.max_abs(x.block())) == doctest::Approx(largest(t)).epsilon(epsilon<Be>));
+  CHECK(be.dot(be.zeros(0, 3), be.zeros(0, 3)) == T(0));
+  CHECK(be.max_abs(be.zeros(3, 0)) == T(0));
+
+  // The largest magnitude may be negative; a NaN anywhere is the answer; so is an infinity.
+  t(8, 5) = -1e6;
+  CHECK(double(be.max_abs(matrix(be, t))) == 1e6);
+  for (const index_t place : {index_t(0), index_t(31), index_t(53)}) {
+    table spoilt = t;
+    spoilt.values[std::size_t(place)] = not_a_number;
+    block_in_frame<Be> bad(be, spoilt);
+    CHECK(std::isnan(double(be.max_abs(bad.block()))));
+  }
+  t(0, 0) = -std::numeric_limits<double>::infinity();
+  CHECK(std::isinf(double(be.max_abs(matrix(be, t)))));
+}
+
+TEST_CASE_TEMPLATE("backend: gemm is s op(a) op(b) + t x and t = 0 ignores x", Be,
+                   PREHEAT_ALL_BACKENDS) {
+  using T = scalar_of<Be>;
+  Be be;
+  const index_t m = 5;
+  const index_t n = 7;
+  for (const index_t k : {index_t(0), index_t(1), index_t(6)}) {
+    for (const op ta : {op::none, op::trans}) {
+      for (const op tb : {op::none, op::trans}) {
+        const table a = ta == op::none ? random_table(m, k, 13) : random_table(k, m, 13);
+        const table b = tb == op::none ? random_table(k, n, 14) : random_table(n, k, 14);
+        block_in_frame<Be> A(be, a);
+        block_in_frame<Be> B(be, b);
+        const table product = applied<Be>(ta, a) * applied<Be>(tb, b);
+        for (const double alpha : {1.0, -0.5}) {
+          for (const double beta : {0.0, 1.0, 0.25}) {
+            const table before = random_table(m, n, 15);
+            block_in_frame<Be> X(be, beta == 0 ? table(m, n, not_a_number) : before);
+            be.gemm(T(alpha), ta, A.block(), tb, B.block(), T(beta), X.block());
+            CAPTURE(k);
+            CAPTURE(int(ta));
+            CAPTURE(int(tb));
+            CAPTURE(alpha);
+            CAPTURE(beta);
+            CHECK(gap(X.read_block(be), alpha * product + beta * before) < tolerance<Be>(k + 1));
+            CHECK(X.intact(be));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE_TEMPLATE("backend: gram fills both triangles", Be, PREHEAT_ALL_BACKENDS) {
+  Be be;
+  const table a = random_table(5, 8, 16);
+  block_in_frame<Be> A(be, a);
+  block_in_frame<Be> small(be, table(5, 5, not_a_number));
+  block_in_frame<Be> large(be, table(8, 8, not_a_number));
+  be.gram(op::none, A.block(), small.block());
+  be.gram(op::trans, A.block(), large.block());
+  CHECK(gap(small.read_block(be), a * transposed(a)) < tolerance<Be>(8));
+  CHECK(gap(large.read_block(be), transposed(a) * a) < tolerance<Be>(5));
+  CHECK(same(large.read_block(be), transposed(large.read_block(be))));
+  CHECK(small.intact(be));
+  CHECK(large.intact(be));
+}
+
+TEST_CASE_TEMPLATE("backend: cholesky and triangular solves", Be, PREHEAT_ALL_BACKENDS) {
+  Be be;
+  const index_t n = 6;
+  const table g = positive_definite(n);
+  block_in_frame<Be> R(be, g);
+  REQUIRE(be.cholesky(R.block()));
+  const table r = R.read_block(be);
+  CHECK(gap(transposed(r) * r, g) < tolerance<Be>(n) * largest(g));
+  CHECK(R.intact(be));
+  for (index_t j = 0; j < n; ++j) {
+    for (index_t i = j + 1; i < n; ++i) {
+      CHECK(r(i, j) == 0);
+    }
+  }
+
+  const table b = random_table(n, 3, 18);
+  block_in_frame<Be> X(be, b);
+  be.solve_upper(op::none, R.block(), X.block());
+  CHECK(gap(r * X.read_block(be), b) < tolerance<Be>(n) * largest(g));
+  CHECK(X.intact(be));
+  block_in_frame<Be> Y(be, b);
+  be.solve_upper(op::trans, R.block(), Y.block());
+  CHECK(gap(transposed(r) * Y.read_block(be), b) < tolerance<Be>(n) * largest(g));
+}
+
+TEST_CASE_TEMPLATE("backend: cholesky says when a matrix is not positive definite", Be,
+                   PREHEAT_ALL_BACKENDS) {
+  Be be;
+  table indefinite = positive_definite(4);
+  indefinite(3, 3) = -1;
+  mat<Be> G = matrix(be, indefinite);
+  CHECK_FALSE(be.cholesky(G));
+  mat<Be> zero = be.zeros(3, 3);
+  CHECK_FALSE(be.cholesky(zero));
+}
+
+TEST_CASE_TEMPLATE("backend: thin QR", Be, PREHEAT_ALL_BACKENDS) {
+  Be be;
+  for (const auto& s : shapes_of_interest) {
+    CAPTURE(s.rows);
+    CAPTURE(s.cols);
+    const index_t k = std::min(s.rows, s.cols);
+    const table a = random_table(s.rows, s.cols, 19);
+    block_in_frame<Be> A(be, a);
+    const auto f = be.qr(A.block());
+    const table q = read<Be>(be, f.Q);
+    const table r = read<Be>(be, f.R);
+    REQUIRE(q.rows == s.rows);
+    REQUIRE(q.cols == k);
+    REQUIRE(r.rows == k);
+    REQUIRE(r.cols == s.cols);
+    CHECK(orthonormality_gap(q) < tolerance<Be>(s.rows));
+    CHECK(gap(q * r, a) < tolerance<Be>(s.rows) * largest(a));
+    for (index_t j = 0; j < s.cols; ++j) {
+      for (index_t i = j + 1; i < k; ++i) {
+        CHECK(r(i, j) == 0);
+      }
+    }
+    CHECK(A.intact(be));
+  }
+}
+
+TEST_CASE_TEMPLATE("backend: thin QR of dependent columns has an orthonormal Q", Be,
+                   PREHEAT_ALL_BACKENDS) {
+  Be be;
+  const table a = random_table(7, 2, 20) * random_table(2, 5, 21);
+  const auto f = be.qr(matrix(be, a));
+  CHECK(orthonormality_gap(read<Be>(be, f.Q)) < tolerance<Be>(7));
+  CHECK(gap(read<Be>(be, f.Q) * read<Be>(be, f.R), a) < tolerance<Be>(7) * largest(a));
+  CHECK(orthonormality_gap(read<Be>(be, be.qr(be.zeros(6, 3)).Q)) < tolerance<Be>(6));
+}
+
+namespace {
+
+template <class Be>
+void check_svd(Be& be, const table& a) {
+  CAPTURE(a.rows);
+  CAPTURE(a.cols);
+  const index_t k = std::min(a.rows, a.cols);
+  block_in_frame<Be> A(be, a);
+  const auto d = be.svd(A.block());
+  const table u = read<Be>(be, d.U);
+  const table s = read<Be>(be, d.S);
+  const table v = read<Be>(be, d.V);
+  REQUIRE(u.rows == a.rows);
+  REQUIRE(u.cols == k);
+  REQUIRE(s.rows == k);
+  REQUIRE(s.cols == 1);
+  REQUIRE(v.rows == a.cols);
+  REQUIRE(v.cols == k);
+  const double tol = tolerance<Be>(std::max(a.rows, a.cols));
+  CHECK(orthonormality_gap(u) < tol);
+  CHECK(orthonormality_gap(v) < tol);
+  CHECK(gap(u * diagonal(s.values) * transposed(v), a) <= tol * std::sqrt(square_norm(a)));
+  CHECK(s.values.back() >= 0);
+  CHECK(std::is_sorted(s.values.rbegin(), s.values.rend()));
+  CHECK(A.intact(be));
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("backend: thin SVD", Be, PREHEAT_ALL_BACKENDS) {
+  Be be;
+  for (const auto& s : shapes_of_interest) {
+    check_svd(be, random_table(s.rows, s.cols, 22));
+  }
+  check_svd(be, random_table(9, 2, 23) * random_table(2, 6, 24));  // rank 2
+  check_svd(be, table(5, 4));                                      // rank 0
+  check_svd(be, table(3, 6, 1));                                   // rank 1
+  check_svd(be, identity(4));                                      // equal singular values
+}
+
+TEST_CASE_TEMPLATE("backend: symmetric eigenvalues in increasing order", Be, PREHEAT_ALL_BACKENDS) {
+  Be be;
+  table a = random_table(6, 6, 25);
+  a = a + transposed(a);
+  block_in_frame<Be> A(be, a);
+  const auto e = be.eigh(A.block());
+  const table values = read<Be>(be, e.values);
+  const table vectors = read<Be>(be, e.vectors);
+  REQUIRE(values.rows == 6);
+  REQUIRE(values.cols == 1);
+  CHECK(std::is_sorted(values.values.begin(), values.values.end()));
+  CHECK(values(0, 0) < 0);  // the matrix is indefinite: signs are kept
+  CHECK(orthonormality_gap(vectors) < tolerance<Be>(6));
+  CHECK(gap(a * vectors, vectors * diagonal(values.values)) < tolerance<Be>(6) * largest(a));
+  CHECK(A.intact(be));
+}
+
+TEST_CASE_TEMPLATE("backend: softmax cross-entropy and its gradient", Be, PREHEAT_ALL_BACKENDS) {
+  Be be;
+  const index_t classes = 4;
+  const index_t tokens = 5;
+  const table z = 3.0 * random_table(classes, tokens, 26);
+  table labels(1, tokens);
+  table gradient(classes, tokens);
+  double loss = 0;
+  for (index_t j = 0; j < tokens; ++j) {
+    const index_t label = (3 * j) % classes;
+    labels(0, j) = double(label);
+    double sum = 0;
+    for (index_t i = 0; i < classes; ++i) {
+      sum += std::exp(z(i, j));
+    }
+    loss += (std::log(sum) - z(label, j)) / double(tokens);
+    for (index_t i = 0; i < classes; ++i) {
+      gradient(i, j) = (std::exp(z(i, j)) / sum - (i == label ? 1 : 0)) / double(tokens);
+    }
+  }
+  block_in_frame<Be> Z(be, z);
+  block_in_frame<Be> L(be, labels);
+  block_in_frame<Be> D(be, table(classes, tokens));
+  const double got = double(be.softmax_cross_entropy(Z.block(), L.block(), D.block()));
+  CHECK(std::abs(got - loss) < tolerance<Be>(1) * 10);
+  CHECK(gap(D.read_block(be), gradient) < tolerance<Be>(1));
+  CHECK(D.intact(be));
+
+  // Outputs of any size: no overflow.
+  const table huge = 1e4 * z;
+  CHECK(std::isfinite(double(be.softmax_cross_entropy(matrix(be, huge), L.block(), D.block()))));
+  CHECK(largest(D.read_block(be)) <= 1);
+}

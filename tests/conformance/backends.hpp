@@ -1,0 +1,46 @@
+// The backends on which every law is checked, their names in the output, and their tolerances.
+#pragma once
+#include <doctest/doctest.h>
+#include <limits>
+
+#include "archetype.hpp"
+#include "compiled_once.hpp"
+
+namespace conformance {
+
+using default_kernels = compiled_once<preheat::default_cpu_kernels>;
+using cpu_float = preheat::cpu<float, default_kernels>;
+using cpu_double = preheat::cpu<double, default_kernels>;
+using eigen_float = preheat::cpu<float, compiled_once<preheat::eigen_kernels>>;
+using eigen_double = preheat::cpu<double, compiled_once<preheat::eigen_kernels>>;
+using archetype_double = archetype<double>;
+
+// The laws of algorithms: three backends say enough, and compile in time. Without a system BLAS the
+// CPU's are Eigen's.
+#define PREHEAT_BACKENDS \
+  conformance::cpu_float, conformance::cpu_double, conformance::archetype_double
+// The laws of backends: all there are.
+#if defined(PREHEAT_SYSTEM_BLAS)
+#define PREHEAT_ALL_BACKENDS PREHEAT_BACKENDS, conformance::eigen_float, conformance::eigen_double
+#else
+#define PREHEAT_ALL_BACKENDS PREHEAT_BACKENDS
+#endif
+
+template <class Be>
+inline constexpr double epsilon = double(std::numeric_limits<typename Be::scalar>::epsilon());
+
+// What rounding may do to a sum of `size` terms of magnitude one.
+template <class Be>
+constexpr double tolerance(index_t size) {
+  return 64 * epsilon<Be> * double(size);
+}
+
+}  // namespace conformance
+
+TYPE_TO_STRING_AS("cpu float", conformance::cpu_float);
+TYPE_TO_STRING_AS("cpu double", conformance::cpu_double);
+TYPE_TO_STRING_AS("archetype", conformance::archetype_double);
+#if defined(PREHEAT_SYSTEM_BLAS)
+TYPE_TO_STRING_AS("eigen float", conformance::eigen_float);
+TYPE_TO_STRING_AS("eigen double", conformance::eigen_double);
+#endif
