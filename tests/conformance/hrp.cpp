@@ -5,8 +5,8 @@
 #include <preheat/train/fit.hpp>
 
 #include "backends.hpp"
-#include "small_problem.hpp"
 #include "spectrum.hpp"
+#include "toy_task.hpp"
 
 using namespace conformance;
 using namespace preheat;
@@ -140,8 +140,8 @@ namespace {
 // A run whose main rate is 0 ends at its start.
 template <class Be, class Method>
 void check_run(Method m) {
-  small_problem<Be> p;
-  small_problem<Be> untouched;
+  toy_task<Be> p;
+  toy_task<Be> untouched;
   learning_rate(m.optim) = 0;
   m.init.lr = 0.05;
   m.init.rank = 4;

@@ -5,7 +5,7 @@
 #include <preheat/train/fit.hpp>
 
 #include "backends.hpp"
-#include "small_problem.hpp"
+#include "toy_task.hpp"
 
 using namespace conformance;
 using namespace preheat;
@@ -29,7 +29,7 @@ struct journal {
 }  // namespace
 
 TEST_CASE("hrp: preheating is charged and announced") {
-  small_problem<be_type> p;
+  toy_task<be_type> p;
   journal seen;
   fit_options options{.rank = 2, .steps = 12, .seed = 7};
   options.observer = seen.observer();
@@ -56,7 +56,7 @@ TEST_CASE("hrp: preheating is charged and announced") {
   CHECK(report.trainable_parameters == 2 * (10 + 15 + 15 + 12 + 12 + 5));
 
   // For experiments, preheating may be free.
-  small_problem<be_type> q;
+  toy_task<be_type> q;
   options.charge_evidence = false;
   const auto free = fit(m, q.net, q.data, options);
   CHECK(free.steps == 12);
@@ -64,7 +64,7 @@ TEST_CASE("hrp: preheating is charged and announced") {
 }
 
 TEST_CASE("hrp: the preheating rate is the main run's unless it is given") {
-  small_problem<be_type> p;
+  toy_task<be_type> p;
   journal seen;
   fit_options options{.rank = 2, .steps = 6, .seed = 7};
   options.observer = seen.observer();
@@ -74,8 +74,8 @@ TEST_CASE("hrp: the preheating rate is the main run's unless it is given") {
 }
 
 TEST_CASE("hrp: no matrix of a weight's size is made in preheating or extraction or training") {
-  small_problem<be_type> p;
-  small_problem<be_type> untouched;
+  toy_task<be_type> p;
+  toy_task<be_type> untouched;
   const auto formed = [&] {
     return p.be.made(15, 10) || p.be.made(12, 15) || p.be.made(5, 12) || p.be.made(15, 15) ||
            p.be.made(12, 12);
@@ -96,7 +96,7 @@ TEST_CASE("hrp: no matrix of a weight's size is made in preheating or extraction
 
 // The rank of preheating is 16 times the main one, cut to what a layer holds.
 TEST_CASE("hrp: the preheating rank is clamped to each layer") {
-  small_problem<be_type> p;
+  toy_task<be_type> p;
   p.be.forget();
   const auto report = fit(hrp<>{.optim = {.lr = 0.01}}, p.net, p.data, {.rank = 4, .steps = 4});
   CHECK(report.status == fit_status::completed);

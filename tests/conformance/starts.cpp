@@ -5,7 +5,7 @@
 #include <preheat/train/fit.hpp>
 
 #include "backends.hpp"
-#include "small_problem.hpp"
+#include "toy_task.hpp"
 
 using namespace conformance;
 using namespace preheat;
@@ -15,9 +15,9 @@ namespace {
 // One step of rate 0, and then the output of the base that was, against the adapted run's.
 template <class Be, class Method>
 void check_start(Method m) {
-  small_problem<Be> untouched;
+  toy_task<Be> untouched;
   const table before = untouched.base_output();
-  small_problem<Be> p;
+  toy_task<Be> p;
   learning_rate(m.optim) = 0;
   const auto report = fit(m, p.net, p.data, {.rank = 3, .steps = 20, .seed = 5});
   const table after = p.adapted_output(report);
