@@ -106,3 +106,35 @@ TEST_CASE("hrp: the preheating rank is clamped to each layer") {
     CHECK_FALSE(l.clamped);
   }
 }
+
+namespace {
+
+// A data source that a user might write: it remembers which streams and steps were asked for.
+struct recording {
+  nn::minibatches<be_type>& data;
+  std::vector<std::pair<std::uint64_t, index_t>> asked{};
+  void draw(const generator& stream, index_t step, nn::labelled_batch<be_type>& batch) {
+    asked.emplace_back(stream.key(), step);
+    data.draw(stream, step, batch);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("hrp: preheating has a stream of batches of its own") {
+  toy_task<be_type> p;
+  recording data{p.data};
+  const hrp<> m{.init = {.rank = 4, .steps = 3}, .optim = {.lr = 0.01}};
+  fit(m, p.net, data, {.rank = 2, .steps = 8, .seed = 9});
+  REQUIRE(data.asked.size() == 8);
+  for (std::size_t k = 0; k < 8; ++k) {
+    const bool preheating = k < 3;
+    CHECK(data.asked[k].second == index_t(preheating ? k : k - 3));
+    CHECK((data.asked[k].first == data.asked[0].first) == preheating);
+    CHECK((data.asked[k].first == data.asked[7].first) == !preheating);
+  }
+  // The main run's batches are those of a run without preheating.
+  recording plain{p.data};
+  fit(lora{}, p.net, plain, {.rank = 2, .steps = 1, .seed = 9});
+  CHECK(plain.asked[0].first == data.asked[7].first);
+}

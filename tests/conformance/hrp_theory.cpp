@@ -1,11 +1,6 @@
-// HRP on the problem of its theory, gradient descent on ½‖s·B·A − M‖²: the closed forms of the
-// asymmetric main stage, the floor that a square frozen factor reaches, and the orientation.
-#include <preheat/methods.hpp>
-#include <preheat/nn/least_squares.hpp>
-#include <preheat/train/fit.hpp>
-
-#include "backends.hpp"
-#include "spectrum.hpp"
+// HRP on the problem of its theory: the closed forms of the asymmetric main stage, and the floor
+// that a square frozen factor reaches.
+#include "theory_problem.hpp"
 
 using namespace conformance;
 using namespace preheat;
@@ -16,32 +11,9 @@ using Be = cpu_double;
 
 template <role Trained>
 using main_stage = adapter::asymmetric<Trained>;
-using warm_train_a = method<adapter::asymmetric<role::A>, init::orthogonal, optim::sgd>;
-using warm_train_b = method<adapter::asymmetric<role::B>, init::orthogonal, optim::sgd>;
 
-// A target with σ_i = 0.7^i, W = 0.
-struct theory {
-  index_t m, n;
-  std::vector<double> sigma = geometric(std::min(m, n), 0.7);
-  table target = with_spectrum(m, n, sigma, 140);
-  Be be{};
-
-  template <class Method>
-  auto run(const Method& method, fit_options options) {
-    nn::least_squares<Be> net(be, be.zeros(m, n), matrix(be, target));
-    options.scaling = scaling::constant(1);
-    return fit(method, net, net.batches(), options);
-  }
-  template <class Report>
-  double final_loss(const Report& report) {
-    const auto& p = report.layers[0].parameters;
-    return square_norm(read<Be>(be, p.B) * read<Be>(be, p.A) - target) / 2;
-  }
-  double floor(index_t r) const { return tail(sigma, r) / 2; }
-};
-
-fit_options steps(index_t all, std::uint64_t seed = 0) {
-  return {.rank = 4, .steps = all, .seed = seed};
+fit_options steps(index_t all) {
+  return {.steps = all};
 }
 
 }  // namespace

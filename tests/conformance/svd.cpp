@@ -134,3 +134,17 @@ TEST_CASE_TEMPLATE("randomized_svd: a given test matrix and the seed decide the 
   const triplets<Be> given(be, linalg::randomized_svd<Be>(be, W, 3, omega, 1));
   CHECK(same(a.product(), given.product()));
 }
+
+// One QR for the sketch, two for every power iteration, one for the small core.
+TEST_CASE("randomized_svd: the cost is that of the power iterations asked for") {
+  archetype_double be;
+  const mat<archetype_double> W = matrix(be, random_table(15, 11, 35));
+  const mat<archetype_double> omega = matrix(be, random_table(11, 4, 36));
+  for (const index_t iterations : {0, 1, 3}) {
+    be.forget();
+    linalg::randomized_svd<archetype_double>(be, W, 3, omega, iterations);
+    CHECK(be.calls["qr"] == 2 + 2 * iterations);
+    CHECK(be.calls["svd"] == 1);
+    CHECK_FALSE(be.made(15, 11));
+  }
+}

@@ -132,7 +132,7 @@ TEST_CASE("misuse: settings of an init") {
         "preheat: power iterations >= 0 (-1, 0)");
   CHECK(init_refusal(init::pissa_randomized{.oversampling = -1}, 2) ==
         "preheat: oversampling >= 0 (-1, 0)");
-  CHECK(refusal([] { init::hrp<>{.row_norm = 0.0}; }) ==
+  CHECK(refusal([] { const init::hrp<> wrong{.row_norm = 0.0}; }) ==
         "preheat: row norm > 0 (0.000000, 0.000000)");
 
   // The scaling divides PiSSA's factors.

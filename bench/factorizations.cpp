@@ -1,0 +1,128 @@
+// Truncated SVDs: of a product held in factors (two forms, and the automatic choice), and of a
+// dense matrix, exact and randomized.
+#include "bench.hpp"
+
+namespace bench {
+
+namespace {
+
+using linalg::factored_form;
+
+struct factored_body {
+  index_t size, R, r;
+  factored_form form;
+  template <class Be>
+  auto operator()() const {
+    return [*this](benchmark::State& state) {
+      Be be;
+      const mat<Be> B = random(be, size, R, 1);
+      const mat<Be> A = random(be, R, size, 2);
+      for (auto _ : state) {
+        auto d = linalg::factored_svd<Be>(be, B, A, r, generator(3), form);
+        benchmark::DoNotOptimize(d.S.data());
+      }
+      count_bytes(state, double(2 * size * (R + r)) * sizeof(scalar_of<Be>));
+    };
+  }
+};
+
+void add_factored(const std::string& suffix, index_t size, index_t R, index_t r) {
+  const std::string shape =
+      std::to_string(size) + "_R" + std::to_string(R) + "_to_" + std::to_string(r) + suffix;
+  add("factored_svd_automatic", shape, factored_body{size, R, r, factored_form::automatic});
+  add("factored_svd_gram", shape, factored_body{size, R, r, factored_form::gram});
+  add("factored_svd_qr", shape, factored_body{size, R, r, factored_form::qr});
+}
+
+struct randomized_body {
+  index_t m, n, r;
+  template <class Be>
+  auto operator()() const {
+    return [*this](benchmark::State& state) {
+      Be be;
+      const mat<Be> W = random(be, m, n, 1);
+      const linalg::randomized_options options;
+      for (auto _ : state) {
+        auto d = linalg::randomized_svd<Be>(be, W, r, options, generator(2));
+        benchmark::DoNotOptimize(d.S.data());
+      }
+      const double columns = double(r + options.oversampling);
+      const double passes = 2.0 * double(options.power_iterations + 1);
+      count_flops(state, passes * 2.0 * double(m) * double(n) * columns);
+    };
+  }
+};
+
+struct exact_body {
+  index_t m, n, r;
+  template <class Be>
+  auto operator()() const {
+    return [*this](benchmark::State& state) {
+      Be be;
+      const mat<Be> W = random(be, m, n, 1);
+      for (auto _ : state) {
+        auto d = linalg::truncated_svd<Be>(be, W, r);
+        benchmark::DoNotOptimize(d.S.data());
+      }
+      count_bytes(state, double(m * n) * sizeof(scalar_of<Be>));
+    };
+  }
+};
+
+// ------------------------------------------------------------------------------- starts of a layer
+
+template <class Init>
+struct pissa_body {
+  Init init;
+  index_t m, n, r;
+  template <class Be>
+  auto operator()() const {
+    return [*this](benchmark::State& state) {
+      Be be;
+      const mat<Be> W = random(be, m, n, 1);
+      const site<Be> s{.W = W, .rank = r, .scaling = 2, .gen = generator(2)};
+      for (auto _ : state) {
+        auto f = init(be, s);
+        benchmark::DoNotOptimize(f.A.data());
+      }
+      count_bytes(state, double(m * n + r * (m + n)) * sizeof(scalar_of<Be>));
+    };
+  }
+};
+
+struct hrp_body {
+  index_t m, n, R, r;
+  template <class Be>
+  auto operator()() const {
+    return [*this](benchmark::State& state) {
+      Be be;
+      const mat<Be> W = be.zeros(m, n);
+      const factors<Be> preheated{random(be, R, n, 1), random(be, m, R, 2)};
+      const site<Be> s{.W = W, .rank = r, .scaling = 2, .gen = generator(3)};
+      const init::hrp<> init;
+      for (auto _ : state) {
+        auto f = init(be, s, preheated);
+        benchmark::DoNotOptimize(f.A.data());
+      }
+      count_bytes(state, double((R + r) * (m + n)) * sizeof(scalar_of<Be>));
+    };
+  }
+};
+
+}  // namespace
+
+void register_factorizations() {
+  add_factored("", 768, 64, 16);
+  add_factored("", 4096, 128, 16);
+  add("randomized_svd", "768x768_r16", randomized_body{768, 768, 16});
+  add("randomized_svd", "3072x768_r16", randomized_body{3072, 768, 16});
+  add("randomized_svd", "4096x4096_r16_large", randomized_body{4096, 4096, 16});
+  add("exact_svd", "256x256_r16", exact_body{256, 256, 16});
+  add("init_pissa", "768x768_r16", pissa_body<init::pissa>{{}, 768, 768, 16});
+  add("init_pissa_randomized", "768x768_r16", pissa_body<init::pissa_randomized>{{}, 768, 768, 16});
+  add("init_hrp", "768x768_R64_to_16", hrp_body{768, 768, 64, 16});
+  add("init_hrp", "4096x4096_R128_to_16", hrp_body{4096, 4096, 128, 16});
+  add("init_hrp", "11008x4096_R256_to_16_large", hrp_body{11008, 4096, 256, 16});
+}
+
+}  // namespace bench
