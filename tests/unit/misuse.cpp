@@ -183,7 +183,7 @@ TEST_CASE("misuse: a target that no layer has") {
   nn::minibatches<be_type> batches(be, filled(4, 2, 1), zeros(1, 2), 0);
   const fit_options options{.rank = 2, .targets = {"attention"}};
   CHECK(refusal([&] { fit(lora{}, net, batches, options); }) ==
-        "preheat: no layer matches the targets; the network's layers are: layers.0, layers.1");
+        "preheat: no layer matches the target 'attention'; the network's layers are: layers.0, layers.1");
 }
 
 TEST_CASE("misuse: settings of an optimizer") {

@@ -6,6 +6,8 @@
 #include <Eigen/Eigenvalues>
 #include <Eigen/QR>
 #include <Eigen/SVD>
+#include <algorithm>
+#include <limits>
 #include <string>
 
 #include "matrix.hpp"
@@ -95,11 +97,23 @@ struct eigen_kernels {
       return {std::move(d.V), std::move(d.S), std::move(d.U)};
     }
     const qr_result<cpu_matrix<T>> f = qr(a);
+    // The eigenvectors of RᵀR, in decreasing order, turn R into nearly orthogonal columns R·E =
+    // Q₂·T, T nearly diagonal: Jacobi then has little left to rotate, and gives back what squaring
+    // lost.
+    const eigen_dense<T> R = f.R.eigen() / std::max(max_abs(f.R), std::numeric_limits<T>::min());
+    const Eigen::SelfAdjointEigenSolver<eigen_dense<T>> squared(R.transpose() * R);
+    const cpu_matrix<T> eigenvectors(squared.eigenvectors().rowwise().reverse());
+    const qr_result<cpu_matrix<T>> basis = qr(view<const T>(eigenvectors));  // orthonormal to ε
+    const auto E = basis.Q.eigen();
+    const cpu_matrix<T> turned(f.R.eigen() * E);
+    const qr_result<cpu_matrix<T>> second = qr(view<const T>(turned));
     const Eigen::JacobiSVD<eigen_dense<T>, Eigen::NoQRPreconditioner> core(
-        f.R.eigen(), Eigen::ComputeFullU | Eigen::ComputeFullV);
+        second.R.eigen(), Eigen::ComputeFullU | Eigen::ComputeFullV);
     cpu_matrix<T> U(a.rows(), a.cols());
-    U.eigen().noalias() = f.Q.eigen() * core.matrixU();
-    return {std::move(U), cpu_matrix<T>(core.singularValues()), cpu_matrix<T>(core.matrixV())};
+    cpu_matrix<T> V(a.cols(), a.cols());
+    U.eigen().noalias() = f.Q.eigen() * (second.Q.eigen() * core.matrixU());
+    V.eigen().noalias() = E * core.matrixV();
+    return {std::move(U), cpu_matrix<T>(core.singularValues()), std::move(V)};
   }
 
   template <class T>
@@ -109,6 +123,12 @@ struct eigen_kernels {
       throw library_error("Eigen's symmetric eigenvalue iteration did not converge");
     }
     return {cpu_matrix<T>(solver.eigenvalues()), cpu_matrix<T>(solver.eigenvectors())};
+  }
+
+ private:
+  template <class T>
+  static T max_abs(const cpu_matrix<T>& M) {
+    return M.eigen().cwiseAbs().maxCoeff();
   }
 };
 

@@ -50,4 +50,18 @@ fit_report<typename Net::backend_type, typename method<Policies...>::adapter_typ
   return r.run_to_end();
 }
 
+// Says in words what a network or its batches lack, when neither function above takes them.
+template <class... Policies, class Net, class Data, class... Validation>
+requires(!network<Net> || !data_source<Data, Net>) void fit(const method<Policies...>&, Net&,
+                                                            Data&&, const fit_options&,
+                                                            const Validation&...) {
+  static_assert(network<Net>,
+                "preheat: the network lacks a member of concept network (core/concepts.hpp)");
+  if constexpr (network<Net>) {
+    static_assert(data_source<Data, Net>,
+                  "preheat: batches must have void draw(generator stream, index_t step, "
+                  "batch_type&)");
+  }
+}
+
 }  // namespace preheat

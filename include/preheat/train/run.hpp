@@ -72,6 +72,9 @@ class run {
     clamped_.resize(net.layers().size());
     result_.losses.reserve(std::size_t(options.steps));
     result_.learning_rates.reserve(std::size_t(options.steps));
+    if (options.evaluate_every > 0) {
+      result_.evaluations.reserve(std::size_t(options.steps / options.evaluate_every));
+    }
     select_targets();
     if constexpr (someone_has<hook::observe_input>) {
       lin.observe_input = [this](index_t l, in<backend_type> X) {
@@ -180,6 +183,9 @@ class run {
     require(0 <= options.dropout && options.dropout < 1, "0 <= dropout < 1", options.dropout, 1.0);
     require(options.max_gradient_norm >= 0, "largest gradient norm >= 0", options.max_gradient_norm,
             0.0);
+    require(options.evaluate_every >= 0, "evaluate_every >= 0", options.evaluate_every, 0);
+    require(options.patience >= 0, "patience >= 0", options.patience, 0);
+    require(options.checkpoint_every >= 0, "checkpoint_every >= 0", options.checkpoint_every, 0);
     require(options.evaluate_every == 0 || Validated,
             "evaluate_every needs a validation batch, the last argument of fit");
     require(options.patience == 0 || options.evaluate_every > 0,
@@ -188,18 +194,23 @@ class run {
     require(given == 0 || given == net.layers().size(), "layer_scaling has one s a layer", given,
             net.layers().size());
   }
+  // The layers that some target means; every target must mean at least one.
   void select_targets() {
     for (std::size_t l = 0; l < net.layers().size(); ++l) {
       if (matches_target(net.layers()[l].name, options.targets)) {
         targets_.push_back(index_t(l));
       }
     }
-    if (targets_.empty()) {
-      std::string names;
-      for (const auto& l : net.layers()) {
-        names += (names.empty() ? "" : ", ") + l.name;
+    for (const std::string& target : options.targets) {
+      const auto meant = [&](const auto& l) { return matches_target(l.name, {target}); };
+      if (std::none_of(net.layers().begin(), net.layers().end(), meant)) {
+        std::string names;
+        for (const auto& l : net.layers()) {
+          names += (names.empty() ? "" : ", ") + l.name;
+        }
+        throw invalid_argument("no layer matches the target '" + target +
+                               "'; the network's layers are: " + names);
       }
-      throw invalid_argument("no layer matches the targets; the network's layers are: " + names);
     }
   }
   // A chain that declares hook::begin decides which layers start; otherwise all targets do.

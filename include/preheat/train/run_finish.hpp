@@ -31,6 +31,9 @@ run<Method, Net, Data, Validated>::finish() {
 template <class Method, network Net, class Data, bool Validated>
 template <class Archive>
 void run<Method, Net, Data, Validated>::transfer(Archive& ar) {
+  index_t rank = options.rank;
+  ar("options/rank", rank);
+  require(rank == options.rank, "the rank of a resumed run is the saved one", options.rank, rank);
   ar("step", step_);
   ar("charged", charged_);
   ar("draws", draws_);
