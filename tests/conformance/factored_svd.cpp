@@ -216,6 +216,16 @@ TEST_CASE("factored_svd: automatic falls back to QR when a factor or the spectru
   CHECK(falls_back(transposed(good), transposed(steep), 1));
   CHECK(falls_back(wide, random_table(5, 4, 59), 2));
   CHECK_FALSE(falls_back(transposed(good), good, 4));
+
+  // Each factor looks well conditioned by its triangle's diagonal, but the product's second value
+  // is a hundredth of the first: squares are good enough for one vector and not for two.
+  table triangle(2, 2, 1);
+  triangle(1, 0) = 0;
+  triangle(1, 1) = 0.2;
+  const table left = with_spectrum(23, 2, {1, 1}, 62) * triangle;
+  const table right = transposed(with_spectrum(19, 2, {1, 1}, 64) * triangle);
+  CHECK(falls_back(left, right, 2));
+  CHECK_FALSE(falls_back(left, right, 1));
 }
 
 TEST_CASE("factored_svd: the product is never formed") {

@@ -2,9 +2,11 @@
 // broken and the two values. A numerical outcome (non-finite loss, no convergence) is a status in a
 // result, never an exception. A failing library call throws `preheat::library_error` with the call.
 #pragma once
+#include <cstdio>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace preheat {
 
@@ -23,13 +25,27 @@ struct library_error : std::runtime_error {
   explicit library_error(const std::string& what) : std::runtime_error("preheat: " + what) {}
 };
 
+namespace detail {
+// A number as it is written in an error: 7, -0.5, 1e-08.
+template <class T>
+std::string number_text(const T& value) {
+  if constexpr (std::is_floating_point_v<T>) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%g", double(value));
+    return text;
+  } else {
+    return std::to_string(value);
+  }
+}
+}  // namespace detail
+
 // Throws invalid_argument "<law> (<left>, <right>)" unless `holds`. Example:
 //   require(r <= k, "rank <= min(out, in)", r, k);   ->   preheat: rank <= min(out, in) (10, 9)
 template <class L, class R>
 void require(bool holds, std::string_view law, const L& left, const R& right) {
   if (!holds) {
-    throw invalid_argument(std::string(law) + " (" + std::to_string(left) + ", " +
-                           std::to_string(right) + ")");
+    throw invalid_argument(std::string(law) + " (" + detail::number_text(left) + ", " +
+                           detail::number_text(right) + ")");
   }
 }
 

@@ -178,8 +178,10 @@ class cpu {
     const T weight = T(1) / T(z.cols());
     T loss = 0;
     for (index_t j = 0; j < z.cols(); ++j) {
-      const index_t label = index_t(labels.data()[j * labels.ld()]);
-      require(0 <= label && label < z.rows(), "0 <= label < classes", label, z.rows());
+      const T given = labels.data()[j * labels.ld()];
+      require(0 <= given && given < T(z.rows()), "0 <= label < classes", given, z.rows());
+      const index_t label = index_t(given);
+      require(T(label) == given, "a label is a whole number", given, label);
       const T top = Z.col(j).maxCoeff();
       D.col(j) = (Z.col(j).array() - top).exp();
       const T sum = D.col(j).sum();

@@ -64,6 +64,7 @@ struct hrp {
 
   // The training steps that gathering takes out of a run of `all` steps.
   index_t cost(index_t all) const {
+    require(fraction > 0 && fraction < 1, "0 < fraction of the steps < 1", fraction, 1.0);
     const index_t automatic = std::max<index_t>(2, index_t(std::lround(fraction * double(all))));
     const index_t preheating = steps.value_or(automatic);
     require(preheating >= 1, "preheating steps >= 1", preheating, 1);
@@ -73,6 +74,7 @@ struct hrp {
   template <class Scene>
   std::vector<factors<typename Scene::backend_type>> gather(Scene& scene) const {
     const index_t main_rank = *std::max_element(scene.ranks.begin(), scene.ranks.end());
+    require(rank >= 0 && multiple >= 1, "preheating rank >= 0, multiple >= 1", rank, multiple);
     const index_t R = rank > 0 ? rank : multiple * main_rank;
     require(R >= main_rank, "preheating rank >= rank", R, main_rank);
     Warm hot = warm;

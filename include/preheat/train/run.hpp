@@ -244,8 +244,10 @@ class run {
     return r;
   }
   double start_scaling(index_t l, index_t rank) const {
-    return options.layer_scaling.empty() ? options.scaling(rank, options.rank)
-                                         : options.layer_scaling[std::size_t(l)];
+    const double s = options.layer_scaling.empty() ? options.scaling(rank, options.rank)
+                                                   : options.layer_scaling[std::size_t(l)];
+    require(s > 0 && std::isfinite(s), "0 < scaling < infinity", s, 0.0);
+    return s;
   }
   site<backend_type> site_of(index_t l, index_t rank, double s) const {
     const std::uint64_t number = std::uint64_t(draws_) * net.layers().size() + std::uint64_t(l);
