@@ -10,10 +10,10 @@
 use strict;
 use warnings;
 use utf8;
-use open qw(:std :utf8);
+binmode STDOUT, ':utf8';
 
 my $path = $ARGV[0];
-open my $in, '<:encoding(UTF-8)', $path or die "$path: $!";
+open my $in, '<:utf8', $path or die "$path: $!";
 chomp(my @lines = <$in>);
 $path =~ s|.*include/||;
 
@@ -40,7 +40,9 @@ sub formula {
   $s =~ s/√(\w\x{302}?)/\\sqrt{$1}/g;
   $s =~ s/(\w)\x{302}/\\hat{$1}/g;
   $s =~ s/(?<![\\\w])([a-z]{2,}(?: [a-z]+)*)\b(?!\{)/\\text{$1}/gi;  # words
+  $s =~ s/(?<=[\w)]) (?=\\text)/\\ /g;
   $s =~ s/_\\text\{(\w+)\}/_{$1}/g;
+  $s =~ s/\+=/\\mathrel{+}=/g;
   $s =~ s/_(\w+)/_{$1}/g;
   $s =~ s/($up+)/'^{' . join('', map { $raised{$_} } split(m{}, $1)) . '}'/ge;
   $s =~ s/($down+)/'_{' . join('', map { $lowered{$_} } split(m{}, $1)) . '}'/ge;

@@ -47,7 +47,8 @@ concept backend = requires {
   { constM.cols() } -> std::same_as<index_t>;
   { constM.ld() } -> std::same_as<index_t>;
   { be.zeros(k, k) } -> std::same_as<typename Be::matrix>;
-  // M gets a new shape, contents undefined; no allocation when it has had as many entries.
+  // M gets a new shape, contents undefined; no allocation when it has had a shape at least as large
+  // in both dimensions.
   { be.resize(M, k, k) } -> std::same_as<void>;
   // Host and back; the host side is column-major without gaps.
   { be.upload(host, x) } -> std::same_as<void>;

@@ -44,6 +44,11 @@ struct layer_report {
 struct evaluation {
   index_t step = 0;
   double loss = 0;
+  template <class Archive>
+  void archive(Archive& ar) {
+    ar("step", step);
+    ar("loss", loss);
+  }
 };
 
 template <backend Be, class Adapter>

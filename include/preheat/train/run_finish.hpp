@@ -42,6 +42,13 @@ void run<Method, Net, Data, Validated>::transfer(Archive& ar) {
   ar("base_changed", result_.base_changed);
   ar("losses", result_.losses);
   ar("learning_rates", result_.learning_rates);
+  ar("evaluations", result_.evaluations);
+  bool early = result_.status == fit_status::stopped_early;  // such a run has nothing left to do
+  ar("stopped_early", early);
+  if (early) {
+    result_.status = fit_status::stopped_early;
+    finished_ = true;
+  }
   ar("rank", rank_state);
   ar("chain", chain_state);
   for (const index_t l : targets_) {

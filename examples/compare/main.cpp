@@ -1,0 +1,154 @@
+// preheat_compare: LoRA's initializations on real digits, from one command.
+//
+// A classifier is pretrained on upright digits, then adapted to three shifts by every method at the
+// same rank and the same number of training steps, HRP's preheating included. Learning rates are
+// chosen on validation data; test accuracy has intervals over several pretrained networks.
+//
+//   preheat_compare --quick
+//   preheat_compare --help
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "experiment.hpp"
+#include "options.hpp"
+#include "plot.hpp"
+#include "pool.hpp"
+#include "progress.hpp"
+#include "results.hpp"
+#include "selection.hpp"
+#include "table.hpp"
+
+namespace {
+
+using namespace comparison;
+
+// The exit status of a program ended by Ctrl-C.
+constexpr int interrupted_status = 130;
+
+void print_header(const options& o, const experiment& e) {
+  fmt::print("{} methods × {} shifts, rank {}, {} steps of batch {}, rates {}, {} bases × {} {}\n",
+             o.methods.size(), o.shifts.size(), joined(o.ranks, " and "), o.training.steps,
+             o.training.batch, joined(o.amount.rates, " "), o.amount.bases, o.amount.seeds,
+             o.amount.seeds == 1 ? "seed" : "seeds");
+  fmt::print("{} on {} {}\n", describe_backend(), o.threads, o.threads == 1 ? "thread" : "threads");
+  const std::string hint = backend_hint();
+  if (!hint.empty()) {
+    fmt::print("note: {}\n", hint);
+  }
+  fmt::print("{} runs", e.wanted_runs());
+  if (e.kept_runs() > 0) {
+    fmt::print(", {} of them kept in {} from before", e.kept_runs(), o.out);
+  }
+  fmt::print("{}\n", o.amount.most_added_rates > 0
+                         ? "; where a best rate is at the edge of the grid, more are added"
+                         : "");
+  std::fflush(stdout);
+}
+
+void print_results(shift s, int rank, const std::vector<experiment::result>& results) {
+  std::vector<summary_row> rows;
+  bool edges = false;
+  std::set<std::string> cuts;
+  for (const experiment::result& r : results) {
+    rows.push_back(r.summary);
+    edges = edges || r.summary.at_edge;
+    for (const run_record* run : r.runs) {
+      if (!run->cut_layers.empty()) {
+        cuts.insert(run->cut_layers);
+      }
+    }
+  }
+  fmt::print("\n{} · rank {}\n\n{}", describe(s), rank, summary_table(rows));
+  if (edges) {
+    fmt::print("* the best rate is the smallest or largest that was tried\n");
+  }
+  for (const std::string& cut : cuts) {
+    fmt::print("rank cut to what a layer can hold: {}\n", cut);
+  }
+  std::fflush(stdout);
+}
+
+int compare_all(const options& o) {
+  const auto begun = std::chrono::steady_clock::now();
+  use_one_blas_thread();
+  stop_on_signals();
+  const std::filesystem::path out = o.out;
+  std::filesystem::create_directories(out);
+  run_log log(out / "runs.jsonl");
+  if (!log.note().empty()) {
+    fmt::print("{}\n", log.note());
+  }
+  experiment e(o, log);
+  print_header(o, e);
+
+  std::vector<summary_row> summary;
+  std::map<int, std::vector<plotted_shift>> plotted;  // by rank
+  bool completed = true;
+  {
+    progress_bar bar;
+    bar.grow(e.wanted_runs(), e.kept_runs());
+    for (const shift s : o.shifts) {
+      completed = e.run(s, bar);
+      if (!completed) {
+        break;
+      }
+      bar.clear();
+      std::set<std::string> listed;  // methods without rank are in every rank's table, once in csv
+      for (const int rank : o.ranks) {
+        const std::vector<experiment::result> results = e.results(s, rank);
+        print_results(s, rank, results);
+        plotted_shift& panel = plotted[rank].emplace_back();
+        panel.title = describe(s);
+        for (const experiment::result& r : results) {
+          panel.groups.push_back({r.method, r.runs, r.summary});
+          if (listed.insert(fmt::format("{} {}", r.method->id, r.rank)).second) {
+            summary.push_back(r.summary);
+          }
+        }
+      }
+    }
+  }
+
+  if (!summary.empty()) {
+    write_summary(out / "summary.csv", summary);
+    fmt::print("\ntables: {}\nruns: {}\n", (out / "summary.csv").string(),
+               (out / "runs.jsonl").string());
+  }
+  if (!completed) {
+    fmt::print("stopped. {} runs are kept in {}; the same command goes on from there.\n",
+               log.size(), (out / "runs.jsonl").string());
+    return interrupted_status;
+  }
+  if (o.plots) {
+    for (const auto& [rank, shifts] : plotted) {
+      const std::string suffix = plotted.size() == 1 ? "" : fmt::format("-rank{}", rank);
+      fmt::print("{}\n", write_plots(out / "plots", suffix, o.methods, shifts));
+    }
+  }
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begun;
+  fmt::print("done in {}\n", clock_text(elapsed.count()));
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    const parsed command_line = parse(argc, argv);
+    if (!command_line.wanted) {
+      return command_line.exit_code;
+    }
+    return compare_all(*command_line.wanted);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "preheat_compare: {}\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,369 @@
+#include "plot.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <stdexcept>
+#include <string_view>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "table.hpp"
+
+namespace comparison {
+namespace {
+
+// ------------------------------------------------------------------------------------------ styles
+
+// Shades of one hue a family, told apart by point shape too. A method at equal row norms looks like
+// itself without, but dashed and hollow.
+constexpr std::array reference_colours = {"#7f7f7f", "#000000"};
+constexpr std::array random_colours = {"#08519c", "#17a2d8", "#6b8cff"};
+constexpr std::array weight_colours = {"#1b7837", "#7fbf7b"};
+constexpr std::array preheated_colours = {"#d7191c", "#fd8d3c", "#e7298a", "#8c2d04"};
+constexpr std::array one_factor_colours = {"#54278f", "#9e9ac8", "#a6761d", "#e6ab02"};
+
+std::span<const char* const> colours(family f) {
+  switch (f) {
+    case family::reference:
+      return reference_colours;
+    case family::random:
+      return random_colours;
+    case family::weight:
+      return weight_colours;
+    case family::preheated:
+      return preheated_colours;
+    case family::one_factor:
+      break;
+  }
+  return one_factor_colours;
+}
+
+struct style {
+  std::string colour;
+  int point = 7;
+  int dash = 1;
+};
+
+std::map<std::string, style> choose_styles(std::span<const method_entry> methods) {
+  constexpr std::array filled_points = {7, 5, 9, 11};  // gnuplot's; one less is the same, hollow
+  std::map<std::pair<family, bool>, std::size_t> used;
+  std::map<std::string, style> styles;
+  for (const method_entry& m : methods) {
+    const std::size_t number = used[{m.kind, m.equal_norm}]++;
+    const auto palette = colours(m.kind);
+    const int point = filled_points[number % filled_points.size()];
+    styles[m.id] = {palette[number % palette.size()], m.equal_norm ? point - 1 : point,
+                    m.equal_norm ? 2 : 1};
+  }
+  return styles;
+}
+
+// ------------------------------------------------------------------------------------------- files
+
+// A text file that is whole or an exception.
+void write_file(const std::filesystem::path& path, const std::string& text) {
+  std::ofstream file(path);
+  file << text;
+  file.close();
+  if (!file) {
+    throw std::runtime_error("cannot write " + path.string());
+  }
+}
+
+// A gnuplot string: in single quotes, which are doubled inside.
+std::string gnuplot_text(std::string_view text) {
+  std::string result = "'";
+  for (const char c : text) {
+    result += c == '\'' ? std::string("''") : std::string(1, c);
+  }
+  return result + "'";
+}
+
+std::string shell_quoted(const std::string& text) {
+  std::string result = "'";
+  for (const char c : text) {
+    result += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  }
+  return result + "'";
+}
+
+std::string number(double value) {
+  return std::isfinite(value) ? to_text(value) : "NaN";
+}
+
+// ------------------------------------------------------------------------------------- one picture
+
+// Panels side by side, and the legend at the right in room of its own.
+struct layout {
+  int width = 0;  // of the SVG, in pixels; the PNG has 1.5 times as many
+  int height = 0;
+  int left = 0;    // room for the labels of the first panel
+  int legend = 0;  // room for the legend; 0: none
+  std::size_t panels = 1;
+};
+
+// The whole script: the same picture twice. `panels` holds the commands of each panel.
+std::string script(const std::string& file, const std::string& title, const layout& l,
+                   const std::vector<std::string>& panels) {
+  constexpr int top = 78;
+  constexpr int bottom = 58;
+  constexpr int gap = 48;
+  constexpr int right = 18;
+  const double inner =
+      double(l.width - l.left - l.legend - right - gap * (int(l.panels) - 1)) / double(l.panels);
+  std::string body;
+  for (std::size_t k = 0; k < panels.size(); ++k) {
+    const double from = l.left + double(k) * (inner + gap);
+    body += fmt::format("  set lmargin at screen {:.5f}\n  set rmargin at screen {:.5f}\n",
+                        from / l.width, (from + inner) / l.width);
+    body += panels[k];
+    body += "  unset label 1\n";
+  }
+  return fmt::format(R"(# Written by preheat_compare. Draw again with: gnuplot {file}.gp
+do for [format in "svg png"] {{
+  if (format eq "svg") {{
+    set terminal svg size {width},{height} font "DejaVu Sans,13" background rgb "white"
+  }} else {{
+    set terminal pngcairo size {wide},{high} font "DejaVu Sans,13" fontscale 1.15 linewidth 1.5 pointscale 1.5
+  }}
+  set output "{file}." . format
+  set encoding utf8
+  set multiplot
+  set label 1 {title} at screen 0.5,{title_y:.5f} center font ",16" noenhanced
+  set tmargin at screen {top:.5f}
+  set bmargin at screen {bottom:.5f}
+  set border 3 linecolor rgb "#444444"
+  set tics nomirror
+  set grid linecolor rgb "#dddddd" linetype 1 linewidth 0.7
+  set key noenhanced
+  unset key
+{body}  unset multiplot
+  unset output
+  reset
+}}
+)",
+                     fmt::arg("file", file), fmt::arg("width", l.width),
+                     fmt::arg("height", l.height), fmt::arg("wide", l.width * 3 / 2),
+                     fmt::arg("high", l.height * 3 / 2), fmt::arg("title", gnuplot_text(title)),
+                     fmt::arg("title_y", 1 - 22.0 / l.height),
+                     fmt::arg("top", 1 - double(top) / l.height),
+                     fmt::arg("bottom", double(bottom) / l.height), fmt::arg("body", body));
+}
+
+std::string panel_title(const std::string& text) {
+  return fmt::format("  set title {} noenhanced font \",13\" offset 0,-0.4\n", gnuplot_text(text));
+}
+
+// -------------------------------------------------------------------------------- the three of
+// them
+
+struct picture {
+  std::string name;  // of its files
+  std::string script;
+  std::string data;
+};
+
+// A point and an interval a method, at its chosen rate; what was not adapted is left out. The axis
+// ends at 1 and shows all means; intervals that are wider are cut.
+picture accuracy_picture(const std::string& name, const std::map<std::string, style>& styles,
+                         std::span<const plotted_shift> shifts) {
+  std::string data = "# place name accuracy low high colour point\n";
+  std::vector<std::string> panels;
+  int most_rows = 1;
+  for (std::size_t k = 0; k < shifts.size(); ++k) {
+    data += fmt::format("# {}\n", shifts[k].title);
+    int place = 0;
+    double lowest = 0.9;
+    for (const plotted_group& g : shifts[k].groups) {
+      if (!g.method->has_rate) {
+        continue;
+      }
+      const estimate& accuracy = g.summary.test_accuracy;
+      const double half = std::isfinite(accuracy.half) ? accuracy.half : 0;
+      const style& look = styles.at(g.method->id);
+      data += fmt::format("{} \"{}\" {} {} {} 0x{} {}\n", --place, g.method->name,
+                          number(accuracy.mean), number(accuracy.mean - half),
+                          number(accuracy.mean + half), look.colour.substr(1), look.point);
+      if (std::isfinite(accuracy.mean)) {
+        lowest = std::min(lowest, accuracy.mean - std::min(half, 0.1));
+      }
+    }
+    if (place == 0) {
+      data += "-1 \"\" NaN NaN NaN 0x000000 7\n";
+    }
+    data += "\n\n";
+    most_rows = std::max(most_rows, -place);
+    const std::string tics = k == 0 ? "  set ytics noenhanced scale 0\n"
+                                    : "  set ytics 1 scale 0\n  set format y \"\"\n";
+    panels.push_back(
+        panel_title(shifts[k].title) + tics +
+        fmt::format("  set xrange [{0}:1]\n  set yrange [{1}.5:-0.5]\n  set xtics {2}\n"
+                    "  set format x \"%g\"\n  set xlabel \"test accuracy\" offset 0,0.3\n"
+                    "  plot \"{3}.dat\" index {4} using 3:1:4:5:6{5} with xerrorbars "
+                    "pointtype 0 linewidth 1.7 linecolor rgb variable notitle, \\\n"
+                    "       \"{3}.dat\" index {4} using 3:1:7:6 with points "
+                    "pointtype variable pointsize 0.8 linecolor rgb variable notitle\n",
+                    fixed(std::floor(lowest * 20) / 20, 2), std::min(place, -1),
+                    lowest < 0.7 ? 0.1 : 0.05, name, k, k == 0 ? ":ytic(2)" : ""));
+  }
+  const layout l{.width = 230 + 330 * int(shifts.size()),
+                 .height = 150 + 22 * most_rows,
+                 .left = 218,
+                 .legend = 0,
+                 .panels = shifts.size()};
+  return {name,
+          script(name,
+                 "Test accuracy at the rate chosen on validation data, mean and 95 % interval over "
+                 "pretrained bases",
+                 l, panels),
+          data};
+}
+
+std::string draw(const style& look, bool with_points) {
+  return fmt::format(
+      "with {} linewidth 1.7 dashtype {} linecolor rgb \"{}\"{}",
+      with_points ? "linespoints" : "lines", look.dash, look.colour,
+      with_points ? fmt::format(" pointtype {} pointsize 0.7", look.point) : std::string());
+}
+
+// One line a method in every panel. lines(group) gives its points as text; a method without points
+// in a panel is left out there. The legend is drawn once, for all methods that are anywhere.
+template <class Lines>
+picture line_picture(const std::string& name, const std::string& title, const std::string& axes,
+                     std::span<const method_entry> methods,
+                     const std::map<std::string, style>& styles, bool with_points,
+                     std::span<const plotted_shift> shifts, Lines lines) {
+  constexpr const char* nothing = "  set xrange [0.1:1]\n  set yrange [0.1:1]\n  plot NaN notitle";
+  std::string data;
+  std::vector<std::string> panels;
+  std::map<std::string, bool> drawn;
+  int index = 0;
+  for (const plotted_shift& s : shifts) {
+    std::string plots;
+    for (const plotted_group& g : s.groups) {
+      const std::string points = lines(g);
+      if (points.empty()) {
+        continue;
+      }
+      const style& look = styles.at(g.method->id);
+      data += fmt::format("# {}: {}\n{}\n\n", s.title, g.method->name, points);
+      plots += fmt::format("{} \"{}.dat\" index {} using 1:2 {} notitle",
+                           plots.empty() ? "  plot" : ", \\\n      ", name, index++,
+                           draw(look, with_points));
+      drawn[g.method->id] = true;
+    }
+    panels.push_back(panel_title(s.title) + axes + (panels.empty() ? "" : "  unset ylabel\n") +
+                     (plots.empty() ? nothing : plots) + "\n");
+  }
+  // The legend: a panel of its own without axes, in the room at the right.
+  std::string keys;
+  for (const method_entry& m : methods) {
+    if (drawn[m.id]) {
+      const style& look = styles.at(m.id);
+      keys += fmt::format("{} NaN {} title {}", keys.empty() ? "  plot" : ", \\\n      ",
+                          draw(look, with_points), gnuplot_text(m.name));
+    }
+  }
+  const layout l{.width = 80 + 330 * int(shifts.size()) + 240,
+                 .height = std::max(420, 110 + 22 * int(drawn.size())),
+                 .left = 72,
+                 .legend = 240,
+                 .panels = shifts.size()};
+  if (!keys.empty()) {
+    panels.back() += fmt::format(
+        "  unset title\n  unset xlabel\n  unset ylabel\n  unset tics\n  unset border\n"
+        "  unset logscale\n  set xrange [0:1]\n  set yrange [0:1]\n"
+        "  set lmargin at screen {0:.5f}\n  set rmargin at screen 0.99\n"
+        "  set key at screen {0:.5f},{1:.5f} left top Left reverse samplen 3 spacing 1.15\n{2}\n",
+        1 - 232.0 / l.width, 1 - 70.0 / l.height, keys);
+  }
+  return {name, script(name, title, l, panels), data};
+}
+
+// The validation loss during training, mean over bases and seeds at the chosen rate.
+std::string curve_points(const plotted_group& g) {
+  std::map<int, std::vector<double>> losses;
+  for (const run_record* r : g.runs) {
+    if (r->rate == g.summary.rate) {
+      for (const curve_point& p : r->curve) {
+        losses[p.step].push_back(p.loss);
+      }
+    }
+  }
+  std::string text;
+  for (const auto& [step, values] : losses) {
+    text += fmt::format("{} {}\n", step, number(mean(values)));
+  }
+  return text;
+}
+
+// The mean test accuracy at every rate that was tried. Runs that failed leave a gap.
+std::string rate_points(const plotted_group& g) {
+  if (!g.method->has_rate) {
+    return {};
+  }
+  std::map<double, std::vector<double>> accuracies;
+  for (const run_record* r : g.runs) {
+    accuracies[r->rate].push_back(r->test_accuracy);
+  }
+  std::string text;
+  for (const auto& [rate, values] : accuracies) {
+    text += fmt::format("{} {}\n", number(rate), number(mean(values)));
+  }
+  return text;
+}
+
+bool have_gnuplot() {
+  return std::system("gnuplot --version > /dev/null 2>&1") == 0;
+}
+
+}  // namespace
+
+std::string write_plots(const std::filesystem::path& directory, const std::string& suffix,
+                        std::span<const method_entry> methods,
+                        std::span<const plotted_shift> shifts) {
+  const std::map<std::string, style> styles = choose_styles(methods);
+  const std::array pictures = {
+      accuracy_picture("accuracy" + suffix, styles, shifts),
+      line_picture("curves" + suffix,
+                   "Validation loss during training at the chosen rate, mean over bases",
+                   "  set logscale y\n  set yrange [*:4]\n"
+                   "  set ytics (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 4)\n  set xrange [0:*] noextend\n"
+                   "  set xlabel \"training steps, preheating included\" offset 0,0.3\n"
+                   "  set ylabel \"validation loss\"\n",
+                   methods, styles, false, shifts, curve_points),
+      line_picture("rates" + suffix, "Test accuracy against learning rate, mean over bases",
+                   "  set logscale x\n  set xrange [*:*] noextend\n  set format x \"%g\"\n"
+                   "  set xtics (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)\n"
+                   "  set yrange [*:1]\n  set xlabel \"learning rate\" offset 0,0.3\n"
+                   "  set ylabel \"test accuracy\"\n",
+                   methods, styles, true, shifts, rate_points)};
+
+  std::filesystem::create_directories(directory);
+  for (const picture& p : pictures) {
+    write_file(directory / (p.name + ".dat"), p.data);
+    write_file(directory / (p.name + ".gp"), p.script);
+  }
+  if (!have_gnuplot()) {
+    return "no pictures: gnuplot is not installed (Debian: gnuplot-nox). Their scripts are in " +
+           directory.string();
+  }
+  std::string names;
+  for (const picture& p : pictures) {
+    const std::string command = "cd " + shell_quoted(directory.string()) + " && gnuplot " +
+                                shell_quoted(p.name + ".gp") + " > gnuplot.log 2>&1";
+    if (std::system(command.c_str()) != 0) {
+      return fmt::format("gnuplot could not draw {}.gp; it says why in {}", p.name,
+                         (directory / "gnuplot.log").string());
+    }
+    names += (names.empty() ? "" : ",") + p.name;
+  }
+  return fmt::format("pictures: {}/{{{}}}.{{svg,png}}", directory.string(), names);
+}
+
+}  // namespace comparison
