@@ -1,0 +1,54 @@
+#!/bin/sh
+# check.sh KIND DIR: builds and runs the consumer project KIND under DIR/KIND; 77 if a tool is missing.
+# PREHEAT_BLAS (auto, on, off) is passed on.
+set -eu
+kind=$1
+dir=$2/$kind
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+blas=${PREHEAT_BLAS:-auto}
+rm -rf "$dir"
+mkdir -p "$dir"
+cd "$dir"
+
+need() {
+  command -v "$1" >/dev/null || { echo "skipped: no $1"; exit 77; }
+}
+install_preheat() {
+  cmake -S "$root" -B package --install-prefix "$dir/prefix" -DPREHEAT_BLAS="$blas" \
+    -DPREHEAT_TESTS=OFF -DPREHEAT_BENCH=OFF -DPREHEAT_EXAMPLES=OFF
+  cmake --install package
+}
+use_cmake() {
+  cmake -S "$here/$kind" -B build -DCMAKE_BUILD_TYPE=Release "$@"
+  cmake --build build
+}
+use_meson() {  # copies, because Meson wants the sources it falls back to inside the project
+  mkdir -p project/subprojects/preheat
+  cp "$here/meson/meson.build" "$here/main.cpp" project
+  (cd "$root" && cp -r include cmake meson.build meson_options.txt preheat.pc.in "$dir/project/subprojects/preheat")
+  meson setup build project "$@"
+  meson compile -C build
+}
+
+case $kind in
+  find_package)
+    install_preheat
+    use_cmake -DCMAKE_PREFIX_PATH="$dir/prefix" ;;
+  subdirectory | fetchcontent)
+    use_cmake -DPREHEAT_SOURCE="$root" -DPREHEAT_BLAS="$blas" ;;
+  pkgconfig)
+    need pkg-config
+    install_preheat
+    mkdir build
+    PKG_CONFIG_PATH=$dir/prefix/share/pkgconfig sh "$here/pkgconfig/build.sh" build/consumer ;;
+  meson)
+    need meson
+    use_meson ;;
+  meson_pkgconfig)
+    need meson
+    install_preheat
+    use_meson --pkg-config-path "$dir/prefix/share/pkgconfig" --wrap-mode nofallback ;;
+esac
+./build/consumer
+echo "consumer $kind: built and run"
