@@ -68,7 +68,7 @@ std::optional<svd_result<mat<Be>>> factored_svd_gram(Be& be, in<Be> B, in<Be> A,
   if (!be.cholesky(Rb) || !be.cholesky(Ra)) {
     return std::nullopt;
   }
-  // U and V lose orthogonality as ε·κ², singular values as ε·σ₁²/σ: grant both 64·ε.
+  // U and V lose orthogonality as ε·κ(factor)², singular values as ε·σ₁²/σ: grant both about 64·ε.
   constexpr double worst_factor = 1.0 / 8;
   constexpr double worst_value = 1.0 / 64;
   if (diagonal_ratio(be, Rb) < worst_factor || diagonal_ratio(be, Ra) < worst_factor) {
@@ -80,22 +80,18 @@ std::optional<svd_result<mat<Be>>> factored_svd_gram(Be& be, in<Be> B, in<Be> A,
   // The r largest, in decreasing order.
   const std::vector<T> values = be.download(e.values);
   std::vector<T> sigma(static_cast<std::size_t>(r));
-  std::vector<T> inverse(static_cast<std::size_t>(r));
   mat<Be> v = be.zeros(R, r);
   for (index_t j = 0; j < r; ++j) {
-    const T value = std::max(values[std::size_t(R - 1 - j)], T(0));
-    sigma[std::size_t(j)] = std::sqrt(value);
-    inverse[std::size_t(j)] = value > 0 ? T(1) / sigma[std::size_t(j)] : T(0);
+    sigma[std::size_t(j)] = std::sqrt(std::max(values[std::size_t(R - 1 - j)], T(0)));
     be.copy(op::none, view(e.vectors).col_range(R - 1 - j, 1), view(v).col_range(j, 1));
   }
   if (!(double(sigma.back()) > worst_value * double(sigma.front()))) {
     return std::nullopt;
   }
   mat<Be> S = be.zeros(r, 1);
-  be.upload(inverse, S);
-  mat<Be> u = product(be, op::none, core, op::none, v);
-  be.scale_cols(S, u);
   be.upload(sigma, S);
+  // core·v = u·S. Dividing by S would leave u as far from orthogonal as ε·(σ₁/σ)²; its QR does not.
+  mat<Be> u = unique_q<Be>(be, be.qr(product(be, op::none, core, op::none, v)));
   be.solve_upper(op::none, Rb, u);
   be.solve_upper(op::none, Ra, v);
   return svd_result<mat<Be>>{product(be, op::none, B, op::none, u), std::move(S),

@@ -11,12 +11,11 @@
 
 namespace preheat::linalg {
 
-// m×k, k <= m, orthonormal columns, uniformly distributed. Throws if k > m. Cost: O(m·k²).
-template <backend Be, random_generator G>
-mat<Be> orthonormal(Be& be, index_t m, index_t k, const G& gen) {
+// Q·diag(sign(diag R)): the Q of the one factorization whose R has a diagonal >= 0.
+template <backend Be>
+mat<Be> unique_q(Be& be, qr_result<mat<Be>> f) {
   using T = scalar_of<Be>;
-  require(1 <= k && k <= m, "orthonormal columns: 1 <= columns <= rows", k, m);
-  qr_result<mat<Be>> f = be.qr(normal(be, m, k, 1, gen));
+  const index_t k = f.R.rows();
   const std::vector<T> R = be.download(f.R);
   std::vector<T> signs(static_cast<std::size_t>(k));
   for (index_t j = 0; j < k; ++j) {
@@ -26,6 +25,13 @@ mat<Be> orthonormal(Be& be, index_t m, index_t k, const G& gen) {
   be.upload(signs, d);
   be.scale_cols(d, f.Q);
   return std::move(f.Q);
+}
+
+// m×k, k <= m, orthonormal columns, uniformly distributed. Throws if k > m. Cost: O(m·k²).
+template <backend Be, random_generator G>
+mat<Be> orthonormal(Be& be, index_t m, index_t k, const G& gen) {
+  require(1 <= k && k <= m, "orthonormal columns: 1 <= columns <= rows", k, m);
+  return unique_q<Be>(be, be.qr(normal(be, m, k, 1, gen)));
 }
 
 // Columns first.. of V become random, orthonormal to each other and to the columns before them,
