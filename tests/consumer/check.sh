@@ -7,6 +7,7 @@ dir=$2/$kind
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 blas=${PREHEAT_BLAS:-auto}
+command -v make >/dev/null || export CMAKE_GENERATOR=Ninja
 rm -rf "$dir"
 mkdir -p "$dir"
 cd "$dir"
