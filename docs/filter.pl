@@ -57,7 +57,7 @@ sub block {
   my ($open, $close, @body) = ('\verbatim', '\endverbatim', @block);
   if ($text =~ /[;{}]\s*(\/\/.*)?$|::|^\s*#include/m) {
     ($open, $close) = ('\code{.cpp}', '\endcode');
-  } elsif ($text =~ /$math|$up/ && $text !~ /(\b[a-z]{3,}\W+){4}/i && $text !~ /\w\.\s/) {
+  } elsif ($text =~ /$math|$up/ && $text !~ /(\b[a-z]{3,}[^\w\n]+){4}/i && $text !~ /\w\.\s/) {
     ($open, $close) = ('\f[\begin{array}{l}', '\end{array}\f]');
     @body = map { formula($_) } @block;
     $body[$_] .= ' \\\\' for 0 .. $#body - 1;
