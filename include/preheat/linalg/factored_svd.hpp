@@ -3,8 +3,7 @@
 //
 //   qr    B = Q_b·R_b, Aᵀ = Q_a·R_a, SVD of the R×R core R_b·R_aᵀ = u·S·vᵀ; U = Q_b·u, V = Q_a·v.
 //         Backward stable. Cost: two QRs and an R×R SVD.
-//   gram  R_b, R_a are Cholesky factors of BᵀB and AAᵀ, the core's right vectors are eigenvectors
-//   of
+//   gram  R_b, R_a are Cholesky factors of BᵀB and AAᵀ, the core's right vectors are eigenvectors of
 //         coreᵀ·core, U = B·R_b⁻¹·u, V = Aᵀ·R_a⁻¹·v. Products only, several times faster, but it
 //         squares condition numbers. A vector is lost to rounding when its σ is small against σ₁.
 //
