@@ -62,13 +62,6 @@ consteval bool trains(role wanted) {
                     P::parts());
 }
 
-// Whether P holds the two factors themselves (not a sharing of them).
-template <class P>
-concept has_pair = requires(P& p) {
-  p.A;
-  p.B;
-};
-
 // The number of trained entries.
 template <class P>
 index_t trained_size(const P& p) {

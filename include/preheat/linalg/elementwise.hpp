@@ -24,12 +24,6 @@ struct root {
   T over;
   constexpr void operator()(T& x) const { x = std::sqrt(x / over); }
 };
-// x = 1/x where x > cut, else 0
-template <class T>
-struct invert {
-  T cut;
-  constexpr void operator()(T& x) const { x = x > cut ? T(1) / x : T(0); }
-};
 
 // s·op(a)·op(b)
 template <backend Be>

@@ -20,6 +20,12 @@ void run<Method, Net, Data, Validated>::attach(const std::vector<index_t>& layer
       ranks[std::size_t(l)] = start_rank(l);
       scalings[std::size_t(l)] = start_scaling(l, ranks[std::size_t(l)]);
     }
+    const auto start_each = [&](auto answer) {  // answer(layer, site) is the init's
+      for (const index_t l : layers) {
+        const double s = scalings[std::size_t(l)];
+        start_from_factors(l, s, answer(l, site_of(l, ranks[std::size_t(l)], s)));
+      }
+    };
     constexpr bool gathers =
         init_type::needs != evidence_kind::none && init_type::needs != evidence_kind::weight;
     if constexpr (gathers) {
@@ -45,16 +51,12 @@ void run<Method, Net, Data, Validated>::attach(const std::vector<index_t>& layer
         finished_ = true;
         return;
       }
-      for (const index_t l : layers) {
-        const auto where = site_of(l, ranks[std::size_t(l)], scalings[std::size_t(l)]);
-        start_from_factors(l, scalings[std::size_t(l)],
-                           method.init(backend(), where, evidence[std::size_t(l)]));
-      }
+      start_each([&](index_t l, const site<backend_type>& where) {
+        return method.init(backend(), where, evidence[std::size_t(l)]);
+      });
     } else {
-      for (const index_t l : layers) {
-        const auto where = site_of(l, ranks[std::size_t(l)], scalings[std::size_t(l)]);
-        start_from_factors(l, scalings[std::size_t(l)], method.init(backend(), where));
-      }
+      start_each(
+          [&](index_t, const site<backend_type>& where) { return method.init(backend(), where); });
     }
   }
   ++draws_;
