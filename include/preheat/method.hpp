@@ -83,4 +83,37 @@ struct method {
       "init::kaiming, init::gaussian, init::orthogonal, init::hrp<>");
 };
 
+namespace detail {
+
+// The policies of a method that are not on an axis, as a policy_list.
+template <class... Kept>
+struct policy_list {
+  template <class Policy>
+  using plus = method<Kept..., Policy>;
+};
+template <class Axis, class Kept, class... Rest>
+struct drop_axis {
+  using type = Kept;
+};
+template <class Axis, class... Kept, class First, class... Rest>
+struct drop_axis<Axis, policy_list<Kept...>, First, Rest...>
+    : std::conditional_t<on_axis<First, Axis>, drop_axis<Axis, policy_list<Kept...>, Rest...>,
+                         drop_axis<Axis, policy_list<Kept..., First>, Rest...>> {};
+
+template <class Method, class Policy>
+struct swap_policy;
+template <class... Policies, class Policy>
+struct swap_policy<method<Policies...>, Policy> {
+  using rest = typename drop_axis<typename Policy::axis, policy_list<>, Policies...>::type;
+  using type = typename rest::template plus<Policy>;
+};
+
+}  // namespace detail
+
+// A method with the policy of one axis swapped for another:
+//
+//   using my_sora = with<sora, init::hrp<>>;
+template <class Method, class Policy>
+using with = typename detail::swap_policy<Method, Policy>::type;
+
 }  // namespace preheat

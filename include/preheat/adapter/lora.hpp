@@ -85,6 +85,10 @@ struct low_rank {
   factors<Be> product(Be& be, const params<Be>& p) const {
     return {clone<Be>(be, p.A), clone<Be>(be, p.B)};
   }
+  template <class Be>
+  index_t rank(const params<Be>& p) const {
+    return p.A.rows();
+  }
   // W += s·B·A
   template <backend Be>
   void merge(Be& be, const params<Be>& p, scalar_of<Be> s, out<Be> W, out<Be>) const {

@@ -149,6 +149,22 @@ concept init_policy = std::same_as<typename I::axis, axes::init> && requires {
 } &&(I::needs == evidence_kind::none || I::needs == evidence_kind::weight ? plain_init<I, Be>
                                                                           : evidence_init<I, Be>);
 
+// Whether an init learns from the data, and not from the weight alone.
+template <class I>
+inline constexpr bool gathers_evidence =
+    I::needs != evidence_kind::none&& I::needs != evidence_kind::weight;
+
+// The init of every start after a run's first (a chain's next round, ranks added on the way): the
+// member `later` of an init that has one (init::first_then), else the init itself.
+template <class I>
+const auto& later_init(const I& init) {
+  if constexpr (requires { init.later; }) {
+    return init.later;
+  } else {
+    return init;
+  }
+}
+
 // ------------------------------------------------------------------------------------- the adapter
 
 // The frozen linear map under an adapter: y = (W + ΔW)·x + b, ΔW scaled by s. b is m×1 or empty.
@@ -200,6 +216,7 @@ concept adapter_policy = std::same_as<typename A::axis, axes::adapter> &&
                adapter.start(be, base, std::move(f), gen)
              } -> std::same_as<typename A::template params<Be>>;
              { adapter.product(be, p) } -> std::same_as<factors<Be>>;
+             { adapter.rank(p) } -> std::same_as<index_t>;
            }
          : requires(const A adapter, Be& be, const frozen_linear<Be>& base, generator gen) {
              { adapter.start(be, base, gen) } -> std::same_as<typename A::template params<Be>>;
@@ -213,6 +230,7 @@ struct step_context {
   double scaling = 1;        // s of the layer
   index_t layer = 0;
   index_t step = 0;                                     // of the run, from 0
+  index_t steps = 0;                                    // that the run will take
   generator gen{};                                      // keyed by (seed, step, layer)
   double rate_scale[role_count] = {1, 1, 1, 1, 1, 1};   // learning rate by role
   double decay_scale[role_count] = {1, 1, 1, 1, 1, 1};  // weight decay by role

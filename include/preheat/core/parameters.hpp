@@ -62,6 +62,21 @@ consteval bool trains(role wanted) {
                     P::parts());
 }
 
+// Whether P has a part of this role, trained or frozen.
+template <class P>
+consteval bool has_role(role wanted) {
+  return std::apply([&](auto... part) { return ((part.kind == wanted) || ...); }, P::parts());
+}
+
+// ΔW = s·B·A with both factors at hand and nothing between them: what the optimizers that move a
+// pair (A, B) need.
+template <class P>
+concept factor_pair = requires(P& p) {
+  p.A;
+  p.B;
+}
+&&!has_role<P>(role::gate);
+
 // The number of trained entries.
 template <class P>
 index_t trained_size(const P& p) {

@@ -9,12 +9,15 @@
 //   preheat::generator factors = gen.fork(preheat::purpose::factors, layer);
 //   double x = factors.normal();
 #pragma once
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <concepts>
 #include <cstdint>
 #include <numbers>
+#include <numeric>
 #include <utility>
+#include <vector>
 
 #include "types.hpp"
 
@@ -130,6 +133,18 @@ constexpr void shuffle(Container& v, generator gen) {
   for (index_t i = index_t(v.size()) - 1; i > 0; --i) {
     std::swap(v[std::size_t(i)], v[std::size_t(gen.below(i + 1))]);
   }
+}
+
+// k different numbers of 0..n−1 in increasing order, every set equally likely; 0 <= k <= n.
+// Cost: O(n).
+inline std::vector<index_t> choose(index_t k, index_t n, generator gen) {
+  require(0 <= k && k <= n, "choose: 0 <= chosen <= all", k, n);
+  std::vector<index_t> all(static_cast<std::size_t>(n));
+  std::iota(all.begin(), all.end(), index_t(0));
+  shuffle(all, gen);
+  all.resize(std::size_t(k));
+  std::sort(all.begin(), all.end());
+  return all;
 }
 
 }  // namespace preheat

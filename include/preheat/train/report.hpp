@@ -37,7 +37,7 @@ struct layer_report {
   index_t rank = 0;  // 0 for adapters without factors
   double scaling = 1;
   bool clamped = false;   // the rank asked for was above min(out, in) and was cut
-  bool attached = false;  // false: a chain has folded ΔW into W, nothing is left to merge
+  bool attached = false;  // false: folded into W by a chain, or without ranks: nothing to merge
   Params parameters;
 };
 
@@ -61,6 +61,7 @@ struct fit_report {
   index_t steps = 0;                 // optimizer steps of the main run
   index_t evidence_steps = 0;        // steps charged for gathering evidence (HRP's preheating)
   index_t trainable_parameters = 0;  // at the first step
+  index_t validation_passes = 0;     // forward passes on the validation batch
   double seconds = 0;
   std::vector<double> losses;          // one a step
   std::vector<double> learning_rates;  // one a step

@@ -3,10 +3,12 @@
 // What a hook may use (everything public): the network, the options, the operator with every
 // layer's parameters and gradients, the optimizers' states, and these verbs:
 //
-//   attach(layers)           draw adapters from the init (gathering its evidence), reset optimizers
+//   attach(layers)           draw adapters from the init (gathering its evidence), reset optimizers;
+//                            after the run's first start from later_init(init)
 //   fold(layers)             W += ΔW, the layers are then detached
-//   select_ranks(l, keep, n) keep the listed ranks of layer l, append n fresh ones (product zero)
-//   validation_loss()        the loss on the validation batch
+//   select_ranks(l, keep, n) keep the listed ranks of layer l, append n fresh ones (product zero);
+//                            a layer left without ranks is detached
+//   validation_loss()        the loss on the validation batch; every call is counted in the report
 //   finish_early()           end the run after this step
 //
 // `fit` is the loop around it; use `run` itself to step by hand or to look inside.
@@ -108,17 +110,12 @@ class run {
     const auto& W = net.layers()[std::size_t(l)].W;
     return std::min(W.rows(), W.cols());
   }
-  index_t rank_of(index_t l) const {
-    const params& p = lin.slots()[std::size_t(l)].parameters;
-    index_t r = 0;
-    visit_all(
-        [&](auto part, const auto& x) {
-          if constexpr (part.kind == role::A && part.ranks == along::rows) {
-            r = x.rows();
-          }
-        },
-        p);
-    return r;
+  index_t rank_of(index_t l) const {  // 0 for adapters without factors
+    if constexpr (adapter_type::has_factors) {
+      return method.adapter.rank(lin.slots()[std::size_t(l)].parameters);
+    } else {
+      return 0;
+    }
   }
 
   // --- verbs
@@ -137,6 +134,7 @@ class run {
     static_assert(Validated,
                   "preheat: this method scores itself on a validation batch. Pass the batch as the "
                   "last argument of fit(method, network, batches, options, validation)");
+    ++result_.validation_passes;
     return double(net.loss(*validation_, lin));
   }
   void finish_early() { finished_ = true; }
@@ -276,6 +274,8 @@ class run {
     place(l, s, method.adapter.start(backend(), base, std::move(f), adapter_stream(l)));
   }
 
+  template <class Init>
+  void attach_by(const Init& init, const std::vector<index_t>& layers);
   double compute_gradient();
   void optimize(double rate);
   void take_census();

@@ -5,7 +5,7 @@
 
 namespace preheat {
 
-// Gathers the init's evidence for these layers, charges it, and starts an adapter in each.
+// Starts an adapter in each of these layers, by the init of this start.
 template <class Method, network Net, class Data, bool Validated>
 void run<Method, Net, Data, Validated>::attach(const std::vector<index_t>& layers) {
   if constexpr (!adapter_type::has_factors) {
@@ -13,51 +13,60 @@ void run<Method, Net, Data, Validated>::attach(const std::vector<index_t>& layer
       const auto base = lin.base(l);
       place(l, 1, method.adapter.start(backend(), base, adapter_stream(l)));
     }
+    ++draws_;
+    take_census();
+  } else if (draws_ == 0) {
+    attach_by(method.init, layers);
   } else {
-    std::vector<index_t> ranks(net.layers().size(), 0);
-    std::vector<double> scalings(net.layers().size(), 1);
+    attach_by(later_init(method.init), layers);
+  }
+}
+
+// Gathers the init's evidence for these layers, charges it, and starts an adapter in each.
+template <class Method, network Net, class Data, bool Validated>
+template <class Init>
+void run<Method, Net, Data, Validated>::attach_by(const Init& init,
+                                                  const std::vector<index_t>& layers) {
+  std::vector<index_t> ranks(net.layers().size(), 0);
+  std::vector<double> scalings(net.layers().size(), 1);
+  for (const index_t l : layers) {
+    ranks[std::size_t(l)] = start_rank(l);
+    scalings[std::size_t(l)] = start_scaling(l, ranks[std::size_t(l)]);
+  }
+  const auto start_each = [&](auto answer) {  // answer(layer, site) is the init's
     for (const index_t l : layers) {
-      ranks[std::size_t(l)] = start_rank(l);
-      scalings[std::size_t(l)] = start_scaling(l, ranks[std::size_t(l)]);
+      const double s = scalings[std::size_t(l)];
+      start_from_factors(l, s, answer(l, site_of(l, ranks[std::size_t(l)], s)));
     }
-    const auto start_each = [&](auto answer) {  // answer(layer, site) is the init's
-      for (const index_t l : layers) {
-        const double s = scalings[std::size_t(l)];
-        start_from_factors(l, s, answer(l, site_of(l, ranks[std::size_t(l)], s)));
-      }
-    };
-    constexpr bool gathers =
-        init_type::needs != evidence_kind::none && init_type::needs != evidence_kind::weight;
-    if constexpr (gathers) {
-      const index_t price = options.charge_evidence ? method.init.cost(options.steps) : 0;
-      const index_t left = steps_planned() - step_;
-      if (draws_ > 0 && price >= left) {
-        finished_ = true;  // a chain cannot afford another start
-        return;
-      }
-      require(price < left, "steps for evidence < steps of the run", price, left);
-      evidence_scene<Net, Data> scene{.net = net,
-                                      .data = data_,
-                                      .options = options,
-                                      .learning_rate = learning_rate(std::as_const(method.optim)),
-                                      .layers = layers,
-                                      .ranks = ranks,
-                                      .scalings = scalings,
-                                      .gen = gen_.fork(purpose::evidence, std::uint64_t(draws_))};
-      const auto evidence = method.init.gather(scene);
-      charged_ += price;
-      if (scene.status != fit_status::completed) {
-        result_.status = scene.status;  // interrupted or diverged: there is nothing to start from
-        finished_ = true;
-        return;
-      }
-      start_each([&](index_t l, const site<backend_type>& where) {
-        return method.init(backend(), where, evidence[std::size_t(l)]);
-      });
-    } else {
-      start_each(
-          [&](index_t, const site<backend_type>& where) { return method.init(backend(), where); });
+  };
+  if constexpr (gathers_evidence<Init>) {
+    const index_t price = options.charge_evidence ? init.cost(options.steps) : 0;
+    const index_t left = steps_planned() - step_;
+    if (draws_ > 0 && price >= left) {
+      finished_ = true;  // a chain cannot afford another start
+      return;
     }
+    require(price < left, "steps for evidence < steps of the run", price, left);
+    evidence_scene<Net, Data> scene{.net = net,
+                                    .data = data_,
+                                    .options = options,
+                                    .learning_rate = learning_rate(std::as_const(method.optim)),
+                                    .layers = layers,
+                                    .ranks = ranks,
+                                    .scalings = scalings,
+                                    .gen = gen_.fork(purpose::evidence, std::uint64_t(draws_))};
+    const auto evidence = init.gather(scene);
+    charged_ += price;
+    if (scene.status != fit_status::completed) {
+      result_.status = scene.status;  // interrupted or diverged: there is nothing to start from
+      finished_ = true;
+      return;
+    }
+    start_each([&](index_t l, const site<backend_type>& where) {
+      return init(backend(), where, evidence[std::size_t(l)]);
+    });
+  } else {
+    start_each([&](index_t, const site<backend_type>& where) { return init(backend(), where); });
   }
   ++draws_;
   take_census();
@@ -68,19 +77,22 @@ void run<Method, Net, Data, Validated>::select_ranks(index_t l, const std::vecto
                                                      index_t added) {
   auto& s = lin.slots()[std::size_t(l)];
   const index_t kept = index_t(keep.size());
+  require(s.attached, "select_ranks: the layer has an adapter");
   require(kept + added <= max_rank(l), "rank <= min(out, in)", kept + added, max_rank(l));
   preheat::select_ranks(backend(), s.parameters, keep, added);
   preheat::select_ranks(backend(), s.gradient, keep, added);
   optim[std::size_t(l)].each(
       [&](params& moment) { preheat::select_ranks(backend(), moment, keep, added); });
+  if (kept + added == 0) {
+    lin.detach(l);
+  }
   if (added > 0) {
-    constexpr bool plain =
-        plain_init<init_type, backend_type> && init_type::needs == evidence_kind::none;
-    if constexpr (plain) {
+    const auto& init = later_init(method.init);
+    if constexpr (std::remove_cvref_t<decltype(init)>::needs == evidence_kind::none) {
       const auto where = site_of(l, added, double(s.scaling));
       ++draws_;
-      params fresh = method.adapter.start(backend(), lin.base(l), method.init(backend(), where),
-                                          adapter_stream(l));
+      params fresh =
+          method.adapter.start(backend(), lin.base(l), init(backend(), where), adapter_stream(l));
       visit_all(
           [&](auto part, auto& all, auto& made) {
             if constexpr (part.ranks == along::rows) {
@@ -93,7 +105,7 @@ void run<Method, Net, Data, Validated>::select_ranks(index_t l, const std::vecto
     } else {
       throw invalid_argument(
           "ranks added during training are drawn afresh: use an init without evidence (kaiming, "
-          "gaussian, orthogonal)");
+          "gaussian, orthogonal), or init::first_then<this init, kaiming>");
     }
   }
   take_census();

@@ -38,6 +38,7 @@ void run<Method, Net, Data, Validated>::transfer(Archive& ar) {
   ar("charged", charged_);
   ar("draws", draws_);
   ar("trainable", result_.trainable_parameters);
+  ar("validation_passes", result_.validation_passes);
   ar("stopping", stopping_);
   ar("base_changed", result_.base_changed);
   ar("losses", result_.losses);

@@ -63,6 +63,7 @@ void run<Method, Net, Data, Validated>::optimize(double rate) {
   step_context context = census_;
   context.learning_rate = rate;
   context.step = step_;
+  context.steps = steps_planned();
   const generator of_step = gen_.fork(purpose::step, std::uint64_t(step_));
   for (std::size_t l = 0; l < optim.size(); ++l) {
     auto& s = lin.slots()[l];

@@ -1,0 +1,79 @@
+// What is done with small symmetric matrices, the Gram matrices C = BᵀB and AAᵀ of a pair: their
+// eigendecomposition C = V·diag(λ)·Vᵀ, the damped pseudoinverse, and Sylvester's equation.
+// Everything here is r×r: O(r³), a few small allocations.
+#pragma once
+#include <limits>
+
+#include "elementwise.hpp"
+
+namespace preheat::linalg {
+
+// x = 1/(x + delta), or 0 where that sum is at most `cutoff`
+template <class T>
+struct damped_inverse {
+  T delta, cutoff;
+  constexpr void operator()(T& x) const {
+    const T sum = x + delta;
+    x = sum > cutoff ? 1 / sum : T(0);
+  }
+};
+// x = x / over, or 0 where |over| is at most `cutoff`
+template <class T>
+struct guarded_quotient {
+  T cutoff;
+  constexpr void operator()(T& x, const T& over) const { x = over > cutoff ? x / over : T(0); }
+};
+
+// The eigendecomposition of a symmetric matrix. One with a NaN or infinite entry, which an
+// eigensolver refuses, gives NaN: the next loss then ends the run with a status.
+template <backend Be>
+eigh_result<mat<Be>> symmetric_eigen(Be& be, in<Be> C) {
+  using T = scalar_of<Be>;
+  if (std::isfinite(double(be.max_abs(C)))) {
+    return be.eigh(C);
+  }
+  eigh_result<mat<Be>> e{be.zeros(C.rows(), 1), be.zeros(C.rows(), C.rows())};
+  be.fill(std::numeric_limits<T>::quiet_NaN(), e.values);
+  be.fill(std::numeric_limits<T>::quiet_NaN(), e.vectors);
+  return e;
+}
+
+// (C + δI)⁺, C positive semidefinite. Eigenvalues of C + δI not above r·ε·(the largest) count as
+// zero, so that δ = 0 gives the pseudoinverse of C.
+template <backend Be>
+mat<Be> damped_pinv(Be& be, const eigh_result<mat<Be>>& c, double delta) {
+  using T = scalar_of<Be>;
+  const double relative = double(c.values.rows()) * double(std::numeric_limits<T>::epsilon());
+  const double largest = double(be.max_abs(c.values)) + delta;
+  mat<Be> inverse = clone<Be>(be, c.values);
+  be.each(damped_inverse<T>{T(delta), T(relative * largest)}, inverse);
+  mat<Be> scaled = clone<Be>(be, c.vectors);
+  be.scale_cols(inverse, scaled);
+  return product<Be>(be, op::none, scaled, op::trans, c.vectors);
+}
+
+// The X with P·X + X·Q = C, P = U·diag(λ)·Uᵀ and Q = V·diag(μ)·Vᵀ positive semidefinite:
+//
+//   X = U·[(Uᵀ·C·V)_ij/(λ_i + μ_j)]·Vᵀ
+//
+// Entries whose λ_i + μ_j is zero to working precision become zero (the solution of least norm).
+template <backend Be>
+mat<Be> solve_sylvester(Be& be, const eigh_result<mat<Be>>& p, const eigh_result<mat<Be>>& q,
+                        in<Be> C) {
+  using T = scalar_of<Be>;
+  const index_t r = C.rows();
+  mat<Be> ones = be.zeros(r, 1);
+  be.fill(1, ones);
+  mat<Be> sums = product<Be>(be, op::none, p.values, op::trans, ones);
+  be.gemm(1, op::none, ones, op::trans, q.values, 1, sums);
+  const double relative = double(r) * double(std::numeric_limits<T>::epsilon());
+  const T cutoff = T(relative * double(be.max_abs(sums)));
+
+  mat<Be> X = product<Be>(be, op::none, product<Be>(be, op::trans, p.vectors, op::none, C),
+                          op::none, q.vectors);
+  be.each(guarded_quotient<T>{cutoff}, X, sums);
+  return product<Be>(be, op::none, product<Be>(be, op::none, p.vectors, op::none, X), op::trans,
+                     q.vectors);
+}
+
+}  // namespace preheat::linalg

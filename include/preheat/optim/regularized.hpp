@@ -1,0 +1,81 @@
+// RM-LoRA's regularizer ("A Regularized and Masked Low-Rank Adaptation Approach", arXiv 2407.12074),
+// over any optimizer: the loss gains
+//
+//   λ·(1/N)·Σ ‖C − I‖_F,   C = A·Aᵀ or Bᵀ·B,   over all N trained factor matrices of the network
+//
+// (not squared). Gradients: (λ/N)·2·(C − I)·A/‖C − I‖ and (λ/N)·2·B·(C − I)/‖C − I‖, zero at C = I.
+// They are added before clipping. A zero B contributes √r and no gradient. Published: λ = 0.1.
+// Cost: O((m + n)·r²) a step.
+#pragma once
+#include <cmath>
+
+#include "../linalg/elementwise.hpp"
+#include "adam.hpp"
+
+namespace preheat::optim {
+
+template <class Base = adamw>
+struct regularized {
+  using axis = axes::optim;
+  using hooks = hook_list<hook::penalize>;
+
+  Base base{};
+  double lambda = 0.1;
+
+  template <class Be, class P>
+  using state = typename Base::template state<Be, P>;
+
+  template <backend Be, class P>
+  void penalize(Be& be, const P& p, P& gradient, const step_context& context) const {
+    if (lambda == 0) {
+      return;
+    }
+    const double share =
+        lambda / double(context.matrices[int(role::A)] + context.matrices[int(role::B)]);
+    visit(
+        [&](auto part, const mat<Be>& x, mat<Be>& g) {
+          if constexpr (part.kind == role::A || part.kind == role::B) {
+            static_assert(part.ranks != along::none,
+                          "preheat: optim::regularized wants the factors A and B themselves; this "
+                          "adapter shares its parameters between ranks: use adapter::lora");
+            add_gradient<Be>(be, part.ranks == along::rows, share, x, g);
+          }
+        },
+        p, gradient);
+  }
+  template <backend Be, class P>
+  state<Be, P> start(Be& be, const P& p) const {
+    require(lambda >= 0, "optim::regularized: lambda >= 0", lambda, 0.0);
+    return base.start(be, p);
+  }
+  template <backend Be, class P>
+  void step(Be& be, P& p, P& gradient, state<Be, P>& st, const step_context& context) const {
+    base.step(be, p, gradient, st, context);
+  }
+
+ private:
+  // The gradient of share·‖C − I‖_F with C = x·xᵀ (ranks are rows) or xᵀ·x.
+  template <backend Be>
+  static void add_gradient(Be& be, bool rows, double share, in<Be> x, out<Be> g) {
+    using T = scalar_of<Be>;
+    mat<Be> E = linalg::gram<Be>(be, rows ? op::none : op::trans, x);
+    be.each_indexed(minus_identity<T>{E.rows()}, E);
+    const double norm = std::sqrt(double(be.dot(E, E)));
+    if (norm == 0) {
+      return;
+    }
+    const T factor = T(2 * share / norm);
+    if (rows) {
+      be.gemm(factor, op::none, E, op::none, x, 1, g);
+    } else {
+      be.gemm(factor, op::none, x, op::none, E, 1, g);
+    }
+  }
+  template <class T>
+  struct minus_identity {
+    index_t rows;
+    constexpr void operator()(index_t i, T& x) const { x -= T(i % rows == i / rows); }
+  };
+};
+
+}  // namespace preheat::optim
