@@ -34,6 +34,12 @@ namespace {
 
 // ----------------------------------------------------------------------------------- the type list
 
+// The rank at which a method trains about as many numbers as LoRA at rank r.
+using rank_rule = int (*)(int r);
+constexpr rank_rule same_rank = [](int r) { return r; };
+constexpr rank_rule twice = [](int r) { return 2 * r; };              // one factor is trained
+constexpr rank_rule twice_but_one = [](int r) { return 2 * r - 1; };  // one rank whole, others half
+
 template <class Method>
 struct row {
   std::string id;
@@ -41,9 +47,10 @@ struct row {
   std::string citation;
   family kind;
   Method method;
+  rank_rule rank = same_rank;
 };
-template <class Method>
-row(const char*, const char*, const char*, family, Method) -> row<Method>;
+template <class Method, class... Rule>
+row(const char*, const char*, const char*, family, Method, Rule...) -> row<Method>;
 
 namespace init = preheat::init;
 namespace adapter = preheat::adapter;
@@ -51,8 +58,21 @@ namespace optim = preheat::optim;
 using preheat::method;
 using preheat::role;
 
+// An epoch of the digits is 16 steps of 64: ALoRA's published phases, 1 and then ¼ epoch.
+constexpr preheat::rank::ablation alora_phases{.first = 16, .every = 4, .rounds = 8};
+
+// SoRA's published settings with a schedule.
+constexpr optim::proximal<> sora_schedule{.base = {.weight_decay = 0.1},
+                                          .eta = 1e-3,
+                                          .xi = 0,
+                                          .xi_last = 7e-4,
+                                          .schedule = optim::xi_schedule::linear,
+                                          .stages = 7};
+
 using warm_train_b = method<adapter::asymmetric<role::B>, init::orthogonal, optim::sgd>;
 using warm_classic = method<>;
+using rac_lora_hrp =
+    preheat::with<preheat::rac_lora_adamw, init::first_then<init::hrp<>, init::orthogonal>>;
 
 // One row a method, each changed from LoRA in what it lists. Learning rates are set by the driver.
 auto type_list() {
@@ -85,7 +105,48 @@ auto type_list() {
       row{"train_a_hrp", "train A, B from HRP", "arXiv 2502.07739; B frozen at HRP's directions",
           one_factor, method<adapter::asymmetric<role::A>, init::hrp<warm_train_b>>{}},
       row{"train_b_hrp", "train B, A from HRP", "arXiv 2502.07739; A frozen at HRP's directions",
-          one_factor, method<adapter::asymmetric<role::B>, init::hrp<>>{}});
+          one_factor, method<adapter::asymmetric<role::B>, init::hrp<>>{}},
+      row{"xgblora", "XGBLoRA, rank 1",
+          "arXiv 2410.19694; boosters of 8 steps on all layers; rank 1 at any time, never LoRA's "
+          "budget",
+          chained, preheat::xgblora{}},
+      row{"cola", "COLA", "arXiv 2401.04151; merged and drawn again every 25 steps", chained,
+          preheat::cola{}},
+      row{"rac_lora", "RAC-LoRA, SGD, 2r",
+          "arXiv 2410.08305; train B, preconditioned SGD, blocks of 25 steps; rank 2r for LoRA's "
+          "budget",
+          chained, preheat::rac_lora{}, twice},
+      row{"rac_lora_adamw", "RAC-LoRA, AdamW, 2r",
+          "arXiv 2410.08305; train B, AdamW, blocks of 25 steps; rank 2r for LoRA's budget",
+          chained, preheat::rac_lora_adamw{}, twice},
+      row{"rac_lora_hrp", "RAC-LoRA, AdamW, HRP first",
+          "the same with the first block's A from HRP (arXiv 2502.07739), charged", chained,
+          rac_lora_hrp{}, twice},
+      row{"lora_pro", "LoRA-Pro", "arXiv 2407.18242; AdamW with moments in m×n space", optimized,
+          preheat::lora_pro{}},
+      row{"lora_pro_sgd", "LoRA-Pro, SGD", "arXiv 2407.18242; plain SGD", optimized,
+          preheat::lora_pro_sgd{}},
+      row{"lora_pro_factored", "LoRA-Pro, factored",
+          "arXiv 2407.18242, a third party's variant: AdamW factor by factor", optimized,
+          preheat::lora_pro_factored{}},
+      row{"lora_pro_late", "LoRA-Pro, factored, late",
+          "the same after 10 steps of plain AdamW, when B is no longer near zero", optimized,
+          preheat::lora_pro_factored{.optim = {.plain_steps = 10}}},
+      row{"rm_lora", "RM-LoRA", "arXiv 2407.12074; λ 0.1, 2 of the ranks seen a step", optimized,
+          preheat::rm_lora{}},
+      row{"alora", "ALoRA",
+          "arXiv 2403.16187; 1 epoch, then 8 rounds ¼ epoch apart, scored on the validation digits",
+          structured, preheat::alora{.rank = alora_phases}},
+      row{"prolora", "PRoLoRA, 2r−1",
+          "arXiv 2402.16902; A and B shared twice, 1 rank unshared; rank 2r−1 for LoRA's budget",
+          structured, preheat::prolora{.adapter = {.share_a = 2, .share_b = 2, .unshared = 1}},
+          twice_but_one},
+      row{"prilora", "PRILoRA",
+          "arXiv 2401.11316; ranks from r/2 to 3r/2, half of A pruned every 40 steps", structured,
+          preheat::prilora{}},
+      row{"sora", "SoRA",
+          "arXiv 2311.11696; η 1e-3, ξ from 0 to 7e-4 in 7 stages, decay 0.1; ranks can only fall",
+          structured, preheat::sora{.optim = sora_schedule}});
 }
 
 // The inits of product zero, again, at one row norm.
@@ -172,15 +233,16 @@ std::uint64_t run_seed(const run_definition& run) {
 }
 
 template <class Method>
-run_outcome adapt(Method m, const pretrained_base& base, const shift_data& data,
+run_outcome adapt(const row<Method>& r, const pretrained_base& base, const shift_data& data,
                   const training_settings& s, const run_definition& run) {
+  Method m = r.method;
   const double started = thread_seconds();
   network net = base.net.copy();
   preheat::learning_rate(m.optim) = run.rate;
   const batch validation = to_batch(data.validation);
   const index_t warmup = index_t(std::lround(s.warmup * s.steps));
   const auto report = preheat::fit(m, net, to_minibatches(data.train, s.batch),
-                                   {.rank = std::max(1, run.rank),
+                                   {.rank = r.rank(std::max(1, run.rank)),
                                     .steps = s.steps,
                                     .seed = run_seed(run),
                                     .scaling = preheat::scaling::constant(s.scaling),
@@ -234,16 +296,15 @@ run_outcome leave_alone(const pretrained_base& base, const shift_data& data,
 
 template <class Method>
 method_entry to_entry(const row<Method>& r) {
-  return {.id = r.id,
-          .name = r.name,
-          .citation = r.citation,
-          .kind = r.kind,
-          .has_rank = Method::adapter_type::has_factors,
-          .has_rate = true,
-          .run = [m = r.method](const pretrained_base& base, const shift_data& data,
-                                const training_settings& s, const run_definition& run) {
-            return adapt(m, base, data, s, run);
-          }};
+  return {
+      .id = r.id,
+      .name = r.name,
+      .citation = r.citation,
+      .kind = r.kind,
+      .has_rank = Method::adapter_type::has_factors,
+      .has_rate = true,
+      .run = [r](const pretrained_base& base, const shift_data& data, const training_settings& s,
+                 const run_definition& run) { return adapt(r, base, data, s, run); }};
 }
 
 }  // namespace

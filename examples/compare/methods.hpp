@@ -41,7 +41,16 @@ std::shared_ptr<const pretrained_base> pretrain(const samples& upright, int seed
                                                 const training_settings& s);
 
 // Which colour a method has in the plots.
-enum class family { reference, random, weight, preheated, one_factor };
+enum class family {
+  reference,
+  random,
+  weight,
+  preheated,
+  one_factor,
+  chained,
+  optimized,
+  structured
+};
 
 struct method_entry {
   std::string id;        // on the command line and in files

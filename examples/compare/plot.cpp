@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <map>
+#include <set>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
@@ -26,6 +27,9 @@ constexpr std::array random_colours = {"#08519c", "#17a2d8", "#6b8cff"};
 constexpr std::array weight_colours = {"#1b7837", "#7fbf7b"};
 constexpr std::array preheated_colours = {"#d7191c", "#fd8d3c", "#e7298a", "#8c2d04"};
 constexpr std::array one_factor_colours = {"#54278f", "#9e9ac8", "#a6761d", "#e6ab02"};
+constexpr std::array chained_colours = {"#006d6f", "#20b2aa", "#66a5a0", "#0b3d3e", "#00a36c"};
+constexpr std::array optimized_colours = {"#556b2f", "#808000", "#9acd32", "#bdb76b", "#3d3a00"};
+constexpr std::array structured_colours = {"#5c4033", "#a0522d", "#c19a6b", "#e08e45"};
 
 std::span<const char* const> colours(family f) {
   switch (f) {
@@ -38,9 +42,15 @@ std::span<const char* const> colours(family f) {
     case family::preheated:
       return preheated_colours;
     case family::one_factor:
+      return one_factor_colours;
+    case family::chained:
+      return chained_colours;
+    case family::optimized:
+      return optimized_colours;
+    case family::structured:
       break;
   }
-  return one_factor_colours;
+  return structured_colours;
 }
 
 struct style {
@@ -241,7 +251,7 @@ picture line_picture(const std::string& name, const std::string& title, const st
   constexpr const char* nothing = "  set xrange [0.1:1]\n  set yrange [0.1:1]\n  plot NaN notitle";
   std::string data;
   std::vector<std::string> panels;
-  std::map<std::string, bool> drawn;
+  std::set<std::string> drawn;
   int index = 0;
   for (const plotted_shift& s : shifts) {
     std::string plots;
@@ -255,7 +265,7 @@ picture line_picture(const std::string& name, const std::string& title, const st
       plots += fmt::format("{} \"{}.dat\" index {} using 1:2 {} notitle",
                            plots.empty() ? "  plot" : ", \\\n      ", name, index++,
                            draw(look, with_points));
-      drawn[g.method->id] = true;
+      drawn.insert(g.method->id);
     }
     panels.push_back(panel_title(s.title) + axes + (panels.empty() ? "" : "  unset ylabel\n") +
                      (plots.empty() ? nothing : plots) + "\n");
@@ -263,7 +273,7 @@ picture line_picture(const std::string& name, const std::string& title, const st
   // The legend: a panel of its own without axes, in the room at the right.
   std::string keys;
   for (const method_entry& m : methods) {
-    if (drawn[m.id]) {
+    if (drawn.contains(m.id)) {
       const style& look = styles.at(m.id);
       keys += fmt::format("{} NaN {} title {}", keys.empty() ? "  plot" : ", \\\n      ",
                           draw(look, with_points), gnuplot_text(m.name));
@@ -318,6 +328,29 @@ std::string rate_points(const plotted_group& g) {
   return text;
 }
 
+// Two groups of methods, so that a picture has no more lines than eyes can follow: the inits, and
+// the published systems beside LoRA and HRP.
+bool is_system(const method_entry& m) {
+  return m.kind == family::chained || m.kind == family::optimized || m.kind == family::structured;
+}
+bool in_systems_picture(const method_entry& m) {
+  return is_system(m) || m.id == "full" || m.id == "lora" || m.id == "hrp";
+}
+std::vector<plotted_shift> only(std::span<const plotted_shift> shifts,
+                                bool (*wanted)(const method_entry&)) {
+  std::vector<plotted_shift> chosen;
+  for (const plotted_shift& s : shifts) {
+    plotted_shift& one = chosen.emplace_back();
+    one.title = s.title;
+    for (const plotted_group& g : s.groups) {
+      if (wanted(*g.method)) {
+        one.groups.push_back(g);
+      }
+    }
+  }
+  return chosen;
+}
+
 bool have_gnuplot() {
   return std::system("gnuplot --version > /dev/null 2>&1") == 0;
 }
@@ -328,21 +361,30 @@ std::string write_plots(const std::filesystem::path& directory, const std::strin
                         std::span<const method_entry> methods,
                         std::span<const plotted_shift> shifts) {
   const std::map<std::string, style> styles = choose_styles(methods);
-  const std::array pictures = {
-      accuracy_picture("accuracy" + suffix, styles, shifts),
-      line_picture("curves" + suffix,
-                   "Validation loss during training at the chosen rate, mean over bases",
-                   "  set logscale y\n  set yrange [*:4]\n"
-                   "  set ytics (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 4)\n  set xrange [0:*] noextend\n"
-                   "  set xlabel \"training steps, preheating included\" offset 0,0.3\n"
-                   "  set ylabel \"validation loss\"\n",
-                   methods, styles, false, shifts, curve_points),
-      line_picture("rates" + suffix, "Test accuracy against learning rate, mean over bases",
-                   "  set logscale x\n  set xrange [*:*] noextend\n  set format x \"%g\"\n"
-                   "  set xtics (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)\n"
-                   "  set yrange [*:1]\n  set xlabel \"learning rate\" offset 0,0.3\n"
-                   "  set ylabel \"test accuracy\"\n",
-                   methods, styles, true, shifts, rate_points)};
+  std::vector<picture> pictures = {accuracy_picture("accuracy" + suffix, styles, shifts)};
+  const auto add_lines = [&](const std::string& group, bool (*wanted)(const method_entry&)) {
+    const std::vector<plotted_shift> some = only(shifts, wanted);
+    if (std::all_of(some.begin(), some.end(), [](const auto& s) { return s.groups.empty(); })) {
+      return;
+    }
+    pictures.push_back(line_picture(
+        "curves" + group + suffix,
+        "Validation loss during training at the chosen rate, mean over bases",
+        "  set logscale y\n  set yrange [*:4]\n"
+        "  set ytics (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 4)\n  set xrange [0:*] noextend\n"
+        "  set xlabel \"training steps, preheating included\" offset 0,0.3\n"
+        "  set ylabel \"validation loss\"\n",
+        methods, styles, false, some, curve_points));
+    pictures.push_back(line_picture(
+        "rates" + group + suffix, "Test accuracy against learning rate, mean over bases",
+        "  set logscale x\n  set xrange [*:*] noextend\n  set format x \"%g\"\n"
+        "  set xtics (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)\n"
+        "  set yrange [*:1]\n  set xlabel \"learning rate\" offset 0,0.3\n"
+        "  set ylabel \"test accuracy\"\n",
+        methods, styles, true, some, rate_points));
+  };
+  add_lines("", [](const method_entry& m) { return !is_system(m); });
+  add_lines("-systems", in_systems_picture);
 
   std::filesystem::create_directories(directory);
   for (const picture& p : pictures) {

@@ -26,7 +26,8 @@ struct plotted_shift {
 };
 
 // Writes accuracy.*, curves.* and rates.* (with `suffix` before the dot) to `directory`, one panel
-// a shift, methods in the order of `methods`. Returns what to tell the user, where the pictures are
+// a shift, methods in the order of `methods`; the lines of the published systems have pictures of
+// their own, curves-systems.* and rates-systems.*. Returns what to tell the user, where the pictures are
 // or why there are none. Throws std::runtime_error if the files cannot be written.
 std::string write_plots(const std::filesystem::path& directory, const std::string& suffix,
                         std::span<const method_entry> methods,
