@@ -65,7 +65,8 @@ struct method {
   chain_type chain{};
 
   // Whether a run leaves the base weights bitwise alone until the user merges.
-  static constexpr bool leaves_base = init_type::product != start::absorbed && !chain_type::folds;
+  static constexpr bool leaves_base = init_type::product != start::absorbed &&
+                                      init_type::product != start::replaced && !chain_type::folds;
 
   static_assert((detail::names_axis<Policies> && ...),
                 "preheat: a method is made of policies, types that name their axis: give this one "

@@ -46,6 +46,7 @@ struct gated {
 
   template <backend Be>
   params<Be> start(Be& be, const frozen_linear<Be>&, factors<Be> f, const generator& gen) const {
+    require_no_core(f);
     const index_t r = f.A.rows();
     mat<Be> g = linalg::normal(be, r, 1, 1, gen);
     if (Gate == gate::open) {

@@ -44,6 +44,7 @@ struct low_rank {
 
   template <backend Be>
   params<Be> start(Be&, const frozen_linear<Be>&, factors<Be> f, const generator&) const {
+    require_no_core(f);
     return {std::move(f.A), std::move(f.B)};
   }
 

@@ -54,6 +54,7 @@ struct prolora {
 
   template <backend Be>
   params<Be> start(Be& be, const frozen_linear<Be>&, const factors<Be>& f, const generator&) const {
+    require_no_core(f);
     const index_t r = f.A.rows();
     require(share_a >= 1 && share_b >= 1, "adapter::prolora: shares >= 1", share_a, share_b);
     require(0 <= unshared && unshared <= r, "adapter::prolora: 0 <= unshared <= rank", unshared, r);

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <tuple>
+#include <type_traits>
 #include <vector>
 
 #include "hooks.hpp"
@@ -100,16 +101,32 @@ mat<Be> clone(Be& be, in<Be> a) {
 
 // ---------------------------------------------------------------------------------------- the init
 
-// ΔW = s·B·A: A is r×n, B is m×r.
+// ΔW = s·B·A: A is r×n, B is m×r. With a core, ΔW = s·B·R·A: R is r×r, else empty (adapter::xs).
 template <class Be>
 struct factors {
   mat<Be> A;
   mat<Be> B;
+  mat<Be> R{};
+};
+// Refuses a core, for adapters that have no place for one.
+template <class Be>
+void require_no_core(const factors<Be>& f) {
+  require(f.R.rows() == 0, "this init gives a core R between B and A: use adapter::xs");
+}
+// The same with another base weight, m×n, in the place of W.
+template <class Be>
+struct replacement {
+  factors<Be> f;
+  mat<Be> W;
 };
 
-// What the product s·B·A of a fresh start is. zero: the output does not move. absorbed: W gives
-// s·B·A away, so the output does not move either. added: the output moves.
-enum class start { zero, absorbed, added };
+// What the product s·B·A of a fresh start is.
+//   zero       one factor is zero: the output does not move
+//   zero_pair  both factors are set, the product is zero all the same
+//   absorbed   W gives s·B·A away: the output does not move either
+//   replaced   the init answers with a new W too (a quantized one): the output nearly stays
+//   added      the output moves
+enum class start { zero, zero_pair, absorbed, replaced, added };
 
 // What an init learns from the data before it can answer.
 enum class evidence_kind {
@@ -132,15 +149,19 @@ struct site {
   generator gen{};                    // its own stream
 };
 
+// What an init answers with: factors, or a replacement where its product is start::replaced.
+template <class I, class Be>
+using init_answer = std::conditional_t<I::product == start::replaced, replacement<Be>, factors<Be>>;
+
 // init: a pure function of a site, or of a site and its evidence.
 template <class I, class Be>
 concept plain_init = requires(const I init, Be& be, const site<Be>& s) {
-  { init(be, s) } -> std::same_as<factors<Be>>;
+  { init(be, s) } -> std::same_as<init_answer<I, Be>>;
 };
 template <class I, class Be>
 concept evidence_init = requires(const I init, Be& be, const site<Be>& s,
                                  const typename I::template evidence<Be>& e) {
-  { init(be, s, e) } -> std::same_as<factors<Be>>;
+  { init(be, s, e) } -> std::same_as<init_answer<I, Be>>;
 };
 template <class I, class Be>
 concept init_policy = std::same_as<typename I::axis, axes::init> && requires {

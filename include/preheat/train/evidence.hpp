@@ -8,6 +8,7 @@
 
 #include "../method.hpp"
 #include "options.hpp"
+#include "recorder.hpp"
 #include "report.hpp"
 
 namespace preheat {
@@ -26,7 +27,7 @@ struct evidence_scene {
   const fit_options& options;    // the main run's
   double learning_rate = 0;      // the main run's base rate
   std::vector<index_t> layers;   // the layers to be started
-  std::vector<index_t> ranks;    // of every layer of the network; 0 where none
+  std::vector<index_t> ranks;    // of every layer of the network, 0 where none; may be changed
   std::vector<double> scalings;  // of every layer of the network
   generator gen{};
   fit_status status = fit_status::completed;  // of the gathering
@@ -38,6 +39,22 @@ struct evidence_scene {
     if (!std::isfinite(double(backend().max_abs(evidence)))) {
       status = fit_status::non_finite;
     }
+  }
+
+  // Sends `count` batches through the base and tells f(layer, X) the input of each layer that is to
+  // be started. Every call sends the same batches; `from` skips the first ones.
+  template <class F>
+  void watch_inputs(index_t count, F f, index_t from = 0) {
+    recorder<backend_type> watch(net, layers);
+    watch.on_input = f;
+    send(from, count, [&](const auto& batch) { return net.loss(batch, watch); });
+  }
+  // The same with the backward pass: f(layer, X, dY), where the batch's ∂loss/∂W is dY·Xᵀ.
+  template <class F>
+  void watch_gradients(index_t count, F f) {
+    recorder<backend_type> watch(net, layers);
+    watch.on_gradient = f;
+    send(0, count, [&](const auto& batch) { return net.loss_and_gradient(batch, watch); });
   }
 
   // Trains `warm` on the same network, layers, scalings and data (its own stream of batches) for
@@ -68,6 +85,26 @@ struct evidence_scene {
     auto report = fit(warm, net, data, o);
     status = report.status;
     return report;
+  }
+
+ private:
+  template <class Pass>
+  void send(index_t from, index_t count, Pass pass) {
+    typename Net::batch_type batch{};
+    for (index_t k = from; k < from + count && status == fit_status::completed; ++k) {
+      if (options.stop != nullptr && options.stop->load()) {
+        status = fit_status::interrupted;
+        return;
+      }
+      data.draw(gen.fork(purpose::batch), k, batch);
+      const double loss = double(pass(batch));
+      if (!std::isfinite(loss)) {
+        status = fit_status::non_finite;
+      }
+      if (options.observer) {
+        options.observer({.phase = "evidence", .step = k + 1, .steps = from + count, .loss = loss});
+      }
+    }
   }
 };
 

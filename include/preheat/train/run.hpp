@@ -263,8 +263,14 @@ class run {
     lin.attach(l, std::move(p), scalar(s));
     optim[std::size_t(l)] = method.optim.start(backend(), lin.slots()[std::size_t(l)].parameters);
   }
-  // f = the init's answer for a layer: W gives a product away that is absorbed, the adapter starts.
-  void start_from_factors(index_t l, double s, factors<backend_type> f) {
+  // The init's answer for a layer: W gives a product away that is absorbed, or is replaced; the
+  // adapter starts.
+  void start_from(index_t l, double s, replacement<backend_type> answer) {
+    backend().copy(op::none, answer.W, net.layers()[std::size_t(l)].W);
+    result_.base_changed = true;
+    start_from(l, s, std::move(answer.f));
+  }
+  void start_from(index_t l, double s, factors<backend_type> f) {
     auto& frozen = net.layers()[std::size_t(l)];
     if constexpr (init_type::product == start::absorbed) {
       backend().gemm(scalar(-s), op::none, f.B, op::none, f.A, 1, frozen.W);

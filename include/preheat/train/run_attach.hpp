@@ -36,7 +36,7 @@ void run<Method, Net, Data, Validated>::attach_by(const Init& init,
   const auto start_each = [&](auto answer) {  // answer(layer, site) is the init's
     for (const index_t l : layers) {
       const double s = scalings[std::size_t(l)];
-      start_from_factors(l, s, answer(l, site_of(l, ranks[std::size_t(l)], s)));
+      start_from(l, s, answer(l, site_of(l, ranks[std::size_t(l)], s)));
     }
   };
   if constexpr (gathers_evidence<Init>) {
@@ -57,6 +57,7 @@ void run<Method, Net, Data, Validated>::attach_by(const Init& init,
                                     .gen = gen_.fork(purpose::evidence, std::uint64_t(draws_))};
     const auto evidence = init.gather(scene);
     charged_ += price;
+    ranks = scene.ranks;  // an init may redistribute them (init::eva); s stays
     if (scene.status != fit_status::completed) {
       result_.status = scene.status;  // interrupted or diverged: there is nothing to start from
       finished_ = true;
