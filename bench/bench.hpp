@@ -20,6 +20,7 @@ using namespace preheat;
 void register_products();
 void register_adapted_step();
 void register_factorizations();
+void register_inits();
 void register_optimizers();
 
 // A matrix of independent N(0, 1) entries.

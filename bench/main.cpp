@@ -14,6 +14,7 @@ int main(int argc, char** argv) {
   bench::register_products();
   bench::register_adapted_step();
   bench::register_factorizations();
+  bench::register_inits();
   bench::register_optimizers();
 
   // The default filter comes first, so that a user's own replaces it.

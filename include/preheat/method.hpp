@@ -48,6 +48,26 @@ inline constexpr bool one_an_axis =
     count_of<axes::optim, Policies...> <= 1 && count_of<axes::rank, Policies...> <= 1 &&
     count_of<axes::chain, Policies...> <= 1;
 
+// Whether the adapter's ΔW is zero at the start whatever A and B are: an optional member of
+// adapters, see adapter::gated<adapter::gate::closed>.
+template <class Adapter>
+consteval bool starts_closed() {
+  if constexpr (requires { Adapter::starts_closed; }) {
+    return Adapter::starts_closed;
+  }
+  return false;
+}
+
+// Whether an init leaves one factor zero, and so s·B·A: those of product zero; an optional member of
+// inits that replace W, see init::kasa.
+template <class Init>
+consteval bool zero_factors() {
+  if constexpr (requires { Init::zero_factors; }) {
+    return Init::zero_factors;
+  }
+  return Init::product == start::zero;
+}
+
 }  // namespace detail
 
 template <class... Policies>
@@ -77,8 +97,13 @@ struct method {
       "(a decorator has the member `base`)");
   static_assert(adapter_type::has_factors || detail::count_of<axes::init, Policies...> == 0,
                 "preheat: this adapter is not made of factors and takes no init; drop the init");
+  static_assert(!detail::starts_closed<adapter_type>() || init_type::product == start::added ||
+                    init_type::product == start::zero_pair,
+                "preheat: an adapter that starts closed learns nothing unless the init sets both "
+                "factors and leaves W alone; use init::gaussian_pair");
   static_assert(
-      !adapter_type::has_factors || init_type::product == start::zero || adapter_type::any_product,
+      !adapter_type::has_factors || detail::zero_factors<init_type>() ||
+          adapter_type::any_product || detail::starts_closed<adapter_type>(),
       "preheat: an init that sets both factors (init::pissa) needs an adapter that trains "
       "both and can hold any product; use adapter::lora, or an init of product zero: "
       "init::kaiming, init::gaussian, init::orthogonal, init::hrp<>");

@@ -1,24 +1,44 @@
 // One paper, one alias.
 #pragma once
 #include "adapter/asymmetric.hpp"
+#include "adapter/dora.hpp"
 #include "adapter/full.hpp"
 #include "adapter/gated.hpp"
+#include "adapter/lora_bias.hpp"
 #include "adapter/prolora.hpp"
+#include "adapter/xs.hpp"
 #include "chain/boost.hpp"
 #include "chain/merge_every.hpp"
+#include "init/corda.hpp"
+#include "init/eva.hpp"
 #include "init/first_then.hpp"
 #include "init/gaussian.hpp"
+#include "init/gaussian_pair.hpp"
 #include "init/hrp.hpp"
 #include "init/kaiming.hpp"
+#include "init/kasa.hpp"
+#include "init/loftq.hpp"
+#include "init/lora_ga.hpp"
+#include "init/lora_one.hpp"
+#include "init/lora_sb.hpp"
+#include "init/mica.hpp"
+#include "init/milora.hpp"
+#include "init/olora.hpp"
 #include "init/orthogonal.hpp"
+#include "init/peft_orthogonal.hpp"
 #include "init/pissa.hpp"
+#include "init/sketched_gradient.hpp"
+#include "init/xs.hpp"
 #include "method.hpp"
+#include "optim/lora_fa.hpp"
+#include "optim/lora_plus.hpp"
 #include "optim/lora_pro_adamw.hpp"
 #include "optim/masked.hpp"
 #include "optim/proximal.hpp"
 #include "optim/regularized.hpp"
 #include "optim/scaled.hpp"
 #include "rank/ablation.hpp"
+#include "rank/adalora.hpp"
 #include "rank/constant.hpp"
 #include "rank/pruned_a.hpp"
 #include "rank/sparse_gate.hpp"
@@ -37,6 +57,27 @@ using lora_train_b = method<adapter::asymmetric<role::B>, init::orthogonal>;
 // PiSSA (Meng, Wang, Zhang, arXiv 2404.02948).
 using pissa = method<init::pissa>;
 using pissa_randomized = method<init::pissa_randomized>;
+
+// The other inits from the weight: MiLoRA (arXiv 2406.09044), OLoRA (arXiv 2406.01775), MiCA (as PEFT
+// has it, B frozen), KaSA (arXiv 2412.06071), LoRA-XS (arXiv 2405.17604), LoftQ (arXiv 2310.08659).
+using milora = method<init::milora>;
+using olora = method<init::olora>;
+using mica = method<init::mica, adapter::asymmetric<role::A>>;
+using kasa = method<init::kasa, adapter::gated<>>;
+using lora_xs = method<init::xs, adapter::xs>;
+using loftq = method<init::loftq>;
+
+// From the layers' inputs: EVA (arXiv 2410.07170), CorDA (arXiv 2406.05223).
+using eva = method<init::eva>;
+using corda = method<init::corda>;
+
+// From gradients: LoRA-GA (arXiv 2407.05000), LoRA-One (arXiv 2502.01235), LoRA-SB (arXiv 2411.19557).
+// lora_ga<init::sketched_gradient> never holds an m×n gradient.
+template <class Gradient = init::dense_gradient>
+using lora_ga = method<init::lora_ga<Gradient>>;
+template <class Gradient = init::dense_gradient>
+using lora_one = method<init::lora_one<Gradient>>;
+using lora_sb = method<init::lora_sb, adapter::xs>;
 
 // HRP, High-Rank Preheating (arXiv 2502.07739).
 template <class Warm = init::default_warm>
@@ -74,6 +115,18 @@ using prilora = method<rank::pruned_a<rank::linear>>;
 
 // SoRA (arXiv 2311.11696): learned gates, thresholded until ranks fall away.
 using sora = method<adapter::gated<>, optim::proximal<>, rank::sparse_gate>;
+
+// DoRA (arXiv 2402.09353), LoRA+ (arXiv 2402.12354), LoRA-FA (arXiv 2308.03303), and LoRA under scaled
+// ("Riemannian preconditioned") gradients (arXiv 2402.02347).
+using dora = method<adapter::dora>;
+using lora_plus = method<optim::lora_plus<>>;
+using lora_fa = method<adapter::asymmetric<role::B>, optim::lora_fa>;
+using lora_scaled = method<optim::scaled<optim::adamw>>;
+
+// AdaLoRA (arXiv 2303.10512): triplets B·diag(E)·A, the least important ones masked. The penalty's
+// weight is 0.5: adalora{.optim = {.lambda = 0.5}}.
+using adalora = method<adapter::gated<adapter::gate::closed>, init::gaussian_pair,
+                       optim::regularized<optim::adamw>, rank::adalora>;
 
 // Every weight and bias of the adapted layers: the reference.
 using full_fine_tuning = method<adapter::full>;

@@ -27,16 +27,22 @@ std::string directory() {
 
 }  // namespace
 
+std::string path_of(const std::string& name) {
+  return directory() + "/" + name;
+}
+
 struct fixture::contents {
   preheat::io::safetensors_file file;
   nlohmann::json params;
 };
 
-fixture::fixture(const std::string& name)
-    : name_(name), path_(directory() + "/" + name + ".safetensors") {
+fixture::fixture(const std::string& name) : name_(name), path_(path_of(name + ".safetensors")) {
   try {
     preheat::io::safetensors_file file(path_);
-    nlohmann::json params = nlohmann::json::parse(file.metadata().at("params"));
+    nlohmann::json params = nlohmann::json::object();
+    if (file.metadata().contains("params")) {
+      params = nlohmann::json::parse(file.metadata().at("params"));
+    }
     contents_ = std::make_unique<contents>(contents{std::move(file), std::move(params)});
   } catch (const std::exception& error) {
     fail(std::string("is missing or broken: ") + error.what());

@@ -2,8 +2,9 @@
 // README.md says who computed them.
 //
 // A fixture is a safetensors file; its metadata "params" is a JSON object with every setting that
-// it was computed with. Tests take shapes and settings from the file and from nowhere else, so that
-// any directory of the same layout can be put to the same tests: PREHEAT_GOLDEN_DIR=DIR.
+// it was computed with (none in an adapter that PEFT saved: adapter_config.json has them). Tests
+// take shapes and settings from the file and from nowhere else, so that any directory of the same
+// layout can be put to the same tests: PREHEAT_GOLDEN_DIR=DIR.
 #pragma once
 #include <doctest/doctest.h>
 
@@ -17,6 +18,9 @@ namespace golden {
 
 using preheat::index_t;
 using dense = Eigen::MatrixXd;
+
+// The path of a file in the directory of the fixtures.
+std::string path_of(const std::string& name);
 
 // One file, read as doubles. Whatever is missing, the file itself included, throws, and so fails
 // the test with the name of the file.

@@ -1,8 +1,10 @@
-// Whole training runs: an MLP with LoRA on every layer, full batch, AdamW, from recorded factors,
-// against PEFT and torch. Losses, factors and gradients on the way, and what comes out.
+// Whole training runs: an MLP with LoRA or DoRA on every layer, full batch, AdamW, from recorded
+// factors, against PEFT and torch. Losses, factors, magnitudes and gradients on the way, and what
+// comes out.
 #include "fixtures.hpp"
 
 #include <algorithm>
+#include <preheat/adapter/dora.hpp>
 #include <preheat/cpu/backend.hpp>
 #include <preheat/nn/minibatches.hpp>
 #include <preheat/nn/mlp.hpp>
@@ -23,7 +25,8 @@ constexpr double factor_rtol = 1e-10;
 
 using backend_type = preheat::cpu<double>;
 using start_type = golden::stored_start<preheat::start::added>;
-using method_type = preheat::method<start_type, preheat::optim::adamw>;
+template <class Adapter>
+using method_type = preheat::method<Adapter, start_type, preheat::optim::adamw>;
 using batches_type = preheat::nn::minibatches<backend_type>;
 using batch_type = preheat::nn::labelled_batch<backend_type>;
 
@@ -62,9 +65,10 @@ class recorded_run {
     return batches_type(be, file.tokens("X"), file.tokens("target"), 0);
   }
 
-  method_type method() const {
+  template <class Adapter>
+  method_type<Adapter> method() const {
     const std::vector<double> betas = file.param<std::vector<double>>("betas");
-    method_type m;
+    method_type<Adapter> m;
     for (std::size_t l = 0; l < depth; ++l) {
       m.init.layers.push_back({file.matrix(layer_name("A", l) + "_0"),  //
                                file.matrix(layer_name("B", l) + "_0")});
@@ -86,8 +90,9 @@ class recorded_run {
     return {.rank = rank, .steps = file.param<index_t>("steps"), .scaling = rule};
   }
 
-  // Both factors (or their gradients) of every layer: "A1" + suffix is compared with a layer's A.
-  // `parts(l)` gives the struct of layer l.
+  // Both factors of every layer and DoRA's magnitude, or their gradients: "A1" + suffix is compared
+  // with a layer's A. `parts(l)` gives the struct of layer l. At step 0 magnitudes are the adapter's
+  // own start, and only the factors are given.
   template <class Parts>
   void check_factors(backend_type& be, const std::string& prefix, const std::string& suffix,
                      Parts parts) const {
@@ -97,6 +102,10 @@ class recorded_run {
       const std::string B = prefix + layer_name("B", l) + suffix;
       check_close(file, A, host(be, p.A), file.matrix(A), factor_rtol);
       check_close(file, B, host(be, p.B), file.matrix(B), factor_rtol);
+      if constexpr (requires { p.magnitude; }) {
+        const std::string m = prefix + layer_name("m", l) + suffix;
+        check_close(file, m, host(be, p.magnitude), file.matrix(m), factor_rtol);
+      }
     }
   }
   std::vector<double> stored_losses() const {
@@ -123,14 +132,14 @@ class recorded_run {
 };
 
 // Step by step, looking inside.
-template <class Loss>
+template <class Adapter, class Loss>
 void check_steps(const recorded_run& recorded) {
   const fixture& file = recorded.file;
   backend_type be;
   auto net = recorded.network<Loss>(be);
   batches_type batches = recorded.batches(be);
   const batch_type batch = recorded.batch();
-  auto run = preheat::start_run(recorded.method(), net, batches, recorded.options());
+  auto run = preheat::start_run(recorded.method<Adapter>(), net, batches, recorded.options());
 
   const std::vector<index_t> factor_steps = file.numbers_after("A1_");
   const std::vector<index_t> gradient_steps = file.numbers_after("grad_A1_at_");
@@ -168,13 +177,14 @@ void check_steps(const recorded_run& recorded) {
 }
 
 // The same run by `fit`, and what a user does with its report.
-template <class Loss>
+template <class Adapter, class Loss>
 void check_fit(const recorded_run& recorded) {
   const fixture& file = recorded.file;
   backend_type be;
   auto net = recorded.network<Loss>(be);
   const batch_type batch = recorded.batch();
-  const auto report = fit(recorded.method(), net, recorded.batches(be), recorded.options());
+  const auto report =
+      fit(recorded.method<Adapter>(), net, recorded.batches(be), recorded.options());
 
   CHECK(report.status == preheat::fit_status::completed);
   CHECK_FALSE(report.base_changed);
@@ -203,11 +213,20 @@ void check_fit(const recorded_run& recorded) {
               file.tokens("Y_final"), factor_rtol);
 }
 
+template <class Adapter, class Loss>
+void check_run(const fixture& file) {
+  const recorded_run recorded(file);
+  check_steps<Adapter, Loss>(recorded);
+  check_fit<Adapter, Loss>(recorded);
+}
+
 template <class Loss>
 void check_loss(const fixture& file) {
-  const recorded_run recorded(file);
-  check_steps<Loss>(recorded);
-  check_fit<Loss>(recorded);
+  if (file.flag("use_dora")) {
+    check_run<preheat::adapter::dora, Loss>(file);
+  } else {
+    check_run<preheat::adapter::lora, Loss>(file);
+  }
 }
 
 void check_training(const std::string& name) {
@@ -229,6 +248,9 @@ TEST_CASE("golden training: mse") {
 }
 TEST_CASE("golden training: ce") {
   check_training("training/ce");
+}
+TEST_CASE("golden training: ce_dora") {
+  check_training("training/ce_dora");
 }
 TEST_CASE("golden training: mse_rslora") {
   check_training("training/mse_rslora");

@@ -7,6 +7,8 @@
 //   gate::learned  g ~ N(0, 1) at the start, trained: SoRA (arXiv 2311.11696). Its ΔW is not B·A, so
 //                  it takes inits of product zero only.
 //   gate::open     g = 1, not trained: ALoRA (arXiv 2403.16187) closes gates to see what they do.
+//   gate::closed   g = 0 at the start, trained: AdaLoRA (arXiv 2303.10512), whose E is g. ΔW starts at
+//                  zero whatever A and B are, and only moves if both are set: init::gaussian_pair.
 //
 // A is r×n, B is m×r, g is r×1, X is n×N. Cost over LoRA: two passes over r×N numbers.
 #pragma once
@@ -16,7 +18,7 @@
 
 namespace preheat::adapter {
 
-enum class gate { learned, open };
+enum class gate { learned, open, closed };
 
 template <gate Gate = gate::learned>
 struct gated {
@@ -24,6 +26,7 @@ struct gated {
   using hooks = hook_list<>;
   static constexpr bool has_factors = true;
   static constexpr bool any_product = Gate == gate::open;
+  static constexpr bool starts_closed = Gate == gate::closed;
   static constexpr side directions = side::automatic;
 
   template <class Be>
@@ -34,7 +37,7 @@ struct gated {
     static constexpr auto parts() {
       return std::tuple(make_part<role::A, along::rows>("A", &params::A),
                         make_part<role::B, along::cols>("B", &params::B),
-                        make_part<role::gate, along::rows, Gate == gate::learned>("g", &params::g));
+                        make_part<role::gate, along::rows, Gate != gate::open>("g", &params::g));
     }
   };
   template <class Be>
@@ -48,7 +51,7 @@ struct gated {
   params<Be> start(Be& be, const frozen_linear<Be>&, factors<Be> f, const generator& gen) const {
     require_no_core(f);
     const index_t r = f.A.rows();
-    mat<Be> g = linalg::normal(be, r, 1, 1, gen);
+    mat<Be> g = Gate == gate::learned ? linalg::normal(be, r, 1, 1, gen) : be.zeros(r, 1);
     if (Gate == gate::open) {
       be.fill(1, g);
     }
@@ -78,7 +81,7 @@ struct gated {
     be.resize(t.D, p.A.rows(), dY.cols());
     be.gemm(1, op::trans, p.B, op::none, dY, 0, t.D);
     be.gemm(s, op::none, dY, op::trans, t.gated_H, 1, gradient.B);
-    if constexpr (Gate == gate::learned) {
+    if constexpr (Gate != gate::open) {
       be.add_row_dots(s, t.H, t.D, gradient.g);
     }
     be.scale_rows(p.g, t.D);

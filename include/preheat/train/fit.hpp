@@ -9,7 +9,7 @@
 //   auto report = fit(hrp<>{.optim = {.lr = 1e-2}}, net, net.batches(), {.rank = 4, .steps = 200});
 //   merge(net, report);
 //
-// Order in a step: before_step, gradients, after_backward, penalties, clipping, optimizer,
+// Order in a step: before_step, gradients, penalties, after_backward, clipping, optimizer,
 // after_step, evaluation, observer, checkpoint. Errors: invalid_argument for settings that
 // contradict each other or the network's shapes. A loss that is not finite ends the run with that
 // status, and the parameters of the step before.

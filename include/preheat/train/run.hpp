@@ -283,6 +283,8 @@ class run {
   template <class Init>
   void attach_by(const Init& init, const std::vector<index_t>& layers);
   double compute_gradient();
+  step_context context_of_step(double rate) const;
+  void penalize(double rate);
   void optimize(double rate);
   void take_census();
   void evaluate();

@@ -23,10 +23,11 @@ void run<Method, Net, Data, Validated>::step() {
     finished_ = true;
     return;
   }
-  all_hooks<hook::after_backward>();
-
   const double base_rate = learning_rate(std::as_const(method.optim));
   const double rate = base_rate * options.schedule(step_, steps_planned());
+  penalize(rate);
+  all_hooks<hook::after_backward>();
+
   optimize(rate);
   ++step_;
   result_.losses.push_back(loss);
@@ -59,12 +60,18 @@ double run<Method, Net, Data, Validated>::compute_gradient() {
 }
 
 template <class Method, network Net, class Data, bool Validated>
-void run<Method, Net, Data, Validated>::optimize(double rate) {
+step_context run<Method, Net, Data, Validated>::context_of_step(double rate) const {
   step_context context = census_;
   context.learning_rate = rate;
   context.step = step_;
   context.steps = steps_planned();
-  const generator of_step = gen_.fork(purpose::step, std::uint64_t(step_));
+  return context;
+}
+
+// Adds the gradients of the penalties.
+template <class Method, network Net, class Data, bool Validated>
+void run<Method, Net, Data, Validated>::penalize(double rate) {
+  step_context context = context_of_step(rate);
   for (std::size_t l = 0; l < optim.size(); ++l) {
     auto& s = lin.slots()[l];
     if (s.attached) {
@@ -73,6 +80,12 @@ void run<Method, Net, Data, Validated>::optimize(double rate) {
       all_hooks<hook::penalize>(std::as_const(s.parameters), s.gradient, context);
     }
   }
+}
+
+template <class Method, network Net, class Data, bool Validated>
+void run<Method, Net, Data, Validated>::optimize(double rate) {
+  step_context context = context_of_step(rate);
+  const generator of_step = gen_.fork(purpose::step, std::uint64_t(step_));
   if (options.max_gradient_norm > 0) {
     clip_gradients(lin, options.max_gradient_norm);
   }

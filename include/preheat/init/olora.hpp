@@ -1,0 +1,35 @@
+// OLoRA ("OLoRA: Orthonormal Low-Rank Adaptation of Large Language Models", arXiv 2406.01775). With
+// the reduced factorization W = Q·R, W m×n,
+//
+//   A = R[:r] (r×n),  B = Q[:, :r] (m×r),  W ← W − s·B·A,
+//
+// so B starts orthonormal and the output is unchanged. There is no division by s, in PEFT (whose
+// fixtures we meet) as here: the base loses s times the part of W that B·A is, not that part itself.
+// A and B are unique up to the signs of the backend's QR; their product is unique.
+//
+// Errors: rank < 1 or rank > min(m, n); NaN or infinity in W. A zero W gives A = 0 and orthonormal B.
+// Cost: a QR, O(m·n·min(m, n)).
+#pragma once
+#include <utility>
+
+#include "../linalg/truncated_svd.hpp"
+
+namespace preheat::init {
+
+struct olora {
+  using axis = axes::init;
+  using hooks = hook_list<>;
+  static constexpr start product = start::absorbed;
+  static constexpr evidence_kind needs = evidence_kind::weight;
+
+  template <backend Be>
+  factors<Be> operator()(Be& be, const site<Be>& s) const {
+    linalg::detail::require_rank(s.rank, s.W.rows(), s.W.cols());
+    linalg::require_finite(be, s.W, "init::olora: W");
+    const qr_result<mat<Be>> f = be.qr(s.W);
+    return {clone<Be>(be, in<Be>(f.R).row_range(0, s.rank)),
+            clone<Be>(be, in<Be>(f.Q).col_range(0, s.rank))};
+  }
+};
+
+}  // namespace preheat::init

@@ -1,0 +1,134 @@
+// LoRA-FA ("LoRA-FA: Memory-efficient Low-rank Adaptation for Large Language Models Fine-tuning",
+// arXiv 2308.03303): A stays at its draw, B alone is trained. Update and numbers are PEFT's
+// create_lorafa_optimizer:
+//
+//   G ← s⁻²·G_B·(A·Aᵀ + δI)⁺, δ = 1e-8
+//   m ← β₁·m + (1 − β₁)·G,   v ← β₂·v + (1 − β₂)·G²
+//   B ← B − lr·√(1 − β₂ᵗ)/(1 − β₁ᵗ)·m/(√v + ε);   then   B ← (1 − lr·λ)·B
+//
+// ε = 1e-6 is added before the bias correction, and the decay comes after the step, unlike AdamW.
+// G is the step of B whose effect s·G·A is nearest, in least squares, to the gradient of the whole
+// weight. PEFT computes that product in bfloat16 for float32 models; we keep the scalar.
+//
+// Use it with adapter::asymmetric<role::B>, which freezes A and computes no gradient of it. Over an
+// adapter that trains A (adapter::lora) A is left alone all the same, bitwise, with no moments; its
+// gradient is then computed for nothing, and counts in the norm that clipping sees.
+// Other parts (magnitudes, biases) take the same update without the projection, as in PEFT.
+// Cost: O((m + n)·r² + r³) and a few small r×r allocations a step. State: two numbers an entry of B,
+// a workspace m×r.
+#pragma once
+#include <cmath>
+#include <utility>
+
+#include "../linalg/symmetric.hpp"
+
+namespace preheat::optim {
+
+template <class T>
+struct lora_fa_kernel {
+  T beta1, beta2, epsilon;
+  T rate;  // lr·√(1 − β₂ᵗ)/(1 − β₁ᵗ)
+  T keep;  // 1 − lr·λ
+  constexpr void operator()(T& p, T& m, T& v, const T& g) const {
+    m = beta1 * m + (1 - beta1) * g;
+    v = beta2 * v + (1 - beta2) * g * g;
+    p = keep * (p - rate * m / (std::sqrt(v) + epsilon));
+  }
+};
+
+struct lora_fa {
+  using axis = axes::optim;
+  using hooks = hook_list<>;
+
+  double lr = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-6;
+  double weight_decay = 0;
+  double delta = 1e-8;
+
+  template <class Be, class P>
+  struct state {
+    P m, v;  // nothing for A
+    index_t t = 0;
+    mat<Be> work{};
+    template <class F>
+    void each(F f) {
+      f(m);
+      f(v);
+    }
+    template <class Archive>
+    void archive(Archive& ar) {
+      ar("t", t);
+      ar("m", m);
+      ar("v", v);
+    }
+  };
+
+  template <backend Be, class P>
+  state<Be, P> start(Be& be, const P& p) const {
+    static_assert(factor_pair<P> && trains<P>(role::B),
+                  "preheat: optim::lora_fa trains B against a fixed A; use "
+                  "adapter::asymmetric<role::B> (or adapter::lora, whose A then stays)");
+    require(lr >= 0, "learning rate >= 0", lr, 0.0);
+    require(0 <= beta1 && beta1 < 1 && 0 <= beta2 && beta2 < 1, "0 <= beta1, beta2 < 1", beta1,
+            beta2);
+    require(epsilon >= 0, "epsilon >= 0", epsilon, 0.0);
+    require(weight_decay >= 0, "weight decay >= 0", weight_decay, 0.0);
+    require(delta >= 0, "optim::lora_fa: delta >= 0", delta, 0.0);
+    state<Be, P> st;
+    visit_moving(
+        [&](auto, const mat<Be>& x, mat<Be>& m, mat<Be>& v) {
+          m = be.zeros(x.rows(), x.cols());
+          v = be.zeros(x.rows(), x.cols());
+        },
+        p, st.m, st.v);
+    return st;
+  }
+
+  template <backend Be, class P>
+  void step(Be& be, P& p, P& gradient, state<Be, P>& st, const step_context& context) const {
+    ++st.t;
+    project<Be>(be, p.A, gradient.B, st.work, context.scaling);
+    visit_moving(
+        [&](auto part, mat<Be>& x, mat<Be>& g, mat<Be>& m, mat<Be>& v) {
+          be.each(kernel<scalar_of<Be>>(context, part.kind, st.t), x, m, v, g);
+        },
+        p, gradient, st.m, st.v);
+  }
+
+ private:
+  // Every trained part but A.
+  template <class F, class P, class... Q>
+  static void visit_moving(F f, P& p, Q&... q) {
+    visit(
+        [&](auto part, auto&... x) {
+          if constexpr (part.kind != role::A) {
+            f(part, x...);
+          }
+        },
+        p, q...);
+  }
+  // g ← s⁻²·g·(A·Aᵀ + δI)⁺
+  template <backend Be>
+  void project(Be& be, in<Be> A, mat<Be>& g, mat<Be>& work, double s) const {
+    const mat<Be> inverse = linalg::damped_pinv(
+        be, linalg::symmetric_eigen<Be>(be, linalg::gram<Be>(be, op::none, A)), delta);
+    be.resize(work, g.rows(), g.cols());
+    be.gemm(scalar_of<Be>(1 / (s * s)), op::none, g, op::none, inverse, 0, work);
+    std::swap(work, g);
+  }
+  template <class T>
+  lora_fa_kernel<T> kernel(const step_context& context, role kind, index_t t) const {
+    const double rate = context.rate(kind);
+    const double first = 1 - std::pow(beta1, double(t));
+    const double second = 1 - std::pow(beta2, double(t));
+    return {.beta1 = T(beta1),
+            .beta2 = T(beta2),
+            .epsilon = T(epsilon),
+            .rate = T(rate * std::sqrt(second) / first),
+            .keep = T(1 - rate * weight_decay * context.decay(kind))};
+  }
+};
+
+}  // namespace preheat::optim

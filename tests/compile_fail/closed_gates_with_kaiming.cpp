@@ -1,0 +1,6 @@
+// expect: preheat: an adapter that starts closed learns nothing unless the init sets both factors
+#include <preheat/preheat.hpp>
+
+int main() {
+  preheat::method<preheat::adapter::gated<preheat::adapter::gate::closed>> wrong;
+}

@@ -1,0 +1,7 @@
+// expect: preheat: an adapter that starts closed learns nothing unless the init sets both factors
+#include <preheat/preheat.hpp>
+
+int main() {
+  using closed = preheat::adapter::gated<preheat::adapter::gate::closed>;
+  preheat::method<preheat::init::pissa, closed> wrong;
+}
