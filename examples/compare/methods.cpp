@@ -257,8 +257,8 @@ run_outcome adapt(const row<Method>& r, const pretrained_base& base, const shift
   result.evidence_steps = int(report.evidence_steps);
   for (const auto& layer : report.layers) {
     if (layer.clamped) {
-      result.cut_layers +=
-          (result.cut_layers.empty() ? "" : ", ") + layer.name + ": " + std::to_string(layer.rank);
+      result.cut_layers += (result.cut_layers.empty() ? "" : ", ") + layer.name +
+                           (layer.attached ? ": " + std::to_string(layer.rank) : std::string());
     }
   }
   for (const auto& point : report.evaluations) {

@@ -7,8 +7,9 @@
 //
 // The learning-rate schedule runs over all boosters; the last one, whole or not, is merged at the
 // end. So rank(W_T − W_0) <= the number of boosters that had the layer.
-// From the paper's summary: rank 1, random layers, booster weight 1 (scaling::constant(1)). Ours:
-// κ = 8, all layers, no penalty (optim::adam{.weight_decay = 2λ} adds λ(‖A‖² + ‖B‖²) to the loss).
+// From the paper's summary: rank 1, random layers, booster weight 1, which is a setting of the run:
+// fit(xgblora{}, …, {.scaling = scaling::constant(1)}). Ours: κ = 8, all layers, no penalty
+// (optim::adam{.weight_decay = 2λ} adds λ(‖A‖² + ‖B‖²) to the loss).
 #pragma once
 #include <vector>
 

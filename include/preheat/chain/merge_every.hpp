@@ -7,8 +7,8 @@
 // With adapter::lora it is COLA ("Chain of LoRA", arXiv 2401.04151); with adapter::asymmetric, which
 // freezes one factor at its draw, RAC-LoRA ("Randomized Asymmetric Chain of LoRA", arXiv
 // 2410.08305). With optim::scaled<optim::sgd> one step from a fresh start is W − γ·s²·G·H with
-// H = Aᵀ(AAᵀ)⁺A (W − γ·s²·H·G with H = B(BᵀB)⁺Bᵀ when A is trained): at r = n gradient descent.
-// `period` is ours.
+// H = Aᵀ(AAᵀ)⁺A, at r = n gradient descent (when A is trained W − γ·s²·H·G with H = B(BᵀB)⁺Bᵀ, and
+// r = m). `period` is ours.
 #pragma once
 #include "../core/concepts.hpp"
 

@@ -33,7 +33,7 @@ PREHEAT_RUN_HOOK(begin);           // before the first step; decides which layer
 PREHEAT_RUN_HOOK(before_step);     // before the batch is drawn
 PREHEAT_RUN_HOOK(after_backward);  // gradients are there, not yet clipped
 PREHEAT_RUN_HOOK(after_step);      // parameters have moved
-PREHEAT_RUN_HOOK(finish);          // after the last step
+PREHEAT_RUN_HOOK(finish);          // after the last step, unless the run diverged
 #undef PREHEAT_RUN_HOOK
 
 // observe_input(run, layer, X): a layer's input, in training passes only.

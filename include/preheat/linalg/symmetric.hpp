@@ -17,7 +17,7 @@ struct damped_inverse {
     x = sum > cutoff ? 1 / sum : T(0);
   }
 };
-// x = x / over, or 0 where |over| is at most `cutoff`
+// x = x / over, or 0 where over is at most `cutoff`
 template <class T>
 struct guarded_quotient {
   T cutoff;

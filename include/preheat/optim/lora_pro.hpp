@@ -39,11 +39,12 @@ struct pair_geometry {
 };
 
 template <class P>
-consteval void require_trained_pair() {
+consteval bool is_trained_pair() {
   static_assert(factor_pair<P>,
                 "preheat: optim::lora_pro moves a pair (A, B) together; use adapter::lora");
   static_assert(!factor_pair<P> || (trains<P>(role::A) && trains<P>(role::B)),
                 "preheat: optim::lora_pro moves both factors; with one frozen use optim::scaled");
+  return true;
 }
 
 template <backend Be, class P>
@@ -88,6 +89,7 @@ struct lora_pro {
 
   template <class Be, class P>
   struct state {
+    static_assert(detail::is_trained_pair<P>());
     typename Base::template state<Be, P> base;
     index_t t = 0;
     detail::pair_geometry<Be> pair{};
@@ -104,7 +106,6 @@ struct lora_pro {
 
   template <backend Be, class P>
   state<Be, P> start(Be& be, const P& p) const {
-    detail::require_trained_pair<P>();
     require(delta >= 0, "optim::lora_pro: delta >= 0", delta, 0.0);
     require(plain_steps >= 0, "optim::lora_pro: plain_steps >= 0", plain_steps, 0);
     return {base.start(be, p)};

@@ -44,6 +44,7 @@ struct lora_pro_adamw {
 
   template <class Be, class P>
   struct state {
+    static_assert(detail::is_trained_pair<P>());
     mat<Be> m, v;       // moments of ĝ, m×n
     mat<Be> direction;  // ĝ, then U
     index_t t = 0;
@@ -60,7 +61,6 @@ struct lora_pro_adamw {
 
   template <backend Be, class P>
   state<Be, P> start(Be& be, const P& p) const {
-    detail::require_trained_pair<P>();
     require(lr >= 0, "learning rate >= 0", lr, 0.0);
     require(0 <= beta1 && beta1 < 1 && 0 <= beta2 && beta2 < 1, "0 <= beta1, beta2 < 1", beta1,
             beta2);

@@ -25,6 +25,9 @@ struct scaled {
 
   template <class Be, class P>
   struct state {
+    static_assert(factor_pair<P>,
+                  "preheat: optim::scaled preconditions a pair (A, B); use an adapter that holds "
+                  "one: adapter::lora or adapter::asymmetric");
     typename Base::template state<Be, P> base;
     mat<Be> work_a{}, work_b{};
     template <class F>
@@ -39,9 +42,6 @@ struct scaled {
 
   template <backend Be, class P>
   state<Be, P> start(Be& be, const P& p) const {
-    static_assert(factor_pair<P>,
-                  "preheat: optim::scaled preconditions a pair (A, B); use an adapter that holds "
-                  "one: adapter::lora or adapter::asymmetric");
     require(delta >= 0, "optim::scaled: delta >= 0", delta, 0.0);
     return {base.start(be, p)};
   }

@@ -10,7 +10,8 @@
 // each, one more for the first n_A mod |U|; what a layer cannot hold goes to the next. New ranks
 // start from the init (product zero), with optimizer moments of zero; s does not change. When every
 // layer lost a rank, nothing is added; a layer left without ranks stays out. Ties: the lower layer,
-// then the lower rank, goes first.
+// then the lower rank, goes first. Where ranks are few, rounds in which every layer loses one can use
+// them up: keep `rounds` below the rank.
 //
 // Published: a first phase of 1 epoch, rounds 0.25 epochs apart, at most 8 of them, a batch of 32.
 // Here phases are in steps, and their defaults ours. A round costs 1 + 2·(active ranks) forward

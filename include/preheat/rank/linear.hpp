@@ -26,8 +26,8 @@ struct linear {
   index_t budget = 0;  // > 0: what the ranks of all layers must sum to
 
   index_t of(index_t l, index_t layers, index_t wanted) const {
-    const index_t from = first > 0 ? first : std::max<index_t>(1, wanted / 2);
-    const index_t to = last > 0 ? last : 2 * wanted - from;
+    const index_t from = first != 0 ? first : std::max<index_t>(1, wanted / 2);
+    const index_t to = last != 0 ? last : 2 * wanted - from;
     require(from >= 1 && to >= 1, "rank::linear: first and last rank >= 1", from, to);
     if (budget > 0) {
       index_t sum = 0;

@@ -6,7 +6,8 @@
 //
 // Every `every` steps the ⌊ρ·n⌋ least important entries of each row of A (or the ⌊ρ·r·n⌋ of the whole
 // matrix) are set to zero; ties: the lower index goes first. `transient`: they may grow again;
-// `frozen`: they are set to zero after every step from then on. Tokens are all columns of X: a
+// `frozen`: they are set to zero after every step from then on, until the adapter is drawn again or
+// its ranks change. Tokens are all columns of X: a
 // network with padding must leave it out.
 // Ours: β = 0.9, every 40 steps, ρ = 0.5, rows, transient. The EMA and the frozen entries are saved
 // with checkpoints. Before a layer has been seen nothing of it is pruned.
@@ -42,11 +43,13 @@ struct pruned_a {
   struct state : Ranks::template state<Be> {
     std::vector<mat<Be>> mean_square;  // one a layer, n×1; empty before its first input
     std::vector<mat<Be>> kept;         // frozen mode: 1 where A may live, 0 where it is pruned
+    std::vector<index_t> kept_start;   // the start (slot.starts) of the A that was pruned
     template <class Archive>
     void archive(Archive& ar) {
       Ranks::template state<Be>::archive(ar);
       ar("mean_square", mean_square);
       ar("kept", kept);
+      ar("kept_start", kept_start);
     }
   };
 
@@ -80,29 +83,35 @@ struct pruned_a {
         trains<typename Run::params>(role::A) && requires(typename Run::params & p) { p.A; },
         "preheat: rank::pruned_a prunes a trained A; use an adapter that has one, such as "
         "adapter::lora");
-    run.rank_state.mean_square.resize(run.net.layers().size());
-    run.rank_state.kept.resize(run.net.layers().size());
+    auto& memory = run.rank_state;
+    memory.mean_square.resize(run.net.layers().size());
+    memory.kept.resize(run.net.layers().size());
+    memory.kept_start.resize(run.net.layers().size());
     const bool pruning = run.steps_done() % every == 0;
     for (const index_t l : run.targets()) {
-      auto& slot = run.lin.slots()[std::size_t(l)];
-      if (slot.attached && pruning && run.rank_state.mean_square[std::size_t(l)].rows() > 0) {
-        prune(run, l, slot.parameters.A);
+      const auto i = std::size_t(l);
+      auto& slot = run.lin.slots()[i];
+      if (!slot.attached) {
+        continue;
       }
-      if (slot.attached && mode == prune_mode::frozen) {
-        keep_pruned(run, l, slot.parameters.A);
+      if (mode == prune_mode::frozen && memory.kept_start[i] == slot.starts) {
+        run.backend().each(multiply<typename Run::scalar>{}, slot.parameters.A, memory.kept[i]);
+      }
+      if (pruning && memory.mean_square[i].rows() > 0) {
+        prune(run.backend(), memory.mean_square[i], slot.parameters.A, memory.kept[i]);
+        memory.kept_start[i] = slot.starts;
       }
     }
   }
 
  private:
-  // Zeroes the least important entries of A.
-  template <class Run, class M>
-  void prune(Run& run, index_t l, M& A) const {
-    auto& be = run.backend();
+  // Zeroes the least important entries of A; in frozen mode notes in `kept` which are left.
+  template <backend Be>
+  void prune(Be& be, in<Be> mean_square, mat<Be>& A, mat<Be>& kept) const {
     const index_t r = A.rows();
     const index_t n = A.cols();
     auto a = be.download(A);
-    const auto squares = be.download(run.rank_state.mean_square[std::size_t(l)]);
+    const auto squares = be.download(mean_square);
     std::vector<double> worth(a.size());  // the square of the importance
     for (std::size_t i = 0; i < a.size(); ++i) {
       worth[i] = double(a[i]) * double(a[i]) * double(squares[i / std::size_t(r)]);
@@ -123,20 +132,11 @@ struct pruned_a {
     }
     be.upload(a, A);
     if (mode == prune_mode::frozen) {
-      auto& kept = run.rank_state.kept[std::size_t(l)];
       kept = be.zeros(r, n);
       for (auto& x : a) {
         x = x != 0 ? 1 : 0;
       }
       be.upload(a, kept);
-    }
-  }
-  // A = kept ⊙ A, if A has been pruned since its ranks last changed.
-  template <class Run, class M>
-  void keep_pruned(Run& run, index_t l, M& A) const {
-    const auto& kept = run.rank_state.kept[std::size_t(l)];
-    if (kept.rows() == A.rows() && kept.cols() == A.cols()) {
-      run.backend().each(multiply<typename Run::scalar>{}, A, kept);
     }
   }
   template <class T>

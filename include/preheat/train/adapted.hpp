@@ -49,6 +49,7 @@ class adapted {
 
   struct slot {
     bool attached = false;
+    index_t starts = 0;  // how often an adapter was attached here, or its ranks chosen anew
     scalar scaling = 1;
     params parameters;
     params gradient;
@@ -76,6 +77,7 @@ class adapted {
     s.scaling = scaling;
     s.gradient = zeros_like(*be_, s.parameters);
     s.attached = true;
+    ++s.starts;
   }
   void detach(index_t l) { slots_[std::size_t(l)].attached = false; }
   // W += ΔW (and b, for adapters that train it); the layer is then detached.

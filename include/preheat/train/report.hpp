@@ -34,7 +34,7 @@ template <class Params>
 struct layer_report {
   index_t index = 0;  // in the network
   std::string name;
-  index_t rank = 0;  // 0 for adapters without factors
+  index_t rank = 0;  // 0 for adapters without factors, and for layers without an adapter
   double scaling = 1;
   bool clamped = false;   // the rank asked for was above min(out, in) and was cut
   bool attached = false;  // false: folded into W by a chain, or without ranks: nothing to merge

@@ -80,6 +80,7 @@ void run<Method, Net, Data, Validated>::select_ranks(index_t l, const std::vecto
   const index_t kept = index_t(keep.size());
   require(s.attached, "select_ranks: the layer has an adapter");
   require(kept + added <= max_rank(l), "rank <= min(out, in)", kept + added, max_rank(l));
+  ++s.starts;
   preheat::select_ranks(backend(), s.parameters, keep, added);
   preheat::select_ranks(backend(), s.gradient, keep, added);
   optim[std::size_t(l)].each(

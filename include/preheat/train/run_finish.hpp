@@ -8,7 +8,9 @@ template <class Method, network Net, class Data, bool Validated>
 typename run<Method, Net, Data, Validated>::report_type
 run<Method, Net, Data, Validated>::finish() {
   save_checkpoint();
-  all_hooks<hook::finish>();
+  if (result_.status != fit_status::non_finite) {  // a chain must not fold what has diverged
+    all_hooks<hook::finish>();
+  }
   result_.steps = step_;
   result_.evidence_steps = charged_;
   result_.adapter = method.adapter;
@@ -17,11 +19,11 @@ run<Method, Net, Data, Validated>::finish() {
     auto& s = lin.slots()[std::size_t(l)];
     result_.layers.push_back({.index = l,
                               .name = net.layers()[std::size_t(l)].name,
-                              .rank = rank_of(l),
+                              .rank = s.attached ? rank_of(l) : 0,
                               .scaling = double(s.scaling),
                               .clamped = clamped_[std::size_t(l)] != 0,
                               .attached = s.attached,
-                              .parameters = std::move(s.parameters)});
+                              .parameters = s.attached ? std::move(s.parameters) : params{}});
   }
   result_.seconds = std::chrono::duration<double>(clock::now() - begun_).count();
   return std::move(result_);
@@ -68,6 +70,7 @@ void run<Method, Net, Data, Validated>::transfer(Archive& ar) {
       }
       ar(name + "optim", optim[std::size_t(l)]);
     }
+    ar(name + "starts", s.starts);
     if constexpr (!Method::leaves_base) {
       ar(name + "W", frozen.W);
       ar(name + "b", frozen.b);

@@ -1,0 +1,6 @@
+// expect: preheat: both inits of init::first_then start from the same product: zero, or absorbed
+#include <preheat/preheat.hpp>
+
+int main() {
+  preheat::init::first_then<preheat::init::hrp<>, preheat::init::pissa> wrong;
+}

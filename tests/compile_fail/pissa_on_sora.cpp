@@ -1,0 +1,6 @@
+// expect: preheat: an init that sets both factors (init::pissa) needs an adapter that trains both
+#include <preheat/preheat.hpp>
+
+int main() {
+  preheat::with<preheat::sora, preheat::init::pissa> wrong;
+}
