@@ -49,6 +49,8 @@ namespace preheat {
 using lora = method<>;
 using lora_gaussian = method<init::gaussian>;
 using lora_orthogonal = method<init::orthogonal>;
+using lora_peft_orthogonal =
+    method<init::peft_orthogonal>;  // PEFT's "orthogonal": both factors set
 
 // Asymmetric LoRA: one factor frozen at an orthonormal draw.
 using lora_train_a = method<adapter::asymmetric<role::A>, init::orthogonal>;
@@ -119,6 +121,7 @@ using sora = method<adapter::gated<>, optim::proximal<>, rank::sparse_gate>;
 // DoRA (arXiv 2402.09353), LoRA+ (arXiv 2402.12354), LoRA-FA (arXiv 2308.03303), and LoRA under scaled
 // ("Riemannian preconditioned") gradients (arXiv 2402.02347).
 using dora = method<adapter::dora>;
+using lora_with_bias = method<adapter::lora_bias>;  // a trained bias on B, PEFT's lora_bias
 using lora_plus = method<optim::lora_plus<>>;
 using lora_fa = method<adapter::asymmetric<role::B>, optim::lora_fa>;
 using lora_scaled = method<optim::scaled<optim::adamw>>;

@@ -115,6 +115,12 @@ TEST_CASE_TEMPLATE("eva: ranks go to the largest explained variance ratios", Be,
   CHECK(ranks(1.2, 3) == std::vector<index_t>{2, 4});
   CHECK(ranks(2, 5) == std::vector<index_t>{2, 8});  // no more than min(out, in)
   CHECK(ranks(9, 1) == std::vector<index_t>{1, 1});  // every layer keeps one
+  regression_data low = data;
+  low.layers[1].W = random_table(4, 8, 826);
+  low.layers[1].Y = random_table(4, 24, 827);
+  std::swap(low, data);
+  CHECK(ranks(2, 3) == std::vector<index_t>{2, 4});  // four of the six that would be candidates
+  std::swap(low, data);
 
   // The steep layer is the one that would go without: two directions of 1/2 against eight of 1/8.
   data.layers[0].X = inputs_of(8, {1, 1}, 824);

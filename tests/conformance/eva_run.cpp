@@ -86,3 +86,48 @@ TEST_CASE("eva: inputs that are not finite and a stop end the run with a status"
   CHECK(report.steps == 0);
   CHECK(report.evidence_steps == 8);
 }
+
+namespace {
+
+// A network whose loss does not notice that its only layer was given infinity.
+class deaf {
+ public:
+  using backend_type = cpu_double;
+  using batch_type = mat<cpu_double>;
+  struct batches {
+    void draw(const generator&, index_t step, batch_type& batch) const {
+      batch = cpu_double().zeros(3, 4);
+      batch.data()[step] = step < 2 ? 1 : std::numeric_limits<double>::infinity();
+    }
+  };
+
+  explicit deaf(cpu_double& be) : be_(&be) {
+    layers_.push_back({"layer", matrix(be, random_table(4, 3, 850)), {}});
+  }
+  cpu_double& backend() const { return *be_; }
+  std::span<layer<cpu_double>> layers() { return layers_; }
+  template <class Lin>
+  double loss(const batch_type& X, Lin& lin) {
+    lin.begin(pass::evaluation);
+    lin.forward(0, X);
+    return 1;
+  }
+  template <class Lin>
+  double loss_and_gradient(const batch_type& X, Lin& lin) {
+    return loss(X, lin);
+  }
+
+ private:
+  cpu_double* be_;
+  std::vector<layer<cpu_double>> layers_;
+};
+
+}  // namespace
+
+TEST_CASE("eva: an infinite input ends the run even where the loss is finite") {
+  cpu_double be;
+  deaf net(be);
+  const auto report = fit(with_eva<>{}, net, deaf::batches{}, {.rank = 1, .steps = 20});
+  CHECK(report.status == fit_status::non_finite);
+  CHECK(report.steps == 0);
+}

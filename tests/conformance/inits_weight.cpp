@@ -1,6 +1,6 @@
-// Inits that start from the weight alone, or from a draw of both factors: MiLoRA, OLoRA, MiCA, KaSA,
-// PEFT's orthogonal. Each splits off what its equation says; the output at step 0 is the base's (or
-// that of the base it replaces); degenerate weights and wrong ranks.
+// Inits that start from the weight alone, or from a draw of both factors: MiLoRA, OLoRA, MiCA,
+// KaSA, PEFT's orthogonal. Each splits off what its equation says; the output at step 0 is the
+// base's (or that of the base it replaces); degenerate weights and wrong ranks.
 #include <limits>
 #include <preheat/adapter/asymmetric.hpp>
 #include <preheat/adapter/gated.hpp>

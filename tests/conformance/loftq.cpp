@@ -13,7 +13,7 @@ using namespace preheat;
 
 namespace {
 
-// As METHODS prints them.
+// The published levels to four digits.
 constexpr double printed[] = {-1,     -0.6962, -0.5251, -0.3949, -0.2844, -0.1848, -0.0911, 0,
                               0.0796, 0.1609,  0.2461,  0.3379,  0.4407,  0.5626,  0.7230,  1};
 
@@ -74,7 +74,7 @@ table lost(Be& be, const table& w, const replacement<Be>& answer, double s) {
 
 }  // namespace
 
-TEST_CASE("nf4: its levels are METHODS' and the quantiles of a normal distribution") {
+TEST_CASE("nf4: its levels are the published ones and the quantiles of a normal distribution") {
   REQUIRE(std::size(linalg::nf4_levels) == 16);
   for (std::size_t k = 0; k < 16; ++k) {
     CHECK(std::abs(linalg::nf4_levels[k] - printed[k]) <= 0.5001e-4);

@@ -31,7 +31,8 @@ void attach_random(Be& be, adapted<Be, adapter::xs>& lin, index_t l, std::uint64
              scalar_of<Be>(scaling_value));
 }
 
-// A network of linear layers of the given shapes (out, in), used in the given order on seven tokens.
+// A network of linear layers of the given shapes (out, in), used in the given order on seven
+// tokens.
 template <class Be>
 struct chain_problem {
   Be be;

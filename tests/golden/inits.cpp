@@ -1,7 +1,6 @@
 // Initializations: PiSSA, exact and randomized, against PEFT and torch; and the laws of the random
-// ones. PEFT's "orthogonal" (both factors set, product zero) and False (both factors random) are
-// other methods than our init::orthogonal and are not in the library: random_laws has samples of
-// them, which are not read here.
+// ones. PEFT's "orthogonal" is in inits_weight.cpp; its False (both factors random, the output moves)
+// has no init here.
 #include "fixtures.hpp"
 
 #include <algorithm>

@@ -1,6 +1,6 @@
-// Initializations from the weight alone, against PEFT: OLoRA and MiCA; and PEFT's "orthogonal", by its
-// laws. The sample of False in random_laws (both factors random, the output moves; PEFT keeps it for
-// debugging) has no init in the library, and is not read.
+// Initializations from the weight alone, against PEFT: OLoRA and MiCA; and PEFT's "orthogonal", by
+// its laws. The sample of False in random_laws (both factors random, the output moves; PEFT keeps
+// it for debugging) has no init in the library, and is not read.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -104,8 +104,8 @@ void check_both(const std::string& name, void (*in_float)(const fixture&),
   in_double(file);
 }
 
-// What INDEX lists as laws of a pair: |B·A| <= 1e-6, ranks of r/2, and entries whose variance is that
-// of N(0, 1)/10 seen through half of an orthonormal basis, within 10 % over many entries.
+// What INDEX lists as laws of a pair: |B·A| <= 1e-6, ranks of r/2, and entries whose variance is
+// that of N(0, 1)/10 seen through half of an orthonormal basis, within 10 % over many entries.
 double deviation(const std::vector<dense>& draws) {
   double squares = 0;
   double count = 0;

@@ -1,76 +1,33 @@
 // One linear layer with a LoRA adapter: output, gradients, product, merge and unmerge, against
 // PEFT's lora.Linear and torch's autograd. In double at the fixtures' tolerance, in float at its
 // own; through the adapter itself and through the operator that networks use.
-#include "fixtures.hpp"
-
 #include <preheat/adapter/lora.hpp>
-#include <preheat/adapter/scaling.hpp>
-#include <preheat/cpu/backend.hpp>
 #include <preheat/nn/mlp.hpp>
 #include <preheat/train/adapted.hpp>
+
+#include "recorded_layer.hpp"
 
 namespace {
 
 using golden::check_close;
+using golden::check_matrix;
+using golden::check_tokens;
 using golden::dense;
 using golden::fixture;
 using golden::host;
 using golden::index_t;
+using golden::layer_rtol;
+using golden::recorded_layer;
 using preheat::op;
 using preheat::adapter::lora;
 
 template <class Be>
 using params_of = lora::params<Be>;
 
-// Computed in float, a sum of k terms is off by up to k·6e-8, and in practice by √k·6e-8.
-template <class T>
-constexpr double tolerance() {
-  return std::is_same_v<T, double> ? 1e-12 : 5e-6;
-}
-
-// What the fixture gives: the layer, the factors, the input and the gradient of the output.
-template <class T>
-struct recorded_layer {
-  using matrix = preheat::cpu_matrix<T>;
-
-  explicit recorded_layer(const fixture& file)
-      : W(file.matrix("W")),
-        A(file.matrix("A")),
-        B(file.matrix("B")),
-        X(file.tokens("X")),
-        dY(file.tokens("dY")) {
-    const bool has_bias = file.param<bool>("bias");
-    CHECK(file.contains("b") == has_bias);
-    if (has_bias) {
-      b = matrix(file.matrix("b"));
-    }
-    const double alpha = file.param<double>("alpha");
-    const index_t rank = file.param<index_t>("r");
-    REQUIRE(rank == A.rows());
-    const preheat::scaling_rule rule = file.flag("use_rslora")
-                                           ? preheat::scaling::over_sqrt_rank(alpha)
-                                           : preheat::scaling::over_rank(alpha);
-    const double s = rule(rank, rank);
-    CHECK(s == file.param<double>("scaling"));
-    scaling = T(s);
-  }
-
-  matrix W, b, A, B, X, dY;
-  T scaling = 0;
-};
-
-template <class Be>
-void check_output(Be& be, const fixture& file, const char* which, const preheat::mat<Be>& Y) {
-  check_close(file, which, host(be, Y), file.tokens(which), tolerance<typename Be::scalar>());
-}
-template <class Be>
-void check_weight(Be& be, const fixture& file, const char* which, const preheat::mat<Be>& W) {
-  check_close(file, which, host(be, W), file.matrix(which), tolerance<typename Be::scalar>());
-}
 template <class Be>
 void check_gradients(Be& be, const fixture& file, const params_of<Be>& gradient,
                      preheat::in<Be> dX) {
-  constexpr double rtol = tolerance<typename Be::scalar>();
+  constexpr double rtol = layer_rtol<typename Be::scalar>();
   check_close(file, "dX", host(be, dX), file.tokens("dX"), rtol);
   check_close(file, "dA", host(be, gradient.A), file.matrix("dA"), rtol);
   check_close(file, "dB", host(be, gradient.B), file.matrix("dB"), rtol);
@@ -83,21 +40,21 @@ void check_merge(Be& be, const fixture& file, recorded_layer<typename Be::scalar
   const lora adapter;
   preheat::mat<Be> delta = be.zeros(given.W.rows(), given.W.cols());
   adapter.merge(be, p, given.scaling, preheat::out<Be>(delta), preheat::out<Be>(given.b));
-  check_weight(be, file, "delta", delta);
+  check_matrix(be, file, "delta", delta);
 
   adapter.merge(be, p, given.scaling, preheat::out<Be>(given.W), preheat::out<Be>(given.b));
-  check_weight(be, file, "W_merged", given.W);
+  check_matrix(be, file, "W_merged", given.W);
 
   preheat::mat<Be> Y = be.zeros(given.W.rows(), given.X.cols());
   be.gemm(1, op::none, given.W, op::none, given.X, 0, Y);
   if (given.b.rows() > 0) {
     be.add_to_cols(given.b, Y);
   }
-  check_output(be, file, "Y_merged", Y);
+  check_tokens(be, file, "Y_merged", Y);
 
   adapter.merge(be, p, -given.scaling, preheat::out<Be>(given.W), preheat::out<Be>(given.b));
-  check_weight(be, file, "W_unmerged", given.W);
-  check_weight(be, file, "W", given.W);
+  check_matrix(be, file, "W_unmerged", given.W);
+  check_matrix(be, file, "W", given.W);
 }
 
 // The adapter alone, as an own training loop uses it.
@@ -115,7 +72,7 @@ void check_adapter(const fixture& file) {
   lora::tape<Be> tape;
   preheat::mat<Be> Y = be.zeros(given.W.rows(), given.X.cols());
   adapter.forward(be, p, base, input, preheat::out<Be>(Y), tape);
-  check_output(be, file, "Y", Y);
+  check_tokens(be, file, "Y", Y);
 
   params_of<Be> gradient = preheat::zeros_like(be, p);
   preheat::mat<Be> dX = be.zeros(given.X.rows(), given.X.cols());
@@ -140,14 +97,14 @@ void check_operator(const fixture& file) {
   lin.attach(0, {std::move(given.A), std::move(given.B)}, given.scaling);
   lin.begin(preheat::pass::training);
   const preheat::out<Be> Y = lin.forward(0, given.X);
-  check_close(file, "Y of the operator", host(be, Y), file.tokens("Y"), tolerance<T>());
+  check_close(file, "Y of the operator", host(be, Y), file.tokens("Y"), layer_rtol<T>());
   const preheat::out<Be> dX = lin.backward(0, given.X, given.dY, true);
   check_gradients<Be>(be, file, lin.slots()[0].gradient, dX);
 
   lin.fold(0);
-  check_weight(be, file, "W_merged", net.layers()[0].W);
+  check_matrix(be, file, "W_merged", net.layers()[0].W);
   const preheat::in<Be> merged = net.forward(given.X, lin);
-  check_close(file, "Y after fold", host(be, merged), file.tokens("Y_merged"), tolerance<T>());
+  check_close(file, "Y after fold", host(be, merged), file.tokens("Y_merged"), layer_rtol<T>());
 }
 
 void check_layer(const std::string& name) {

@@ -4,12 +4,13 @@
 //   forward   H = A·X,  K = R·H,  Y = W·X + s·B·K + b
 //   backward  D = Bᵀ·dY,  ∂R += s·D·Hᵀ,  dX = Wᵀ·dY + s·Aᵀ·(Rᵀ·D)
 //
-// A is r×n, B is m×r, X is n×N; r² numbers are trained in a layer, whatever its size. The core comes
-// from the init (init::xs, init::lora_sb); one that gives no core starts at R = I, where ΔW = s·B·A,
-// so any pair can be held (init::pissa, say; that pairing is ours).
+// A is r×n, B is m×r, X is n×N; r² numbers are trained in a layer, whatever its size. The core
+// comes from the init (init::xs, init::lora_sb); one that gives no core starts at R = I, so that any
+// pair can be held (init::pissa, say; that pairing is ours).
 //
 // R counts ranks in both of its dimensions, so the rank cannot change in training: run.select_ranks
-// does not compile. Its role is `weight`: optimizers that treat A or B in their own way leave it be.
+// does not compile. Its role is `weight`: what an optimizer does to A or B it does not do to R.
+//
 // Errors: a core that is not r×r; no core and a zero A or B, which would stay zero (init::kaiming).
 // Cost of a step over LoRA with both factors frozen: products of 2·r²·N operations.
 #pragma once

@@ -125,7 +125,7 @@ struct replacement {
 //   zero_pair  both factors are set, the product is zero all the same
 //   absorbed   W gives s·B·A away: the output does not move either
 //   replaced   the init answers with a new W too (a quantized one): the output nearly stays
-//   added      the output moves
+//   added      the output moves, unless the adapter starts closed (gated<gate::closed>)
 enum class start { zero, zero_pair, absorbed, replaced, added };
 
 // What an init learns from the data before it can answer.

@@ -31,7 +31,7 @@ namespace hook {
 
 PREHEAT_RUN_HOOK(begin);           // before the first step; decides which layers get an adapter
 PREHEAT_RUN_HOOK(before_step);     // before the batch is drawn
-PREHEAT_RUN_HOOK(after_backward);  // gradients are there, not yet clipped
+PREHEAT_RUN_HOOK(after_backward);  // gradients are there, penalties included, not yet clipped
 PREHEAT_RUN_HOOK(after_step);      // parameters have moved
 PREHEAT_RUN_HOOK(finish);          // after the last step, unless the run diverged
 #undef PREHEAT_RUN_HOOK

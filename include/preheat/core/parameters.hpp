@@ -75,7 +75,7 @@ concept factor_pair = requires(P& p) {
   p.A;
   p.B;
 }
-&&!has_role<P>(role::gate);
+&&!has_role<P>(role::gate) && (trains<P>(role::A) || trains<P>(role::B));
 
 // The number of trained entries.
 template <class P>

@@ -65,7 +65,7 @@ struct eva {
       return tau < 1 && r <= index_t(cosines.size()) &&
              std::all_of(cosines.begin(), cosines.begin() + r, steady);
     };
-    for (index_t k = 0; k < batches && scene.status == status::completed; ++k) {
+    for (index_t k = 0; k < batches && !scene.ended(); ++k) {
       scene.watch_inputs(
           1,
           [&](index_t l, in<Be> X) {
@@ -81,7 +81,7 @@ struct eva {
         break;
       }
     }
-    if (scene.status == status::completed) {
+    if (!scene.ended()) {
       scene.ranks = ranks;
     }
     return seen;

@@ -22,7 +22,6 @@
 #include <vector>
 
 #include "../linalg/truncated_svd.hpp"
-#include "../train/report.hpp"
 
 namespace preheat::init {
 
@@ -69,7 +68,7 @@ struct dense_gradient {
                                            const std::vector<index_t>& triplets) const {
     std::vector<svd_result<mat<Be>>> found(triplets.size());
     const std::vector<mat<Be>> G = mean_gradients(scene, batches);
-    if (scene.status != fit_status::completed) {
+    if (scene.ended()) {
       return found;
     }
     for (const index_t l : scene.layers) {

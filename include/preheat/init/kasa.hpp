@@ -1,17 +1,17 @@
 // KaSA ("KaSA: Knowledge-Aware Singular-Value Adaptation of Large Language Models", arXiv
-// 2412.06071), as PEFT computes it. The r least singular components of W = U·S·Vᵀ (m×n) are taken for
-// noise and dropped; what is trained sits on what is left, with a learned diagonal d between the
-// factors:
+// 2412.06071), as PEFT computes it. The r least singular components of W = U·S·Vᵀ (m×n) are taken
+// for noise and dropped; what is trained sits on what is left, with a learned diagonal d between
+// the factors:
 //
 //   W ← W − U[:, −r:]·S[−r:]·V[:, −r:]ᵀ,   y = W·x + s·B·(d ⊙ A·x) + b.
 //
 // The layer is adapter::gated<> with d as its gate, d ~ N(0, 1) at the start as SoRA's (the
 // fixtures do not say how PEFT draws d). A (r×n) is LoRA's draw and B (m×r) is zero, so s·B·A is
-// zero, but W is replaced: the output moves by the dropped components, and merging gives W_base back,
-// not W. r is the adapter's rank. The paper's penalties on d and on the factors, β·Σd² and
+// zero, but W is replaced: the output moves by the dropped components, and merging gives W_base
+// back, not W. r is the adapter's rank. The paper's penalties on d and on the factors, β·Σd² and
 // γ·(‖AAᵀ − I‖ + ‖BᵀB − I‖), are no part of this; optim::regularized<> has the second, as a mean.
 //
-// Errors: rank < 1 or rank >= min(m, n), where nothing would be left (as PEFT); NaN or infinity in W.
+// Errors: rank < 1 or rank >= min(m, n), where nothing would be left (as PEFT); NaN in W.
 // Cost: an exact SVD, O(m·n·min(m, n)), and one product of 2·m·n·r.
 #pragma once
 #include <algorithm>

@@ -4,8 +4,8 @@
 //
 //   A = √(S_r/S₀)·V_rᵀ/√γ,  B = U_r·√(S_r/S₀)/√γ,  so that  B·A = (−G)_r/(γ·S₀),
 //
-// r×n and m×r, γ = 128 as METHODS has it from the authors' code. W is left alone: the output moves,
-// by s·B·A. The paper also trains with preconditioned factor gradients: add
+// r×n and m×r. γ = 128 as a reimplementation has it (the authors' example: 64). W is left alone: the
+// output moves by s·B·A. The paper also trains with preconditioned factor gradients: add
 // optim::scaled<optim::adamw>.
 //
 // Evidence: the SVD of G, at least r triplets, from dense_gradient exactly or from

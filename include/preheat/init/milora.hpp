@@ -5,10 +5,10 @@
 //   A = √(S/s)·Vᵀ (r×n),  B = U·√(S/s) (m×r),  W ← W − s·B·A,
 //
 // so the output is unchanged, the principal part of W stays frozen and its minor part is trained.
-// The division by s is METHODS', as in PiSSA, so that s·B·A is the minor part whatever s is.
+// The division by s is ours, as PiSSA's, so that s·B·A is the minor part whatever s is.
 //
-// Errors: rank < 1 or rank > min(m, n); s <= 0; NaN or infinity in W. A singular value of zero gives
-// a rank whose A and B are both zero to rounding, and which hardly trains.
+// Errors: rank < 1 or rank > min(m, n); s <= 0; NaN or infinity in W. A singular value of zero
+// gives a rank whose A and B are both zero to rounding, and which hardly trains.
 // Cost: an exact SVD, O(m·n·min(m, n)).
 #pragma once
 #include "../linalg/minor_svd.hpp"

@@ -4,10 +4,10 @@
 //   A = R[:r] (r×n),  B = Q[:, :r] (m×r),  W ← W − s·B·A,
 //
 // so B starts orthonormal and the output is unchanged. There is no division by s, in PEFT (whose
-// fixtures we meet) as here: the base loses s times the part of W that B·A is, not that part itself.
-// A and B are unique up to the signs of the backend's QR; their product is unique.
+// fixtures we meet) as here: the base loses s times the part of W that B·A is, not that part
+// itself. A and B are unique up to the signs of the backend's QR; their product is unique.
 //
-// Errors: rank < 1 or rank > min(m, n); NaN or infinity in W. A zero W gives A = 0 and orthonormal B.
+// Errors: rank < 1 or rank > min(m, n); NaN or infinity in W. A zero W gives A = 0.
 // Cost: a QR, O(m·n·min(m, n)).
 #pragma once
 #include <utility>

@@ -1,5 +1,5 @@
-// Orthonormal random directions (uniform on the Stiefel manifold), B = 0: A·Aᵀ = I. For the draw of
-// PEFT's "orthogonal", which sets both factors, see METHODS in docs. Needs rank <= length.
+// Orthonormal random directions (uniform on the Stiefel manifold), B = 0: A·Aᵀ = I. PEFT's
+// "orthogonal", which sets both factors, is init::peft_orthogonal. Needs rank <= length.
 #pragma once
 #include "one_sided.hpp"
 

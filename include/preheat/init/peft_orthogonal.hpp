@@ -1,12 +1,12 @@
-// PEFT's init_lora_weights="orthogonal": both factors are set and their product is zero all the same,
-// because their ranks lie in two spaces that are orthogonal to each other. (init::orthogonal is
-// another: orthonormal rows of A, and B = 0.) With a random orthogonal Q (r×r), Q_odd its rows
-// 1, 3, 5, … and Q_even its rows 2, 4, 6, … (r/2×r), X (n×r/2) and Y (r/2×m) of independent N(0, 1),
+// PEFT's init_lora_weights="orthogonal": both factors are set and their product is zero all the
+// same, because their ranks lie in two spaces that are orthogonal to each other. (init::orthogonal
+// is another: orthonormal rows of A, and B = 0.) With a random orthogonal Q (r×r), Q_odd its rows
+// 1, 3, 5, … and Q_even its rows 2, 4, 6, … (r/2×r), X (n×r/2) and Y (r/2×m) of N(0, 1) entries,
 //
 //   A = (X·Q_odd)ᵀ/10 (r×n),  B = Yᵀ·Q_even/10 (m×r),  B·A = Yᵀ·Q_even·Q_oddᵀ·Xᵀ/100 = 0.
 //
-// A and B have rank r/2 each. The output moves by rounding only, W is left alone. Q is drawn by
-// Haar's measure (PEFT: QR without the signs; the law of A and B is the same but for those).
+// A and B have rank r/2 each. The output moves by rounding only, W is left alone. Q is uniformly
+// distributed (PEFT takes the Q of a QR as it comes).
 //
 // Errors: odd rank; rank < 1 or rank > min(m, n) (the second is ours); size <= 0.
 // Cost: O((m + n)·r²).

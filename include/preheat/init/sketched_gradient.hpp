@@ -22,7 +22,6 @@
 
 #include "../linalg/factored_svd.hpp"
 #include "../linalg/gradient_sketch.hpp"
-#include "../train/report.hpp"
 
 namespace preheat::init {
 
@@ -71,7 +70,7 @@ struct sketched_gradient {
       for (const index_t l : scene.layers) {
         scene.require_finite(sketches[std::size_t(l)].sum());
       }
-      if (scene.status != fit_status::completed) {
+      if (scene.ended()) {
         return found;
       }
       for (const index_t l : scene.layers) {

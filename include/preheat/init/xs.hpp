@@ -4,9 +4,9 @@
 //   A = Vᵀ (r×n),  B = U·S (m×r),  both frozen,  R = 0 or N(0, sigma²) (r×r), trained.
 //
 // The paper draws R with sigma = 1e-5, near zero but not zero. Our default is R = 0: it trains as
-// well, because the gradient of R does not vanish there, and the output is the base's. With sigma > 0
-// the output moves by s·B·R·A, whose norm is about s·sigma·√r·‖S‖: small, and not taken from W,
-// although `product` says that it is zero.
+// well, because the gradient of R does not vanish there, and the output is the base's. With a
+// positive sigma it moves by s·B·R·A, whose norm is about s·sigma·√r·‖S‖: small, and not taken from
+// W, although `product` says that it is zero.
 //
 // Errors: rank < 1 or rank > min(m, n); sigma < 0; NaN or infinity in W. A zero W has B = 0, and
 // then nothing trains. Cost: an exact SVD, O(m·n·min(m, n)).

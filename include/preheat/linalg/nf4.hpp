@@ -7,9 +7,9 @@
 //   x ← c·level(x/c),   c = the block's largest |x|,   level(z) = the nearest of 16 levels.
 //
 // The levels are quantiles of N(0, 1) scaled to [−1, 1], with an exact zero, eight above it and
-// seven below; METHODS gives them to four digits, here are the published ones. A z halfway goes to
-// the lower level, as in bitsandbytes. c is kept in the scalar of W; QLoRA's second quantization, of
-// the c themselves, is not done. Rounding twice is rounding once, bitwise. A block of zeros is zero.
+// seven below, as the paper's appendix lists them. A z halfway between two levels goes to the lower
+// one, as in bitsandbytes. c is kept in the scalar of W; QLoRA's second quantization, of the c
+// themselves, is not done. Rounding twice is rounding once, bitwise. A block of zeros is zero.
 //
 // It is done on the host, for any backend: W is downloaded and uploaded once. This is for starts.
 // Errors: block < 1; NaN or infinity in W. Cost: O(m·n).

@@ -41,6 +41,16 @@ struct adam_kernel {
   }
 };
 
+// What every optimizer with Adam's moments asks of its settings.
+template <class Optim>
+void require_adam_settings(const Optim& o) {
+  require(o.lr >= 0, "learning rate >= 0", o.lr, 0.0);
+  require(0 <= o.beta1 && o.beta1 < 1 && 0 <= o.beta2 && o.beta2 < 1, "0 <= beta1, beta2 < 1",
+          o.beta1, o.beta2);
+  require(o.epsilon >= 0, "epsilon >= 0", o.epsilon, 0.0);
+  require(o.weight_decay >= 0, "weight decay >= 0", o.weight_decay, 0.0);
+}
+
 // Decoupled: AdamW's weight decay. The two aliases below are what users name.
 template <bool Decoupled>
 struct adam_family {
@@ -77,11 +87,7 @@ struct adam_family {
 
   template <backend Be, class P>
   state<Be, P> start(Be& be, const P& p) const {
-    require(lr >= 0, "learning rate >= 0", lr, 0.0);
-    require(0 <= beta1 && beta1 < 1 && 0 <= beta2 && beta2 < 1, "0 <= beta1, beta2 < 1", beta1,
-            beta2);
-    require(epsilon >= 0, "epsilon >= 0", epsilon, 0.0);
-    require(weight_decay >= 0, "weight decay >= 0", weight_decay, 0.0);
+    require_adam_settings(*this);
     return {zeros_like(be, p), zeros_like(be, p), amsgrad ? zeros_like(be, p) : P{}, 0};
   }
 

@@ -21,6 +21,7 @@
 #include <utility>
 
 #include "../linalg/symmetric.hpp"
+#include "adam.hpp"
 
 namespace preheat::optim {
 
@@ -70,11 +71,7 @@ struct lora_fa {
     static_assert(factor_pair<P> && trains<P>(role::B),
                   "preheat: optim::lora_fa trains B against a fixed A; use "
                   "adapter::asymmetric<role::B> (or adapter::lora, whose A then stays)");
-    require(lr >= 0, "learning rate >= 0", lr, 0.0);
-    require(0 <= beta1 && beta1 < 1 && 0 <= beta2 && beta2 < 1, "0 <= beta1, beta2 < 1", beta1,
-            beta2);
-    require(epsilon >= 0, "epsilon >= 0", epsilon, 0.0);
-    require(weight_decay >= 0, "weight decay >= 0", weight_decay, 0.0);
+    require_adam_settings(*this);
     require(delta >= 0, "optim::lora_fa: delta >= 0", delta, 0.0);
     state<Be, P> st;
     visit_moving(

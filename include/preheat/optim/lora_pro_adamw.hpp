@@ -45,6 +45,9 @@ struct lora_pro_adamw {
   template <class Be, class P>
   struct state {
     static_assert(detail::is_trained_pair<P>());
+    static_assert(!has_role<P>(role::magnitude) && !has_role<P>(role::bias),
+                  "preheat: optim::lora_pro_adamw steps a pair (A, B) and nothing else; use "
+                  "adapter::lora");
     mat<Be> m, v;       // moments of ĝ, m×n
     mat<Be> direction;  // ĝ, then U
     index_t t = 0;
@@ -61,11 +64,7 @@ struct lora_pro_adamw {
 
   template <backend Be, class P>
   state<Be, P> start(Be& be, const P& p) const {
-    require(lr >= 0, "learning rate >= 0", lr, 0.0);
-    require(0 <= beta1 && beta1 < 1 && 0 <= beta2 && beta2 < 1, "0 <= beta1, beta2 < 1", beta1,
-            beta2);
-    require(epsilon >= 0, "epsilon >= 0", epsilon, 0.0);
-    require(weight_decay >= 0, "weight decay >= 0", weight_decay, 0.0);
+    require_adam_settings(*this);
     require(delta >= 0, "optim::lora_pro_adamw: delta >= 0", delta, 0.0);
     const index_t rows = p.B.rows();
     const index_t cols = p.A.cols();

@@ -34,6 +34,8 @@ struct evidence_scene {
 
   backend_type& backend() const { return net.backend(); }
 
+  // Whether the gathering was stopped or has diverged: there is nothing to start from.
+  bool ended() const { return status != fit_status::completed; }
   // Evidence that has diverged ends the run with a status, not with an exception.
   void require_finite(const mat<backend_type>& evidence) {
     if (!std::isfinite(double(backend().max_abs(evidence)))) {
@@ -91,7 +93,7 @@ struct evidence_scene {
   template <class Pass>
   void send(index_t from, index_t count, Pass pass) {
     typename Net::batch_type batch{};
-    for (index_t k = from; k < from + count && status == fit_status::completed; ++k) {
+    for (index_t k = from; k < from + count && !ended(); ++k) {
       if (options.stop != nullptr && options.stop->load()) {
         status = fit_status::interrupted;
         return;

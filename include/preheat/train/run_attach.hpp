@@ -58,8 +58,8 @@ void run<Method, Net, Data, Validated>::attach_by(const Init& init,
     const auto evidence = init.gather(scene);
     charged_ += price;
     ranks = scene.ranks;  // an init may redistribute them (init::eva); s stays
-    if (scene.status != fit_status::completed) {
-      result_.status = scene.status;  // interrupted or diverged: there is nothing to start from
+    if (scene.ended()) {
+      result_.status = scene.status;
       finished_ = true;
       return;
     }
@@ -92,9 +92,9 @@ void run<Method, Net, Data, Validated>::select_ranks(index_t l, const std::vecto
     const auto& init = later_init(method.init);
     if constexpr (std::remove_cvref_t<decltype(init)>::needs == evidence_kind::none) {
       const auto where = site_of(l, added, double(s.scaling));
-      ++draws_;
       params fresh =
           method.adapter.start(backend(), lin.base(l), init(backend(), where), adapter_stream(l));
+      ++draws_;
       visit_all(
           [&](auto part, auto& all, auto& made) {
             if constexpr (part.ranks == along::rows) {
