@@ -57,6 +57,7 @@ struct method_entry {
   std::string name;      // for readers
   std::string citation;  // where it is from, and what its settings are
   family kind = family::random;
+  bool by_default = true;   // false: run only when it is named, or all are
   bool equal_norm = false;  // with all directions of the same given norm
   bool has_rank = true;     // false: one run serves all ranks
   bool has_rate = true;     // false: nothing is trained

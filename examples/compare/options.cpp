@@ -44,7 +44,7 @@ std::vector<method_entry> find_methods(std::vector<method_entry> known,
   for (const method_entry& m : known) {
     all += (all.empty() ? "" : ", ") + m.id;
   }
-  bool everything = names.empty();
+  bool everything = false;
   for (const std::string& wanted : names) {
     const bool exists = std::any_of(known.begin(), known.end(),
                                     [&](const method_entry& m) { return m.id == wanted; });
@@ -56,7 +56,7 @@ std::vector<method_entry> find_methods(std::vector<method_entry> known,
   }
   if (!everything) {
     std::erase_if(known, [&](const method_entry& m) {
-      return std::count(names.begin(), names.end(), m.id) == 0;
+      return names.empty() ? !m.by_default : std::count(names.begin(), names.end(), m.id) == 0;
     });
   }
   return known;
@@ -65,7 +65,7 @@ std::vector<method_entry> find_methods(std::vector<method_entry> known,
 void print_methods(const std::vector<method_entry>& methods) {
   table t({{"--methods", align::left}, {"name", align::left}, {"what it is", align::left}});
   for (const method_entry& m : methods) {
-    t.add({m.id, m.name, m.citation});
+    t.add({m.by_default ? m.id : m.id + " +", m.name, m.citation});
   }
   fmt::print("{}", t.to_string());
 }
@@ -104,7 +104,7 @@ parsed parse(int argc, char** argv) {
   }
   app.add_flag("--quick", quick, "few bases, rates and steps: 20 s, to see that everything works");
   app.add_flag("--list", list, "list the methods and exit");
-  app.add_option("--methods", method_names, "names from --list, or all")
+  app.add_option("--methods", method_names, "names from --list, or all; default those not marked +")
       ->delimiter(',')
       ->type_name("LIST");
   app.add_option("--shifts", shift_names, "rotated, mirrored, new_classes; default all")
