@@ -20,12 +20,12 @@
 #include <vector>
 
 #include "../../examples/compare/digits.hpp"
-#include "../../examples/compare/pool.hpp"
-#include "../../examples/compare/progress.hpp"
 #include "../../examples/compare/results.hpp"
 #include "../../examples/compare/selection.hpp"
 #include "../../examples/compare/statistics.hpp"
 #include "../../examples/compare/table.hpp"
+#include "../../examples/console/pool.hpp"
+#include "../../examples/console/progress.hpp"
 #include "../scratch.hpp"
 
 namespace {
@@ -503,11 +503,11 @@ TEST_CASE("compare: the progress line counts kept runs as done, but not as a pac
   CHECK(clock_text(75) == "1:15");
   CHECK(clock_text(3700) == "1:01:40");
   CHECK(clock_text(-1) == "0:00");
-  const progress_state s{.done = 60, .kept = 50, .total = 100, .elapsed = 20, .best = "best 0.9"};
+  const progress_state s{.done = 60, .kept = 50, .total = 100, .elapsed = 20, .note = "best 0.9"};
   CHECK(remaining_seconds(s) == doctest::Approx(80));
   CHECK(progress_line(s) ==
         "[##############..........]  60/100  0:20 elapsed, 1:20 left  best 0.9");
   const progress_state nothing_done{
-      .done = 50, .kept = 50, .total = 100, .elapsed = 20, .best = ""};
+      .done = 50, .kept = 50, .total = 100, .elapsed = 20, .note = ""};
   CHECK(remaining_seconds(nothing_done) < 0);
 }
