@@ -150,7 +150,25 @@ double squared_norm(const stored_factors<T>& f) {
   matrix<T> GB = linalg::gram<backend<T>>(be, op::none, f.Bt);
   multiply<T>(1 / (a * a), GA);
   multiply<T>(1 / (b * b), GB);
-  return std::max(0.0, double(be.dot(GA, GB))) * a * a * b * b;
+  const double square = double(be.dot(GA, GB));
+  double bound = 1;  // ‖A‖²·‖B‖²
+  for (const matrix<T>* G : {&GA, &GB}) {
+    double trace = 0;
+    for (index_t i = 0; i < G->rows(); ++i) {
+      trace += double(G->data()[i + i * G->ld()]);
+    }
+    bound *= trace;
+  }
+  // Where the terms cancel, as in B·A − B₀·A₀ of little training, their rounding is what is left.
+  constexpr double least_share = 1e-3;
+  if (square >= least_share * bound) {
+    return square * a * a * b * b;
+  }
+  double sum = 0;
+  for (const double s : spectrum(f)) {
+    sum += s * s;
+  }
+  return sum;
 }
 
 template void require_finite(const io::tensor_files&, const std::string&, view<const float>);

@@ -93,7 +93,7 @@ struct singular_triplets {
 template <class T>
 singular_triplets<T> triplets(const stored_factors<T>& f, index_t k, const preheat::generator& gen);
 
-// ‖B·A‖², without the product: Σ_ij (AAᵀ)_ij·(BᵀB)_ij. Factors of any size: each is scaled first.
+// ‖B·A‖², without the product: Σ_ij (AAᵀ)_ij·(BᵀB)_ij, or from the spectrum where that would cancel.
 template <class T>
 double squared_norm(const stored_factors<T>& f);
 

@@ -20,10 +20,17 @@ struct merging {
   std::map<std::string, std::string> replaced;  // by the adapter's tensor of that name
 };
 
-// "classifier.weight" of "base_model.model.classifier.weight"
-std::string name_in_base(const std::string& tensor) {
-  return tensor.starts_with(io::detail::peft_prefix) ? tensor.substr(io::detail::peft_prefix.size())
-                                                     : tensor;
+// "classifier.weight" of "base_model.model.classifier.weight", and "query.bias" of "…query.base_layer.bias",
+// as a layer inside an adapted one is called.
+std::string name_in_base(std::string tensor) {
+  if (tensor.starts_with(io::detail::peft_prefix)) {
+    tensor.erase(0, io::detail::peft_prefix.size());
+  }
+  const std::string inside = ".base_layer.";
+  if (const std::size_t at = tensor.rfind(inside); at != std::string::npos) {
+    tensor.erase(at, inside.size() - 1);
+  }
+  return tensor;
 }
 
 merging plan_merging(const io::peft_adapter& adapter, const io::tensor_files& base) {

@@ -41,7 +41,7 @@ void place_weights(kind type, std::vector<term>& terms) {
     return;  // all of it on A
   }
   for (term& t : terms) {
-    const double root = std::sqrt(std::abs(t.on_A));
+    const double root = double(std::sqrt(float(std::abs(t.on_A))));  // in float, as PEFT
     t.on_A = t.on_A < 0 ? -root : root;
     t.on_B = root;
   }

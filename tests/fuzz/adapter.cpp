@@ -66,7 +66,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (split != std::string_view::npos) {
       config = io::peft_config::parse(input.substr(split + separator.size()), "config");
     }
-    const io::safetensors_header header = io::parse_safetensors(std::as_bytes(std::span(file)), "input");
+    const io::safetensors_header header =
+        io::parse_safetensors(std::as_bytes(std::span(file)), "input");
     use_tensors(header, file);
     use_layers(header.tensors, config ? &*config : nullptr);
     if (config) {  // what is written can be read
