@@ -164,6 +164,13 @@ TEST_CASE("peft config: what is refused, and what the error says") {
   CHECK(has(error(config_text({{"rank_pattern", 3}})), "rank_pattern"));
   CHECK(has(error(config_text({{"rank_pattern", {{"a(", 3}}}})), "regular expression"));
   CHECK(has(error(config_text({{"rank_pattern", {{std::string(2000, 'a'), 3}}}})), "1000"));
+  for (const char* const hostile : {"(a{9}){9}", "a|\\1", "q18446744073709551615"}) {
+    CAPTURE(hostile);
+    CHECK(has(error(config_text({{"rank_pattern", {{hostile, 3}}}})), "regular expression"));
+  }
+  // Exponential for a matcher that backtracks.
+  const io::peft_config slow = config_of({{"r", 4}, {"rank_pattern", {{"(a*)*(a*)*b", 3}}}});
+  CHECK(slow.rank(std::string(60, 'a')) == 4);
   CHECK(has(error(config_text({{"kasa_config", {{"x", 1}}}})), "kasa_config"));
   CHECK(error(config_text({{"kasa_config", nullptr}, {"use_qalora", false}})) == "none");
   CHECK(has(error(std::string(100, '[')), "nested"));

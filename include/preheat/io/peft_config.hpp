@@ -33,21 +33,39 @@ struct module_rank {
 
 namespace detail {
 
+// Expressions come from files that nobody vouches for, and std::regex trusts its pattern: repetitions in
+// braces multiply its states, long numbers overflow, and backtracking can take forever. So the first two
+// are refused, the length is limited, and libstdc++ is told to match in polynomial time, which it can
+// for all but back references (these it then refuses).
+inline std::regex module_expression(const std::string& key) {
+  constexpr std::size_t longest = 1000;
+  constexpr std::size_t most_digits = 9;
+  std::size_t digits = 0;
+  bool harmless = key.size() <= longest;
+  for (const char c : key) {
+    digits = '0' <= c && c <= '9' ? digits + 1 : 0;
+    harmless = harmless && c != '{' && digits <= most_digits;
+  }
+  if (!harmless) {
+    throw std::regex_error(std::regex_constants::error_complexity);
+  }
+  std::regex::flag_type syntax = std::regex::ECMAScript;
+#if defined(__GLIBCXX__)
+  syntax |= std::regex_constants::__polynomial;
+#endif
+  return std::regex("(.*\\.)?(" + key + ")$", syntax);
+}
+
 // The keys of a pattern in the order of the file, each compiled as PEFT reads it.
 template <class Value>
 class module_pattern {
  public:
   void add(const std::string& key, Value value, const std::string& source) {
-    constexpr std::size_t longest =
-        1000;  // a regular expression from a file that nobody vouches for
     try {
-      if (key.size() > longest) {
-        throw std::regex_error(std::regex_constants::error_complexity);
-      }
-      entries_.push_back({std::regex("(.*\\.)?(" + key + ")$"), value});
+      entries_.push_back({module_expression(key), value});
     } catch (const std::regex_error&) {
       throw io_error(source + ": the pattern " + in_quotes(key) +
-                     " is not a regular expression of at most 1000 characters");
+                     " is not a regular expression of at most 1000 characters, without {}");
     }
   }
   Value operator()(const std::string& module, Value otherwise) const {
