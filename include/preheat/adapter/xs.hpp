@@ -21,13 +21,6 @@
 
 namespace preheat::adapter {
 
-// x = 1 on the diagonal of a matrix of so many rows, 0 elsewhere
-template <class T>
-struct identity_kernel {
-  index_t rows;
-  constexpr void operator()(index_t i, T& x) const { x = T(i % rows == i / rows); }
-};
-
 struct xs {
   using axis = axes::adapter;
   using hooks = hook_list<>;
@@ -64,9 +57,7 @@ struct xs {
     require(be.max_abs(f.A) > 0 && be.max_abs(f.B) > 0,
             "adapter::xs freezes A and B, and an init that leaves one of them zero would train "
             "nothing: use init::xs");
-    mat<Be> R = be.zeros(r, r);
-    be.each_indexed(identity_kernel<scalar_of<Be>>{r}, R);
-    return {std::move(f.A), std::move(f.B), std::move(R)};
+    return {std::move(f.A), std::move(f.B), linalg::identity(be, r)};
   }
 
   template <backend Be>
