@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "../linalg/elementwise.hpp"
+#include "frozen.hpp"
 
 namespace preheat::adapter {
 
@@ -65,13 +66,10 @@ struct xs {
                out<Be> Y, tape<Be>& t) const {
     be.resize(t.H, p.A.rows(), x.branch.cols());
     be.resize(t.K, p.A.rows(), x.branch.cols());
-    be.gemm(1, op::none, base.W, op::none, x.base, 0, Y);
+    frozen_forward<Be>(be, base, x.base, Y);
     be.gemm(1, op::none, p.A, op::none, x.branch, 0, t.H);
     be.gemm(1, op::none, p.R, op::none, t.H, 0, t.K);
     be.gemm(base.scaling, op::none, p.B, op::none, t.K, 1, Y);
-    if (!base.b.empty()) {
-      be.add_to_cols(base.b, Y);
-    }
   }
 
   template <backend Be>
@@ -85,7 +83,7 @@ struct xs {
     if (dx.wanted()) {
       be.resize(t.K, p.R.cols(), x.branch.cols());
       be.gemm(1, op::trans, p.R, op::none, t.D, 0, t.K);
-      be.gemm(1, op::trans, base.W, op::none, dY, 0, dx.base);
+      frozen_backward<Be>(be, base, dY, dx.base);
       be.gemm(s, op::trans, p.A, op::none, t.K, 1, dx.branch);
     }
   }
@@ -102,8 +100,7 @@ struct xs {
   // W += s·B·R·A
   template <backend Be>
   void merge(Be& be, const params<Be>& p, scalar_of<Be> s, out<Be> W, out<Be>) const {
-    const factors<Be> f = product(be, p);
-    be.gemm(s, op::none, f.B, op::none, f.A, 1, W);
+    merge_product<Be>(be, product(be, p), s, W);
   }
 };
 
