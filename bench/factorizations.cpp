@@ -1,5 +1,8 @@
-// Truncated SVDs: of a product held in factors (two forms, and the automatic choice), and of a
-// dense matrix, exact and randomized.
+// Truncated SVDs: of a product held in factors (three forms, and the automatic choice, on random
+// factors and on a preheated pair), and of a dense matrix, exact, randomized and by a Krylov space.
+#include <cmath>
+#include <vector>
+
 #include "bench.hpp"
 
 namespace bench {
@@ -11,12 +14,22 @@ using linalg::factored_form;
 struct factored_body {
   index_t size, R, r;
   factored_form form;
+  bool preheated = false;  // columns of B fall by a factor of a million, as after a few steps
   template <class Be>
   auto operator()() const {
     return [*this](benchmark::State& state) {
       Be be;
-      const mat<Be> B = random(be, size, R, 1);
+      mat<Be> B = random(be, size, R, 1);
       const mat<Be> A = random(be, R, size, 2);
+      if (preheated) {
+        std::vector<scalar_of<Be>> sizes;
+        for (index_t j = 0; j < R; ++j) {
+          sizes.push_back(scalar_of<Be>(std::pow(1e-6, double(j) / double(R))));
+        }
+        mat<Be> d = be.zeros(R, 1);
+        be.upload(sizes, d);
+        be.scale_cols(d, B);
+      }
       for (auto _ : state) {
         auto d = linalg::factored_svd<Be>(be, B, A, r, generator(3), form);
         benchmark::DoNotOptimize(d.S.data());
@@ -31,7 +44,9 @@ void add_factored(const std::string& suffix, index_t size, index_t R, index_t r)
       std::to_string(size) + "_R" + std::to_string(R) + "_to_" + std::to_string(r) + suffix;
   add("factored_svd_automatic", shape, factored_body{size, R, r, factored_form::automatic});
   add("factored_svd_gram", shape, factored_body{size, R, r, factored_form::gram});
+  add("factored_svd_wide_gram", shape, factored_body{size, R, r, factored_form::wide_gram});
   add("factored_svd_qr", shape, factored_body{size, R, r, factored_form::qr});
+  add("factored_svd_preheated", shape, factored_body{size, R, r, factored_form::automatic, true});
 }
 
 struct randomized_body {
@@ -48,6 +63,25 @@ struct randomized_body {
       }
       const double columns = double(r + options.oversampling);
       const double passes = 2.0 * double(options.power_iterations + 1);
+      count_flops(state, passes * 2.0 * double(m) * double(n) * columns);
+    };
+  }
+};
+
+struct krylov_body {
+  index_t m, n, r;
+  template <class Be>
+  auto operator()() const {
+    return [*this](benchmark::State& state) {
+      Be be;
+      const mat<Be> W = random(be, m, n, 1);
+      const linalg::krylov_options options;
+      for (auto _ : state) {
+        auto d = linalg::krylov_svd<Be>(be, W, r, options, generator(2));
+        benchmark::DoNotOptimize(d.S.data());
+      }
+      const double columns = double(std::max<index_t>(r, 16));
+      const double passes = 2.0 * double(options.depth + 1);
       count_flops(state, passes * 2.0 * double(m) * double(n) * columns);
     };
   }
@@ -117,6 +151,9 @@ void register_factorizations() {
   add("randomized_svd", "768x768_r16", randomized_body{768, 768, 16});
   add("randomized_svd", "3072x768_r16", randomized_body{3072, 768, 16});
   add("randomized_svd", "4096x4096_r16_large", randomized_body{4096, 4096, 16});
+  add("krylov_svd", "768x768_r16", krylov_body{768, 768, 16});
+  add("krylov_svd", "3072x768_r16", krylov_body{3072, 768, 16});
+  add("krylov_svd", "4096x4096_r16_large", krylov_body{4096, 4096, 16});
   add("exact_svd", "256x256_r16", exact_body{256, 256, 16});
   add("init_pissa", "768x768_r16", pissa_body<init::pissa>{{}, 768, 768, 16});
   add("init_pissa_randomized", "768x768_r16", pissa_body<init::pissa_randomized>{{}, 768, 768, 16});
