@@ -2,6 +2,7 @@
 // or 1 where PREHEAT_NEED_GPU is set. With the double it also fails if anything was misused or is
 // still alive at the end.
 #define DOCTEST_CONFIG_IMPLEMENT
+#define DOCTEST_CONFIG_NO_POSIX_SIGNALS  // the double says itself who touched device memory
 #include <doctest/doctest.h>
 
 #include <cstdio>

@@ -56,10 +56,16 @@ cudaError_t cudaStreamDestroy(cudaStream_t s) {
   });
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
-  const auto run = [&] { machine::get().run(machine::get().find_stream(s)); };
+  const auto run = [&] {
+    machine& m = machine::get();
+    m.run(m.find_stream(s));
+    if (m.broken) {
+      throw refusal{usual.broken};
+    }
+  };
   const cudaError_t status = call("cudaStreamSynchronize", usual, run);
   if (status == usual.ordered) {  // what was copied to or from the host is over in any case
-    release_call("cudaStreamSynchronize", usual, run);
+    machine::get().run(machine::get().find_stream(s));
   }
   return status;
 }
