@@ -6,7 +6,7 @@
 #include "archetype.hpp"
 #include "compiled_once.hpp"
 #if defined(PREHEAT_TEST_CUDA)
-#include <preheat/cuda/backend.hpp>
+#include "cuda/shared_context.hpp"
 #endif
 
 namespace conformance {
@@ -18,8 +18,8 @@ using eigen_float = preheat::cpu<float, compiled_once<preheat::eigen_kernels>>;
 using eigen_double = preheat::cpu<double, compiled_once<preheat::eigen_kernels>>;
 using archetype_double = archetype<double>;
 #if defined(PREHEAT_TEST_CUDA)
-using cuda_float = preheat::cuda<float>;
-using cuda_double = preheat::cuda<double>;
+using cuda_float = cuda_in_shared_context<float>;
+using cuda_double = cuda_in_shared_context<double>;
 #endif
 
 // The laws of algorithms: three backends say enough, and compile in time. Without a system BLAS the

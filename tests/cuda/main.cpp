@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <preheat/cuda/error.hpp>
 
+#include "shared_context.hpp"
 #if defined(PREHEAT_CUDA_DOUBLE)
 #include "double/control.hpp"
 #endif
@@ -21,6 +22,7 @@ int main(int argc, char** argv) {
   }
   doctest::Context context(argc, argv);
   int code = context.run();
+  conformance::shared_context().reset();
 #if defined(PREHEAT_CUDA_DOUBLE)
   for (const std::string& violation : cuda_double::violations()) {
     std::printf("cuda_double: %s\n", violation.c_str());

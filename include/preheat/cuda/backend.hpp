@@ -4,6 +4,7 @@
 //   auto W = be.zeros(4096, 4096);                  // memory on the device
 //   preheat::cuda<float> other(be.context());       // the same stream and handles
 //
+// A matrix is for the backends of the context that made it: two contexts do not wait for each other.
 // Any compiler takes this header; a file that makes a policy's kernels run on a GPU is compiled by
 // nvcc (launch.hpp). Products of floats are in full precision unless the context asks for TF32. All
 // work is asynchronous; upload, download, dot, max_abs, softmax_cross_entropy and the factorizations
