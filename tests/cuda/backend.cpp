@@ -18,7 +18,8 @@ std::shared_ptr<const cuda_context> context_with(const cuda_options& options) {
 }  // namespace
 
 TEST_CASE_TEMPLATE("cuda: the description names type and version", T, float, double) {
-  CHECK(cuda<T>().describe().find(sizeof(T) == 4 ? "cuda<float>, CUDA 1" : "cuda<double>, CUDA") == 0);
+  CHECK(cuda<T>().describe().find(sizeof(T) == 4 ? "cuda<float>, CUDA 1" : "cuda<double>, CUDA") ==
+        0);
   CHECK(cuda<T>(context_with({.tf32 = true})).describe().find(", TF32") != std::string::npos);
 }
 
@@ -43,7 +44,8 @@ TEST_CASE("cuda: cuBLAS gets its workspace, of the size asked for") {
   CHECK(cuda_double::cublas_workspace() == 4096);
 }
 
-TEST_CASE("cuda: Jacobi's rotations give the same SVD, and QR iterations take over where they fail") {
+TEST_CASE(
+    "cuda: Jacobi's rotations give the same SVD, and QR iterations take over where they fail") {
   using Be = cuda<double>;
   Be be(context_with({.svd = cuda_svd::gesvdj}));
   Be reference;

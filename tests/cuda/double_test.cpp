@@ -141,7 +141,8 @@ TEST_CASE("double: a factorization is refused with too little workspace, or wide
   CHECK(complained("m >= n"));
 }
 
-TEST_CASE("double: a kernel that writes beside a block is noticed, one far outside ends the program") {
+TEST_CASE(
+    "double: a kernel that writes beside a block is noticed, one far outside ends the program") {
   const fresh_machine machine;
   cuda<float> be;
   {
@@ -171,8 +172,8 @@ TEST_CASE("double: nothing has happened before somebody waits, if lazy") {
   auto M = be.zeros(2, 2);
   float x = 7;
   const auto fetch = [&] {
-    CHECK(cudaMemcpyAsync(&x, M.data(), sizeof x, cudaMemcpyDeviceToHost,
-                          be.context()->stream()) == cudaSuccess);
+    CHECK(cudaMemcpyAsync(&x, M.data(), sizeof x, cudaMemcpyDeviceToHost, be.context()->stream()) ==
+          cudaSuccess);
   };
   fetch();
   CHECK(std::isnan(x));
@@ -232,8 +233,8 @@ TEST_CASE("double: calls fail as ordered") {
 TEST_CASE("double: no device, and too little memory") {
   {
     const fresh_machine machine({.devices = 0});
-    CHECK_THROWS_WITH_AS(
-        cuda<float>(), "preheat: no CUDA device: no CUDA-capable device is detected", cuda_error);
+    CHECK_THROWS_WITH_AS(cuda<float>(),
+                         "preheat: no CUDA device: no CUDA-capable device is detected", cuda_error);
   }
   const fresh_machine machine({.memory = 1U << 20U});
   CHECK_THROWS_AS(cuda<float>(), cuda_error);

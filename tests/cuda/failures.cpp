@@ -20,7 +20,8 @@ using Be = cuda<float>;
 // One layer, three steps, of which HRP takes the first.
 std::vector<table> hrp_run() {
   Be be;
-  nn::least_squares<Be> net(be, matrix(be, random_table(6, 5, 1)), matrix(be, random_table(6, 5, 2)));
+  nn::least_squares<Be> net(be, matrix(be, random_table(6, 5, 1)),
+                            matrix(be, random_table(6, 5, 2)));
   const hrp<> m{.init = {.rank = 3, .steps = 1, .lr = 0.1}, .optim = {.lr = 0.1}};
   const auto report = fit(m, net, net.batches(), {.rank = 2, .steps = 3, .seed = 3});
   CHECK(report.status == fit_status::completed);

@@ -24,9 +24,8 @@ TEST_CASE("hot path: a step neither allocates nor waits nor copies") {
   using Be = cuda<float>;
   Be be;
   const auto random = [&](index_t m, index_t n) { return matrix(be, random_table(m, n, 7)); };
-  cuda_adapted_linear<float, __nv_bfloat16> layer(be, random(out_size, in_size),
-                                                  random(rank, in_size), random(out_size, rank), 1,
-                                                  tokens);
+  cuda_adapted_linear<float, __nv_bfloat16> layer(
+      be, random(out_size, in_size), random(rank, in_size), random(out_size, rank), 1, tokens);
   auto dY = random(out_size, tokens);
   auto m = be.zeros(rank, in_size);
   auto v = be.zeros(rank, in_size);
@@ -40,8 +39,13 @@ TEST_CASE("hot path: a step neither allocates nor waits nor copies") {
   for (int step = 0; step < 3; ++step) {
     layer.forward();
     layer.backward(dY);
-    be.each(optim::adam_kernel<float>{.beta1 = 0.9F, .beta2 = 0.99F, .epsilon = 1e-8F, .rate = 0.1F,
-                                      .correction = 1, .keep = 1, .decay = 0},
+    be.each(optim::adam_kernel<float>{.beta1 = 0.9F,
+                                      .beta2 = 0.99F,
+                                      .epsilon = 1e-8F,
+                                      .rate = 0.1F,
+                                      .correction = 1,
+                                      .keep = 1,
+                                      .decay = 0},
             layer.A(), m, v, layer.gradient_A());
     layer.refresh();
   }

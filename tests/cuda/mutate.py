@@ -189,11 +189,14 @@ def main():
     for name, text in files.items():
         open(os.path.join(include, 'preheat', 'cuda', name), 'w', encoding='utf-8').write(text)
     open(os.path.join(include, 'preheat', 'cuda', 'mutant_support.hpp'), 'w', encoding='utf-8').write(SUPPORT)
-    source = os.path.join(options.folder, 'mutants.cpp')
-    open(source, 'w', encoding='utf-8').write(''.join(f'#include "{os.path.join(ROOT, "tests", t)}"\n' for t in TESTS))
     program = os.path.join(options.folder, 'mutants')
-    command = options.compiler[1:] if options.compiler[0] == '--' else options.compiler
-    subprocess.run([command[0], f'-I{include}', source] + command[1:] + ['-o', program], check=True)
+    compiler, *flags = options.compiler[1:] if options.compiler[0] == '--' else options.compiler
+    objects = []
+    for test in TESTS:
+        objects.append(os.path.join(options.folder, test.replace('/', '_') + '.o'))
+        subprocess.run([compiler, f'-I{include}', '-c', os.path.join(ROOT, 'tests', test), '-o', objects[-1]] +
+                       [f for f in flags if not f.startswith('-l') and not f.endswith(('.a', '.o', '.so'))], check=True)
+    subprocess.run([compiler, *objects, *flags, '-o', program], check=True)
 
     def fails(number, schedule):
         environment = dict(os.environ, PREHEAT_MUTANT=str(number), PREHEAT_CUDA_SCHEDULE=schedule, OPENBLAS_NUM_THREADS='1')

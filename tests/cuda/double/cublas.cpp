@@ -2,6 +2,7 @@
 #include <cublas_v2.h>
 #include <cuda_bf16.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <type_traits>
@@ -14,6 +15,14 @@ using namespace cuda_double;
 struct cublasContext {
   stream* work = &machine::get().default_stream;
   cublasMath_t math = CUBLAS_DEFAULT_MATH;
+  operand<char> workspace{nullptr, 0, "the workspace"};
+
+  // What every product may do to it.
+  static void use(const operand<char>& workspace) {
+    if (workspace.bytes > 0) {
+      spoil(workspace.reach(), std::min<std::size_t>(workspace.bytes, 64));
+    }
+  }
 };
 
 namespace {
@@ -60,7 +69,8 @@ cublasStatus_t gemm(const char* name, cublasHandle_t h, cublasOperation_t ta, cu
     const auto b = tb == CUBLAS_OP_N ? matrix("B", B, k, n, ldb) : matrix("B", B, n, k, ldb);
     const auto c = matrix("C", C, m, n, ldc);
     const bool tf32 = std::is_same_v<T, float> && h->math == CUBLAS_TF32_TENSOR_OP_MATH;
-    machine::get().enqueue(s, [=, x = *alpha, y = *beta] {
+    machine::get().enqueue(s, [=, x = *alpha, y = *beta, workspace = h->workspace] {
+      cublasContext::use(workspace);
       const char na = letter(ta);
       const char nb = letter(tb);
       const T* pa = a.reach();
@@ -173,7 +183,8 @@ cublasStatus_t cublasDestroy_v2(cublasHandle_t h) {
 cublasStatus_t cublasSetStream_v2(cublasHandle_t h, cudaStream_t s) {
   return blas_call("cublasSetStream", h, [&](stream&) {
     h->work = &machine::get().find_stream(s);
-    machine::get().cublas_workspace = 0;  // as the library does
+    h->workspace.bytes = 0;  // as the library does
+    machine::get().cublas_workspace = 0;
   });
 }
 cublasStatus_t cublasSetMathMode(cublasHandle_t h, cublasMath_t math) {
@@ -181,7 +192,8 @@ cublasStatus_t cublasSetMathMode(cublasHandle_t h, cublasMath_t math) {
 }
 cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t h, void* p, size_t bytes) {
   return blas_call("cublasSetWorkspace", h, [&](stream&) {
-    machine::get().reach(p, bytes, "the workspace");
+    h->workspace = {static_cast<char*>(p), bytes, "the workspace"};
+    h->workspace.reach();
     machine::get().cublas_workspace = bytes;
   });
 }

@@ -28,9 +28,9 @@ cusolverStatus_t solver_call(const char* name, cusolverDnHandle_t h, const Body&
   });
 }
 
-// Sizes of the workspaces.
-int potrf_size(int n) {
-  return 3 * n + 5;
+// Sizes of the workspaces, which depend on all that the functions are asked with.
+int potrf_size(int n, cublasFillMode_t part) {
+  return 3 * n + 5 + (part == CUBLAS_FILL_MODE_UPPER ? 2 : 0);
 }
 int geqrf_size(int m, int n) {
   return 2 * m + 32 * n + 7;
@@ -41,11 +41,12 @@ int orgqr_size(int m, int n) {
 int gesvd_size(int m, int n) {
   return 5 * m + 3 * n + 13;
 }
-int gesvdj_size(int m, int n) {
-  return 7 * m + 3 * n + 17;
+int gesvdj_size(int m, int n, cusolverEigMode_t job) {
+  return 7 * m + 3 * n + 17 + (job == CUSOLVER_EIG_MODE_VECTOR ? n : 0);
 }
-int syevd_size(int n) {
-  return 2 * n * n + 19;
+int syevd_size(int n, cusolverEigMode_t job, cublasFillMode_t part) {
+  return 2 * n + 19 + (job == CUSOLVER_EIG_MODE_VECTOR ? n * n : 0) +
+         (part == CUBLAS_FILL_MODE_UPPER ? 2 : 0);
 }
 
 template <class T>
@@ -74,7 +75,7 @@ cusolverStatus_t potrf(cusolverDnHandle_t h, cublasFillMode_t part, int n, T* A,
   return solver_call(name, h, [&](stream& s) {
     expect_upper(part);
     const auto a = matrix("A", A, n, n, lda);
-    const auto w = workspace(work, size, potrf_size(n));
+    const auto w = workspace(work, size, potrf_size(n, part));
     const auto info = matrix("info", devinfo, 1, 1, 1);
     machine::get().enqueue(s, [=] {
       const char u = letter(part);
@@ -185,7 +186,7 @@ cusolverStatus_t gesvdj(cusolverDnHandle_t h, cusolverEigMode_t job, int economy
     const auto values = matrix("S", S, n, 1, n);
     const auto u = matrix("U", U, m, n, ldu);
     const auto v = matrix("V", V, n, n, ldv);
-    const auto w = workspace(work, size, gesvdj_size(m, n));
+    const auto w = workspace(work, size, gesvdj_size(m, n, job));
     const auto info = matrix("info", devinfo, 1, 1, 1);
     machine::get().enqueue(s, [=] {
       const int verdict =
@@ -209,7 +210,7 @@ cusolverStatus_t syevd(cusolverDnHandle_t h, cusolverEigMode_t job, cublasFillMo
     expect_upper(part);
     const auto a = matrix("A", A, n, n, lda);
     const auto lambda = matrix("W", values, n, 1, n);
-    const auto w = workspace(work, size, syevd_size(n));
+    const auto w = workspace(work, size, syevd_size(n, job, part));
     const auto info = matrix("info", devinfo, 1, 1, 1);
     machine::get().enqueue(s, [=] {
       const char j = job == CUSOLVER_EIG_MODE_VECTOR ? 'V' : 'N';
@@ -266,7 +267,7 @@ cusolverStatus_t cusolverDnDestroyGesvdjInfo(gesvdjInfo_t p) {
     return solver_call("cusolverDn<t>potrf_bufferSize", h, [&](stream&) {                          \
       expect_upper(part);                                                                          \
       matrix("A", A, n, n, lda);                                                                   \
-      *size = potrf_size(n);                                                                       \
+      *size = potrf_size(n, part);                                                                 \
     });                                                                                            \
   }                                                                                                \
   cusolverStatus_t cusolverDn##S##potrf(cusolverDnHandle_t h, cublasFillMode_t part, int n, T* A,  \
@@ -310,7 +311,7 @@ cusolverStatus_t cusolverDnDestroyGesvdjInfo(gesvdjInfo_t p) {
     return gesvd(h, u_job, v_job, m, n, A, lda, S_, U, ldu, Vt, ldvt, work, size, info);           \
   }                                                                                                \
   cusolverStatus_t cusolverDn##S##gesvdj_bufferSize(                                               \
-      cusolverDnHandle_t h, cusolverEigMode_t, int economy, int m, int n, const T* A, int lda,     \
+      cusolverDnHandle_t h, cusolverEigMode_t job, int economy, int m, int n, const T* A, int lda, \
       const T* S_, const T* U, int ldu, const T* V, int ldv, int* size, gesvdjInfo_t) {            \
     return solver_call("cusolverDn<t>gesvdj_bufferSize", h, [&](stream&) {                         \
       expect(economy == 1, "only thin factors are modelled");                                      \
@@ -318,7 +319,7 @@ cusolverStatus_t cusolverDnDestroyGesvdjInfo(gesvdjInfo_t p) {
       matrix("S", S_, n, 1, n);                                                                    \
       matrix("U", U, m, n, ldu);                                                                   \
       matrix("V", V, n, n, ldv);                                                                   \
-      *size = gesvdj_size(m, n);                                                                   \
+      *size = gesvdj_size(m, n, job);                                                              \
     });                                                                                            \
   }                                                                                                \
   cusolverStatus_t cusolverDn##S##gesvdj(cusolverDnHandle_t h, cusolverEigMode_t job, int economy, \
@@ -326,14 +327,14 @@ cusolverStatus_t cusolverDnDestroyGesvdjInfo(gesvdjInfo_t p) {
                                          int ldv, T* work, int size, int* info, gesvdjInfo_t p) {  \
     return gesvdj(h, job, economy, m, n, A, lda, S_, U, ldu, V, ldv, work, size, info, p);         \
   }                                                                                                \
-  cusolverStatus_t cusolverDn##S##syevd_bufferSize(cusolverDnHandle_t h, cusolverEigMode_t,        \
+  cusolverStatus_t cusolverDn##S##syevd_bufferSize(cusolverDnHandle_t h, cusolverEigMode_t job,    \
                                                    cublasFillMode_t part, int n, const T* A,       \
                                                    int lda, const T* W, int* size) {               \
     return solver_call("cusolverDn<t>syevd_bufferSize", h, [&](stream&) {                          \
       expect_upper(part);                                                                          \
       matrix("A", A, n, n, lda);                                                                   \
       matrix("W", W, n, 1, n);                                                                     \
-      *size = syevd_size(n);                                                                       \
+      *size = syevd_size(n, job, part);                                                            \
     });                                                                                            \
   }                                                                                                \
   cusolverStatus_t cusolverDn##S##syevd(cusolverDnHandle_t h, cusolverEigMode_t job,               \

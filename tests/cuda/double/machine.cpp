@@ -119,14 +119,17 @@ void* machine::allocate(std::size_t bytes, stream& s) {
     throw refusal{2};
   }
   char* const data = pages + page_bytes - rounded;
-  block b{next_number_++, data, bytes, pages, page_bytes};
+  block b{next_number_++, data, bytes, pages, page_bytes, &s};
   blocks.emplace(pages, b);
   bytes_alive += bytes;
   char* const mine = alias_ + (pages - device_);
   std::memset(mine, canary, std::size_t(data - pages));
   std::memset(mine + (data - pages) + bytes, canary, rounded - bytes);
   char* const body = alias_ + (data - device_);
-  enqueue(s, [body, bytes] { spoil(body, bytes); });
+  enqueue(s, [this, pages, body, bytes] {
+    blocks.at(pages).born = true;
+    spoil(body, bytes);
+  });
   return data;
 }
 
@@ -144,6 +147,7 @@ void machine::release(void* p, stream& s) {
   block* b = find(p);
   expect(b != nullptr && b->data == p, "this is no start of a block: " + describe(p));
   expect(b->now == block::state::alive, "a second time: " + describe(p));
+  expect(b->from == &s, "on another stream than that of its allocation: " + describe(p));
   b->now = block::state::to_be_freed;
   bytes_alive -= b->bytes;
   enqueue(s, [this, key = b->pages] {
@@ -165,6 +169,7 @@ void* machine::reach(const void* p, std::size_t bytes, const char* what) {
   const block* b = find(p);
   expect(b != nullptr, name + " is in no block");
   expect(b->now != block::state::freed, name + " was freed: " + describe(p));
+  expect(!running_ || b->born, name + " is used before its stream has allocated it");
   const auto* c = static_cast<const char*>(p);
   expect(c >= b->data && c + bytes <= b->data + b->bytes,
          name + " needs " + std::to_string(bytes) + " bytes at " + describe(p));
@@ -192,23 +197,25 @@ void machine::run(stream& s) {
     if (fail_work_in > 0 && --fail_work_in == 0) {
       broken = true;
     }
+    running_ = true;
     try {
       work();
     } catch (const misuse& e) {
       violations.push_back(std::string("on the device: ") + e.what());
       broken = true;
     }
+    running_ = false;
   }
 }
 
-// The blocks that are not freed among those to which some bytes point.
+// The blocks that exist when a kernel runs, among those to which its bytes point.
 std::vector<block*> machine::blocks_of(const std::vector<char>& functor) {
   std::vector<block*> found;
   for (std::size_t i = 0; i + sizeof(void*) <= functor.size(); i += sizeof(void*)) {
     void* p = nullptr;
     std::memcpy(&p, functor.data() + i, sizeof p);
     block* const b = is_device(p) ? find(p) : nullptr;
-    if (b != nullptr && b->now != block::state::freed) {
+    if (b != nullptr && b->born && b->now != block::state::freed) {
       found.push_back(b);
     }
   }

@@ -27,6 +27,8 @@ struct block {
   std::size_t bytes;
   char* pages;
   std::size_t page_bytes;
+  const void* from;   // the stream that allocated it
+  bool born = false;  // whether that stream has come so far
   state now = state::alive;
 };
 
@@ -90,6 +92,7 @@ class machine {
   char* device_ = nullptr;  // what the user gets: not accessible
   char* alias_ = nullptr;   // the same memory, accessible
   std::size_t used_ = 0;
+  bool running_ = false;
   long next_number_ = 1;
 };
 
