@@ -112,7 +112,7 @@ class cuda_context {
   // Where cuSOLVER writes its verdict on the device, and that verdict: 0, -i if argument i was
   // wrong, or what the function's documentation says. Waits.
   int* info() const { return static_cast<int*>(info_.data()); }
-  int read_info(const char* call, detail::place at = detail::place::current()) const {
+  int read_info(const char* call, detail::place at = {__builtin_FILE(), __builtin_LINE()}) const {
     int info = 0;
     detail::check(
         cudaMemcpyAsync(&info, info_.data(), sizeof(int), cudaMemcpyDeviceToHost, stream_), call,
@@ -123,7 +123,8 @@ class cuda_context {
     }
     return info;
   }
-  void require_success(const char* call, detail::place at = detail::place::current()) const {
+  void require_success(const char* call,
+                       detail::place at = {__builtin_FILE(), __builtin_LINE()}) const {
     if (const int info = read_info(call, at); info != 0) {
       detail::throw_cuda_error(call, "no convergence", info, at);
     }

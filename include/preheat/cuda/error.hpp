@@ -8,7 +8,6 @@
 #include <cusolverDn.h>
 
 #include <limits>
-#include <source_location>
 #include <string>
 
 #include "../core/error.hpp"
@@ -22,14 +21,19 @@ struct cuda_error : library_error {
 };
 
 namespace detail {
-using place = std::source_location;
+
+// Where a call is. (std::source_location is not in every standard library that has C++20.)
+struct place {
+  const char* file;
+  unsigned line;
+};
 
 [[noreturn]] inline void throw_cuda_error(const char* call, const std::string& name, int code,
                                           place at) {
-  const std::string path = at.file_name();
+  const std::string path = at.file;
   const std::string file = path.substr(path.find_last_of('/') + 1);
   throw cuda_error(std::string(call) + ": " + name + " (" + std::to_string(code) + "), " + file +
-                       ":" + std::to_string(at.line()),
+                       ":" + std::to_string(at.line),
                    code);
 }
 
@@ -52,18 +56,21 @@ inline const char* cusolver_status_name(cusolverStatus_t status) {
   }
 }
 
-inline void check(cudaError_t status, const char* call, place at = place::current()) {
+inline void check(cudaError_t status, const char* call,
+                  place at = {__builtin_FILE(), __builtin_LINE()}) {
   if (status != cudaSuccess) {
     (void)cudaGetLastError();  // the exception carries it: the next call starts clean
     throw_cuda_error(call, cudaGetErrorName(status), int(status), at);
   }
 }
-inline void check(cublasStatus_t status, const char* call, place at = place::current()) {
+inline void check(cublasStatus_t status, const char* call,
+                  place at = {__builtin_FILE(), __builtin_LINE()}) {
   if (status != CUBLAS_STATUS_SUCCESS) {
     throw_cuda_error(call, cublasGetStatusName(status), int(status), at);
   }
 }
-inline void check(cusolverStatus_t status, const char* call, place at = place::current()) {
+inline void check(cusolverStatus_t status, const char* call,
+                  place at = {__builtin_FILE(), __builtin_LINE()}) {
   if (status != CUSOLVER_STATUS_SUCCESS) {
     throw_cuda_error(call, cusolver_status_name(status), int(status), at);
   }

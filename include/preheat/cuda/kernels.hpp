@@ -59,6 +59,8 @@ struct elementwise {
     call(k, left.others, seen..., left.first[k]);
   }
 };
+template <class F, class... Ts>
+elementwise(F, windows<Ts...>) -> elementwise<F, Ts...>;
 template <class F>
 struct without_index {
   F f;
