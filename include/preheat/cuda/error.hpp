@@ -25,7 +25,7 @@ namespace detail {
 // Where a call is. (std::source_location is not in every standard library that has C++20.)
 struct place {
   const char* file;
-  unsigned line;
+  int line;
 };
 
 [[noreturn]] inline void throw_cuda_error(const char* call, const std::string& name, int code,
