@@ -18,7 +18,7 @@ def significant(x):
 
 def cells(line):
     share = "/".join(number(line.get(k), ".0%") or "-" for k in ("share_ours", "share_peer"))
-    errors = "/".join(number(line.get(k), ".0e") or "-" for k in ("error_ours", "error_peer"))
+    errors = "/".join(number(line.get(k), ".1e") or "-" for k in ("error_ours", "error_peer"))
     spread = line.get("spread")
     unit = " " + line["unit"] if "unit" in line else ""
     reach = line.get("reach")

@@ -231,8 +231,9 @@ def pissa(m, n, spectrum, reach, folder):
 
 
 def preheated(m, n, R):
-    """Factors as preheating leaves them: B trained from zero by a few steps towards a target of falling spectrum."""
-    k = 64
+    """Factors as preheating leaves them: B trained from zero by a few steps towards a target of falling spectrum and
+    half the rank. The other half of B is noise, so its condition number is large."""
+    k = R // 2
     sigma = torch.arange(1, k + 1, dtype=torch.float32) ** -1.0
     left, right = (torch.linalg.qr(seeded(size, k, seed=20 + i))[0] for i, size in enumerate((m, n)))
     A, B = seeded(R, n, seed=22, scale=n ** -0.5), torch.zeros(m, R)
@@ -293,7 +294,7 @@ def extraction(m, n, R, factors, reach_qr, reach_gram, reach_peft=None, peft_rep
 
     def error(result):
         """Of the singular values and of the orthogonality of both sides, relative to the largest."""
-        of_sigma = float((result["S"].double() - sigma).abs().max() / sigma[0])
+        of_sigma = float((result["S"].double().flatten() - sigma).abs().max() / sigma[0])
         one = torch.eye(r, dtype=torch.float64)
         of_sides = max(float((Q.double().T @ Q.double() - one).abs().max()) for Q in (result["U"], result["V"]))
         return max(of_sigma, of_sides)
