@@ -100,8 +100,7 @@ struct lora_pro_adamw {
  private:
   template <class T>
   adam_direction_kernel<T> direction_kernel(index_t t) const {
-    return {.beta1 = T(beta1),
-            .beta2 = T(beta2),
+    return {.update_moments = {T(beta1), T(beta2)},
             .epsilon = T(epsilon),
             .correction1 = T(1 / (1 - std::pow(beta1, double(t)))),
             .correction2 = T(1 / (1 - std::pow(beta2, double(t))))};
