@@ -169,7 +169,7 @@ def measure(row, scratch, peak):
     lines = []
     for i, (peer, reach) in enumerate(row.peers, 1):
         line = {"row": row.name, "peer": peer.name, "threads": options.threads, "ours_ms": median[0],
-                "error_ours": errors[0], "error_peer": errors[i], "share_ours": share[0],
+                "error_ours": errors[0], "error_peer": errors[i] if i not in problems else None, "share_ours": share[0],
                 "reach": reach.get(options.threads)}
         lines.append(line)
         if not errors[i] <= row.tolerance:
