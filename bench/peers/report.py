@@ -59,7 +59,8 @@ def write_csv(lines, path):
 
 
 def write_svg(lines, path):
-    """Bars of the ratios to the peers, on a logarithmic scale, each with its quartiles and its mark."""
+    """Bars of the ratios to the peers, on a logarithmic scale that ends at 16, each with its quartiles and its
+    mark."""
     shown = [line for line in lines if line.get("peer") and not line.get("at_most") and line.get("ratio")]
     if not shown or not shutil.which("gnuplot"):
         print("no picture:", "gnuplot is missing" if shown else "no row has a ratio to a peer")
@@ -68,7 +69,7 @@ def write_svg(lines, path):
     for i, line in enumerate(shown):
         low, high = line.get("spread") or (line["ratio"], line["ratio"])
         reach = line.get("reach") or "NaN"
-        label = f"{line['row']} / {line['peer']}".replace("_", " ")
+        label = f"{line['row']} / {line['peer']}: {significant(line['ratio'])}".replace("_", " ")
         rows.append(f'{len(shown) - i} {line["ratio"]:.4g} {low:.4g} {high:.4g} {reach} "{label}"')
     data = "\n".join(rows)
     script = f"""set terminal svg size 960,{110 + 22 * len(shown)} font "sans,12"
@@ -77,11 +78,11 @@ $ratios << END
 {data}
 END
 set logscale x 2
-set xrange [0.5:*]
+set xrange [0.25:16]
 set yrange [0.3:{len(shown) + 0.7}]
 set xlabel "times faster than the peer (logarithmic)"
 set grid xtics
-set key outside top center horizontal
+set key bmargin center horizontal
 set style fill solid 0.6 noborder
 set arrow 1 from 1, graph 0 to 1, graph 1 nohead lc "black"
 plot $ratios using 2:1:(1):2:($1-0.35):($1+0.35):ytic(6) with boxxyerror lc "#4477aa" title "preheat", \\
