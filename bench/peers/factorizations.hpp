@@ -67,7 +67,7 @@ class llama_extraction : public work {
   llama_extraction(backend_type& be, index_t layers, index_t threads) : be_(be), threads_(threads) {
     constexpr index_t d = 4096;
     constexpr index_t wide = 11008;
-    constexpr std::pair<index_t, index_t> shapes[] = {{d, d},    {d, d},    {d, d}, {d, d},
+    constexpr std::pair<index_t, index_t> shapes[] = {{d, d},    {d, d},    {d, d},   {d, d},
                                                       {wide, d}, {wide, d}, {d, wide}};
     for (index_t l = 0; l < layers; ++l) {
       for (const auto& [out, in] : shapes) {
@@ -100,8 +100,8 @@ class llama_extraction : public work {
   void save(outputs& to) override {
     double bytes = 0;
     for (const auto& module : modules_) {
-      bytes += double(sizeof(float)) *
-               (double(module.A.rows() * module.A.cols()) + double(module.B.rows() * module.B.cols()));
+      bytes += double(sizeof(float)) * (double(module.A.rows() * module.A.cols()) +
+                                        double(module.B.rows() * module.B.cols()));
     }
     to.number("adapter_bytes", bytes);
     to.number("modules", double(modules_.size()));
