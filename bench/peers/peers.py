@@ -57,7 +57,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import rows as row_list  # noqa: E402
 from child import Child  # noqa: E402
-from report import print_table, write_csv, write_svg  # noqa: E402
+from report import brief, print_table, write_csv, write_svg  # noqa: E402
 
 torch.set_num_threads(options.threads)
 torch.manual_seed(0)
@@ -366,6 +366,8 @@ def main():
                 print(f"measuring: {name}", file=sys.stderr, flush=True)
                 more, wrong = job()
                 lines += more
+                for line in more:
+                    print("   ", brief(line), file=sys.stderr, flush=True)
                 broken += wrong
             print_table(lines)
             os.makedirs(options.out, exist_ok=True)

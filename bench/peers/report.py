@@ -30,6 +30,12 @@ def cells(line):
             "" if share == "-/-" else share, line.get("note", "")]
 
 
+def brief(line):
+    """One line for somebody who waits."""
+    c = cells(line)
+    return f"{c[0]}" + (f" against {c[1]}" if c[1] else "") + f": {c[4] or '-'}"
+
+
 def print_table(lines):
     """A table in Markdown, and the rows that miss their mark."""
     table = [["row", "peer", "ours ms", "peer ms", "ratio", "spread", "to reach", "ok?", "error ours/peer",
@@ -45,7 +51,7 @@ def print_table(lines):
     print(f"{len(judged) - len(missed)} of {len(judged)} marks reached")
     for line in missed:
         r = cells(line)
-        print(f"missed: {r[0]}" + (f" against {r[1]}" if r[1] else "") + f": {r[4]}, to reach {r[6]} {r[10]}".rstrip())
+        print(f"missed: {brief(line)}, to reach {r[6]}; {r[10]}".rstrip("; "))
 
 
 def write_csv(lines, path):
