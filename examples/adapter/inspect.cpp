@@ -5,6 +5,7 @@
 //   overlap          ‖U₁ᵀU₂‖²/k of the first k singular vectors, k the smaller of the two numbers of σ > 0,
 //                    and of V (Hu et al., arXiv 2106.09685, section 7.2): 1 for equal subspaces, k/n for
 //                    random ones
+#include <cstdlib>
 #include <type_traits>
 
 #include "../console/gnuplot.hpp"
@@ -140,6 +141,16 @@ nlohmann::ordered_json looks_json(const std::vector<layer_look>& looks, bool two
   return list;
 }
 
+// The number before the layer's type, 3 in "model.layers.3.self_attn.q_proj"; 0 if there is none.
+std::size_t layer_number(const std::string& module) {
+  const std::size_t before = module.size() - layer_type(module).size();
+  std::size_t begin = before > 0 ? before - 1 : 0;
+  while (begin > 0 && module[begin - 1] >= '0' && module[begin - 1] <= '9') {
+    --begin;
+  }
+  return before > 0 ? std::size_t(std::atol(module.c_str() + begin)) : 0;
+}
+
 // Two panels: σ_i/σ₁ by layer type, mean over its layers; and a map of a row a layer type and a column a
 // layer, of effective ranks or, of two adapters, of the overlap on the right.
 std::string draw_looks(const std::vector<layer_look>& looks, bool two,
@@ -175,11 +186,12 @@ std::string draw_looks(const std::vector<layer_look>& looks, bool two,
   int row = 0;
   std::size_t columns = 1;
   for (const auto& [type, members] : types) {
-    for (std::size_t i = 0; i < members.size(); ++i) {
-      const double value = two ? members[i]->right : members[i]->effective_rank;
-      data += fmt::format("{} {} {}\n", row, i, console::number(value));
+    for (const layer_look* l : members) {
+      const std::size_t column = layer_number(l->layer->module);
+      data += fmt::format("{} {} {}\n", row, column,
+                          console::number(two ? l->right : l->effective_rank));
+      columns = std::max(columns, column + 1);
     }
-    columns = std::max(columns, members.size());
     tics += fmt::format("{}{} {}", row == 0 ? "" : ", ", console::gnuplot_text(type), row);
     ++row;
   }
@@ -192,7 +204,8 @@ std::string draw_looks(const std::vector<layer_look>& looks, bool two,
           fmt::format(
               "  unset logscale\n  unset ylabel\n  unset key\n  set xlabel \"layer\" offset 0,0.3\n"
               "  set ytics ({}) noenhanced\n  set xrange [-0.5:{}.5]\n  set yrange [{}.5:-0.5]\n"
-              "  set palette viridis\n  {}\n  set lmargin at screen 0.66\n"
+              "  set palette defined (0 \"#440154\", 1 \"#3b528b\", 2 \"#21918c\", 3 \"#5ec962\", "
+              "4 \"#fde725\")\n  {}\n  set lmargin at screen 0.66\n"
               "  set rmargin at screen 0.92\n"
               "  plot \"{}.dat\" index {} using 2:1:3 with image notitle\n",
               tics, columns - 1, row - 1, two ? "set cbrange [0:1]" : "set cbrange [0:*]", name,

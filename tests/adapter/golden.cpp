@@ -417,11 +417,12 @@ TEST_CASE("adapter: init takes its product out of the base, and convert brings t
     CHECK(residual.tensors().size() == base.tensors().size());
     CHECK(start.config().init() == "true");
     REQUIRE(!start.layers().empty());
-    for (const auto& [name, tensor] : base.tensors()) {
+    for (const auto& entry : base.tensors()) {
+      const std::string& name = entry.first;
       CAPTURE(name);
       const io::peft_layer* const layer = start.find(name.substr(0, name.rfind('.')));
       if (layer == nullptr || !name.ends_with(".weight")) {
-        CHECK(std::ranges::equal(residual.info(name).bytes, tensor.bytes));
+        CHECK(std::ranges::equal(residual.info(name).bytes, entry.second.bytes));
         continue;
       }
       CHECK(layer->scaling == 2);
