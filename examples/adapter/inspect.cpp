@@ -5,8 +5,15 @@
 //   overlap          ‖U₁ᵀU₂‖²/k of the first k singular vectors, k the smaller of the two numbers of σ > 0,
 //                    and of V (Hu et al., arXiv 2106.09685, section 7.2): 1 for equal subspaces, k/n for
 //                    random ones
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
+#include <limits>
+#include <map>
+#include <span>
+#include <string>
 #include <type_traits>
+#include <vector>
 
 #include "../console/gnuplot.hpp"
 #include "commands.hpp"
