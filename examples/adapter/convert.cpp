@@ -5,7 +5,12 @@
 //
 // exactly, as PEFT's path_initial_model_for_weight_conversion; or its best approximation of a lower rank,
 // A' = √S·Vᵀ, B' = U·√S of B'·A' = U·S·Vᵀ, with the error told.
+#include <algorithm>
+#include <cmath>
+#include <span>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "commands.hpp"
 #include "sources.hpp"

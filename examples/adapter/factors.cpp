@@ -1,5 +1,6 @@
 #include "factors.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 

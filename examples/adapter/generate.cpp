@@ -1,7 +1,10 @@
 // An adapter of random numbers with the shapes of Llama-7B, so that speed and memory can be measured
 // without the model. B·A has a spectrum that falls like 1/i, which is nearer to a trained adapter than
 // the flat one of Gaussian factors: column i of B is divided by i.
+#include <cstdint>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "commands.hpp"
 

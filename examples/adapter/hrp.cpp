@@ -6,7 +6,12 @@
 // whose product is zero: the base is untouched and so is the output. The scale s of the layer is kept:
 // α' = s·r, or s·√r with rsLoRA. Automatic side: the side of the factor that was trained, if --initial
 // shows that one was frozen; else right, as for LoRA's usual start with A random and B = 0.
+#include <algorithm>
+#include <cmath>
+#include <span>
+#include <string>
 #include <type_traits>
+#include <vector>
 
 #include "commands.hpp"
 #include "sources.hpp"

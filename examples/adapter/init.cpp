@@ -5,11 +5,16 @@
 //                          is plain LoRA on it. Without, the adapter says "pissa" or "olora", so that PEFT
 //                          takes the same product out of the original base whenever it loads the adapter.
 //   orthogonal             A orthonormal rows, B = 0: the base stays
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <regex>
 #include <set>
+#include <string>
+#include <string_view>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include <preheat/cpu/backend.hpp>
 #include <preheat/init/milora.hpp>

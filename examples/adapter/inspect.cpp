@@ -5,7 +5,15 @@
 //   overlap          ‖U₁ᵀU₂‖²/k of the first k singular vectors, k the smaller of the two numbers of σ > 0,
 //                    and of V (Hu et al., arXiv 2106.09685, section 7.2): 1 for equal subspaces, k/n for
 //                    random ones
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+#include <map>
+#include <span>
+#include <string>
 #include <type_traits>
+#include <vector>
 
 #include "../console/gnuplot.hpp"
 #include "commands.hpp"
@@ -140,6 +148,16 @@ nlohmann::ordered_json looks_json(const std::vector<layer_look>& looks, bool two
   return list;
 }
 
+// The number before the layer's type, 3 in "model.layers.3.self_attn.q_proj"; 0 if there is none.
+std::size_t layer_number(const std::string& module) {
+  const std::size_t before = module.size() - layer_type(module).size();
+  std::size_t begin = before > 0 ? before - 1 : 0;
+  while (begin > 0 && module[begin - 1] >= '0' && module[begin - 1] <= '9') {
+    --begin;
+  }
+  return before > 0 ? std::size_t(std::atol(module.c_str() + begin)) : 0;
+}
+
 // Two panels: σ_i/σ₁ by layer type, mean over its layers; and a map of a row a layer type and a column a
 // layer, of effective ranks or, of two adapters, of the overlap on the right.
 std::string draw_looks(const std::vector<layer_look>& looks, bool two,
@@ -170,33 +188,41 @@ std::string draw_looks(const std::vector<layer_look>& looks, bool two,
                          console::gnuplot_text(type));
     ++index;
   }
+  // The map has every cell, NaN where a type has no such layer: gnuplot asks for a whole grid.
+  std::size_t columns = 1;
+  for (const layer_look& l : looks) {
+    columns = std::max(columns, layer_number(l.layer->module) + 1);
+  }
   data += "# row column value\n";
   std::string tics;
   int row = 0;
-  std::size_t columns = 1;
   for (const auto& [type, members] : types) {
-    for (std::size_t i = 0; i < members.size(); ++i) {
-      const double value = two ? members[i]->right : members[i]->effective_rank;
-      data += fmt::format("{} {} {}\n", row, i, console::number(value));
+    std::vector<double> cells(columns, NAN);
+    for (const layer_look* l : members) {
+      cells[layer_number(l->layer->module)] = two ? l->right : l->effective_rank;
     }
-    columns = std::max(columns, members.size());
+    for (std::size_t i = 0; i < columns; ++i) {
+      data += fmt::format("{} {} {}\n", row, i, console::number(cells[i]));
+    }
     tics += fmt::format("{}{} {}", row == 0 ? "" : ", ", console::gnuplot_text(type), row);
     ++row;
   }
   const std::vector<std::string> panels = {
       console::panel_title("singular values of ΔW, of the first") +
           "  set logscale y\n  set format y \"%g\"\n  set xlabel \"i\" offset 0,0.3\n"
-          "  set ylabel \"σ_i/σ_1, mean over layers\"\n  set key top right noenhanced\n" +
+          "  set ylabel \"σ_i/σ_1, mean over layers\"\n  set key bottom left noenhanced\n" +
           lines + "\n",
       console::panel_title(two ? "overlap of the right subspaces" : "effective rank") +
           fmt::format(
               "  unset logscale\n  unset ylabel\n  unset key\n  set xlabel \"layer\" offset 0,0.3\n"
-              "  set ytics ({}) noenhanced\n  set xrange [-0.5:{}.5]\n  set yrange [{}.5:-0.5]\n"
-              "  set palette viridis\n  {}\n  set lmargin at screen 0.66\n"
+              "  set xtics 0,{}\n  set ytics ({}) noenhanced\n  set xrange [-0.5:{}.5]\n  set "
+              "yrange [{}.5:-0.5]\n"
+              "  set palette defined (0 \"#440154\", 1 \"#3b528b\", 2 \"#21918c\", 3 \"#5ec962\", "
+              "4 \"#fde725\")\n  {}\n  set lmargin at screen 0.66\n"
               "  set rmargin at screen 0.92\n"
               "  plot \"{}.dat\" index {} using 2:1:3 with image notitle\n",
-              tics, columns - 1, row - 1, two ? "set cbrange [0:1]" : "set cbrange [0:*]", name,
-              index)};
+              (columns + 7) / 8, tics, columns - 1, row - 1,
+              two ? "set cbrange [0:1]" : "set cbrange [0:*]", name, index)};
   const console::layout layout{
       .width = 1100, .height = std::max(420, 140 + 28 * row), .left = 80, .legend = 0, .panels = 2};
   const console::picture picture{name,

@@ -6,7 +6,11 @@
 #include <cstdio>
 #include <filesystem>
 #include <optional>
+#include <set>
+#include <stdexcept>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>

@@ -2,7 +2,9 @@
 // dtypes. Weights are read, changed and written a few rows at a time; everything else is copied. Tensors
 // of modules_to_save take the place of the base's.
 #include <map>
+#include <string>
 #include <type_traits>
+#include <vector>
 
 #include "base.hpp"
 #include "commands.hpp"

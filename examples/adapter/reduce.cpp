@@ -6,7 +6,12 @@
 //
 // The rank is given, or found layer by layer from the spectrum; those runs read the adapter twice, so
 // that nothing but a layer is ever held.
+#include <algorithm>
+#include <cmath>
+#include <string>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "commands.hpp"
 #include "sources.hpp"

@@ -367,6 +367,40 @@ TEST_CASE("adapter: a layer of B = 0 passes through as zero with orthonormal dir
   CHECK(start.B.norm() == 0);
 }
 
+TEST_CASE("adapter: a kohya file is reduced to a kohya file, convolutions and alphas included") {
+  const temporary_directory directory;
+  io::safetensors_writer writer;
+  writer.metadata("ss_network_dim", "4");
+  writer.metadata("ss_title", "kept");
+  const auto add = [&](const std::string& name, std::vector<index_t> shape, const dense& rows) {
+    const dense t = rows.transpose();  // row-major
+    writer.add<double>(name, std::move(shape), std::span(t.data(), std::size_t(t.size())),
+                       io::dtype::BF16);
+  };
+  add("unet_1_conv.lora_down.weight", {4, 2, 3, 3}, dense::Random(4, 18));
+  add("unet_1_conv.lora_up.weight", {6, 4, 1, 1}, dense::Random(6, 4));
+  writer.add_scalar<float>("unet_1_conv.alpha", 2);
+  writer.write(directory / "in.safetensors");
+  adapters::reduce_options o;
+  o.adapters = {directory / "in.safetensors"};
+  o.out = directory / "out.safetensors";
+  o.rank = 2;
+  adapters::reduce(o);
+  const io::peft_adapter before(o.adapters[0]);
+  const io::peft_adapter after(o.out);
+  const io::peft_layer& layer = after.layers().at(0);
+  CHECK(after.files().info(layer.A).shape == std::vector<index_t>{2, 2, 3, 3});
+  CHECK(after.files().info(layer.B).shape == std::vector<index_t>{6, 2, 1, 1});
+  CHECK(after.files().info(layer.A).type == io::dtype::BF16);
+  CHECK(layer.scaling == 1);
+  CHECK(after.files().metadata().at("ss_network_dim") == "2");
+  CHECK(after.files().metadata().at("ss_title") == "kept");
+  const dense whole = factors_of(before, "unet_1_conv").delta();
+  const dense part = factors_of(after, "unet_1_conv").delta();
+  const Eigen::VectorXd sigma = Eigen::JacobiSVD<dense>(whole).singularValues();
+  CHECK((whole - part).norm() <= sigma.tail(sigma.size() - 2).norm() + 0.01 * whole.norm());
+}
+
 TEST_CASE("adapter: hrp reads the side of the factor that was trained") {
   const temporary_directory directory;
   const dense A = dense::Random(4, 7);
@@ -417,11 +451,12 @@ TEST_CASE("adapter: init takes its product out of the base, and convert brings t
     CHECK(residual.tensors().size() == base.tensors().size());
     CHECK(start.config().init() == "true");
     REQUIRE(!start.layers().empty());
-    for (const auto& [name, tensor] : base.tensors()) {
+    for (const auto& entry : base.tensors()) {
+      const std::string& name = entry.first;
       CAPTURE(name);
       const io::peft_layer* const layer = start.find(name.substr(0, name.rfind('.')));
       if (layer == nullptr || !name.ends_with(".weight")) {
-        CHECK(std::ranges::equal(residual.info(name).bytes, tensor.bytes));
+        CHECK(std::ranges::equal(residual.info(name).bytes, entry.second.bytes));
         continue;
       }
       CHECK(layer->scaling == 2);
