@@ -22,6 +22,7 @@ void register_adapted_step();
 void register_factorizations();
 void register_inits();
 void register_optimizers();
+void register_elementwise();
 
 // A matrix of independent N(0, 1) entries.
 template <class Be>

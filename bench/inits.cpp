@@ -59,6 +59,7 @@ void register_inits() {
   add_start("gaussian_pair", with<adalora, init::gaussian_pair>{});
   add_start("pissa", pissa{});
   add_start("pissa_randomized", pissa_randomized{});
+  add_start("pissa_krylov", pissa_krylov{});
   add_start("milora", milora{});
   add_start("olora", olora{});
   add_start("mica", mica{});

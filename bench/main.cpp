@@ -16,6 +16,7 @@ int main(int argc, char** argv) {
   bench::register_factorizations();
   bench::register_inits();
   bench::register_optimizers();
+  bench::register_elementwise();
 
   // The default filter comes first, so that a user's own replaces it.
   std::string small_only = "--benchmark_filter=-large";

@@ -4,7 +4,7 @@
 
 #include <fmt/format.h>
 
-#include "pool.hpp"
+#include "../console/pool.hpp"
 #include "table.hpp"
 
 namespace comparison {

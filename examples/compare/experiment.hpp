@@ -9,10 +9,10 @@
 #include <utility>
 #include <vector>
 
+#include "../console/progress.hpp"
 #include "digits.hpp"
 #include "methods.hpp"
 #include "options.hpp"
-#include "progress.hpp"
 #include "results.hpp"
 #include "selection.hpp"
 

@@ -17,11 +17,11 @@
 
 #include <fmt/format.h>
 
+#include "../console/pool.hpp"
+#include "../console/progress.hpp"
 #include "experiment.hpp"
 #include "options.hpp"
 #include "plot.hpp"
-#include "pool.hpp"
-#include "progress.hpp"
 #include "results.hpp"
 #include "selection.hpp"
 #include "table.hpp"

@@ -8,9 +8,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
-#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -27,16 +25,13 @@
 
 #include <nlohmann/json.hpp>
 
+#include "../console/text_table.hpp"
 #include "statistics.hpp"
 
 namespace comparison {
 
-// The shortest decimal text that reads back as the same number: 0.003, 0.1, nan.
-inline std::string to_text(double value) {
-  std::array<char, 32> buffer{};
-  const auto result = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value);
-  return std::string(buffer.data(), result.ptr);
-}
+using namespace console;  // what every program here prints with
+using console::to_text;   // beside the texts of other things
 
 // A loss after so many training steps.
 struct curve_point {

@@ -59,6 +59,7 @@ using lora_train_b = method<adapter::asymmetric<role::B>, init::orthogonal>;
 // PiSSA (Meng, Wang, Zhang, arXiv 2404.02948).
 using pissa = method<init::pissa>;
 using pissa_randomized = method<init::pissa_randomized>;
+using pissa_krylov = method<init::pissa_krylov>;
 
 // The other inits from the weight: MiLoRA (arXiv 2406.09044), OLoRA (arXiv 2406.01775), MiCA (as PEFT
 // has it, B frozen), KaSA (arXiv 2412.06071), LoRA-XS (arXiv 2405.17604), LoftQ (arXiv 2310.08659).

@@ -1,6 +1,8 @@
 // Every operation of concept `backend` against plain loops, on operands that are blocks of larger
 // matrices, so that leading dimensions count and nothing outside the block may change.
+#include <cmath>
 #include <limits>
+#include <preheat/linalg/symmetric.hpp>
 #include <string>
 
 #include "backends.hpp"
@@ -62,6 +64,20 @@ struct combine {
   template <class T>
   constexpr void operator()(T& x, const T& a, const T& b, const T& c) const {
     x = x + 2 * a - b * c;
+  }
+};
+// Everything that a kernel of any value type may use: x and y are written, a is read.
+struct of_any_value {
+  static constexpr bool any_value = true;
+  template <class V>
+  constexpr void operator()(V& x, V& y, const V& a) const {
+    using math::erf;
+    using math::exp;
+    using math::max;
+    using math::sqrt;
+    const V root = sqrt(x * x + 1.0F);
+    x = max(V(root - 2.0F * a), V(-y)) + erf(a);
+    y -= exp(-0.5F * a * a) / root;
   }
 };
 struct swap_pair {
@@ -203,6 +219,64 @@ TEST_CASE_TEMPLATE("backend: each applies a kernel to any number of operands", B
   }
 }
 
+// In packets or one by one, an entry's result depends on its operands alone: not on the length of
+// the column, nor on where in it the entry stands.
+TEST_CASE_TEMPLATE("backend: kernels of any value type", Be, PREHEAT_ALL_BACKENDS) {
+  Be be;
+  table tx = random_table(67, 2, 7);
+  table ty = random_table(67, 2, 8);
+  const table ta = random_table(67, 2, 9);
+  const auto apply = [&](index_t first, index_t rows) {
+    block_in_frame<Be> x(be, tx);
+    block_in_frame<Be> y(be, ty);
+    block_in_frame<Be> a(be, ta);
+    be.each(of_any_value{}, x.block().row_range(first, rows), y.block().row_range(first, rows),
+            in<Be>(a.block()).row_range(first, rows));
+    CHECK(x.intact(be));
+    CHECK(y.intact(be));
+    CHECK(a.intact(be));
+    CHECK(same(a.read_block(be), read<Be>(be, matrix(be, ta))));
+    return std::pair(x.read_block(be), y.read_block(be));
+  };
+  const auto [x, y] = apply(0, 67);
+  table want_x = tx;
+  table want_y = ty;
+  for (std::size_t i = 0; i < want_x.values.size(); ++i) {
+    const double root = std::sqrt(tx.values[i] * tx.values[i] + 1);
+    const double a = ta.values[i];
+    want_x.values[i] = std::max(root - 2 * a, -ty.values[i]) + std::erf(a);
+    want_y.values[i] -= std::exp(-a * a / 2) / root;
+  }
+  CHECK(gap(x, want_x) < tolerance<Be>(1));
+  CHECK(gap(y, want_y) < tolerance<Be>(1));
+  for (const index_t first : {1, 3, 20}) {
+    for (const index_t rows : {1, 2, 7, 16, 33, 47}) {
+      const auto [part_x, part_y] = apply(first, rows);
+      bool equal = true;
+      for (index_t i = first; i < first + rows; ++i) {
+        equal = equal && part_x(i, 1) == x(i, 1) && part_y(i, 1) == y(i, 1);
+      }
+      CHECK(equal);
+    }
+  }
+}
+
+TEST_CASE_TEMPLATE("backend: a NaN goes through kernels of any value type", Be,
+                   PREHEAT_ALL_BACKENDS) {
+  Be be;
+  table spoilt = random_table(40, 1, 10);
+  spoilt(3, 0) = not_a_number;
+  for (const int operand : {0, 1, 2}) {
+    mat<Be> x = matrix(be, operand == 0 ? spoilt : random_table(40, 1, 11));
+    mat<Be> y = matrix(be, operand == 1 ? spoilt : random_table(40, 1, 12));
+    be.each(of_any_value{}, x, y, matrix(be, operand == 2 ? spoilt : random_table(40, 1, 13)));
+    const table got = read<Be>(be, x);
+    for (index_t i = 0; i < 40; ++i) {
+      CHECK(std::isnan(got(i, 0)) == (i == 3));
+    }
+  }
+}
+
 TEST_CASE_TEMPLATE("backend: each_indexed counts i + j rows whatever the leading dimension", Be,
                    PREHEAT_ALL_BACKENDS) {
   Be be;
@@ -335,6 +409,24 @@ TEST_CASE_TEMPLATE("backend: gram fills both triangles", Be, PREHEAT_ALL_BACKEND
   CHECK(large.intact(be));
 }
 
+// A backend may offer its Gram matrices in a wider precision: then float loses nothing in it.
+TEST_CASE_TEMPLATE("backend: gram in double of float factors", Be, PREHEAT_ALL_BACKENDS) {
+  if constexpr (widening_backend<Be>) {
+    using wide = typename Be::wide;
+    Be be;
+    wide wide_be;
+    const mat<Be> tall = matrix(be, random_table(7001, 5, 18));
+    const table a = read<Be>(be, tall);  // rounded to float
+    block_in_frame<wide> G(wide_be, table(5, 5, not_a_number));
+    be.gram(op::trans, in<Be>(tall), G.block());
+    CHECK(gap(G.read_block(wide_be), transposed(a) * a) < tolerance<wide>(7001));
+    CHECK(G.intact(wide_be));
+    block_in_frame<wide> H(wide_be, table(5, 5, not_a_number));
+    be.gram(op::none, in<Be>(matrix(be, transposed(a))), H.block());
+    CHECK(gap(H.read_block(wide_be), transposed(a) * a) < tolerance<wide>(7001));
+  }
+}
+
 TEST_CASE_TEMPLATE("backend: cholesky and triangular solves", Be, PREHEAT_ALL_BACKENDS) {
   Be be;
   const index_t n = 6;
@@ -462,6 +554,26 @@ TEST_CASE_TEMPLATE("backend: symmetric eigenvalues in increasing order", Be, PRE
   CHECK(orthonormality_gap(vectors) < tolerance<Be>(6));
   CHECK(gap(a * vectors, vectors * diagonal(values.values)) < tolerance<Be>(6) * largest(a));
   CHECK(A.intact(be));
+}
+
+TEST_CASE_TEMPLATE("backend: the largest eigenvalues alone", Be, PREHEAT_ALL_BACKENDS) {
+  Be be;
+  const table a = random_table(30, 30, 26);
+  const table symmetric = a + transposed(a);
+  const mat<Be> A = matrix(be, symmetric);
+  const table all = read<Be>(be, be.eigh(A).values);
+  for (const index_t k : {1, 4, 20, 30}) {
+    const auto e = linalg::largest_eigenpairs<Be>(be, A, k);
+    const table values = read<Be>(be, e.values);
+    const table vectors = read<Be>(be, e.vectors);
+    REQUIRE(values.rows == k);
+    REQUIRE(vectors.cols == k);
+    for (index_t i = 0; i < k; ++i) {
+      CHECK(std::abs(values(i, 0) - all(29 - i, 0)) < tolerance<Be>(30));
+    }
+    CHECK(orthonormality_gap(vectors) < tolerance<Be>(30));
+    CHECK(gap(symmetric * vectors, vectors * diagonal(values.values)) < tolerance<Be>(120));
+  }
 }
 
 TEST_CASE_TEMPLATE("backend: softmax cross-entropy and its gradient", Be, PREHEAT_ALL_BACKENDS) {

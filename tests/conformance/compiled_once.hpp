@@ -19,7 +19,7 @@ struct compiled_once {
   template <class T>
   static void gemm(T alpha, op ta, view<const T> a, op tb, view<const T> b, T beta, view<T> c);
   template <class T>
-  static void gram(op t, view<const T> a, view<T> c);
+  static void gram(op t, view<const T> a, T beta, view<T> c);
   template <class T>
   static bool cholesky(view<T> g);
   template <class T>
@@ -30,6 +30,8 @@ struct compiled_once {
   static preheat::svd_result<cpu_matrix<T>> svd(view<const T> a);
   template <class T>
   static preheat::eigh_result<cpu_matrix<T>> eigh(view<const T> a);
+  template <class T>
+  static preheat::eigh_result<cpu_matrix<T>> eigh_largest(view<const T> a, index_t k);
 };
 
 }  // namespace conformance

@@ -12,8 +12,8 @@ void compiled_once<Kernels>::gemm(T alpha, op ta, view<const T> a, op tb, view<c
 }
 template <class Kernels>
 template <class T>
-void compiled_once<Kernels>::gram(op t, view<const T> a, view<T> c) {
-  Kernels::template gram<T>(t, a, c);
+void compiled_once<Kernels>::gram(op t, view<const T> a, T beta, view<T> c) {
+  Kernels::template gram<T>(t, a, beta, c);
 }
 template <class Kernels>
 template <class T>
@@ -40,16 +40,24 @@ template <class T>
 preheat::eigh_result<cpu_matrix<T>> compiled_once<Kernels>::eigh(view<const T> a) {
   return Kernels::template eigh<T>(a);
 }
+template <class Kernels>
+template <class T>
+preheat::eigh_result<cpu_matrix<T>> compiled_once<Kernels>::eigh_largest(view<const T> a,
+                                                                         index_t k) {
+  return Kernels::template eigh_largest<T>(a, k);
+}
 
 // One explicit instantiation of every kernel.
-#define PREHEAT_INSTANTIATE_KERNELS(KERNELS, T)                                              \
-  template void compiled_once<KERNELS>::gemm<T>(T, op, view<const T>, op, view<const T>, T,  \
-                                                view<T>);                                    \
-  template void compiled_once<KERNELS>::gram<T>(op, view<const T>, view<T>);                 \
-  template bool compiled_once<KERNELS>::cholesky<T>(view<T>);                                \
-  template void compiled_once<KERNELS>::solve_upper<T>(op, view<const T>, view<T>);          \
-  template preheat::qr_result<cpu_matrix<T>> compiled_once<KERNELS>::qr<T>(view<const T>);   \
-  template preheat::svd_result<cpu_matrix<T>> compiled_once<KERNELS>::svd<T>(view<const T>); \
-  template preheat::eigh_result<cpu_matrix<T>> compiled_once<KERNELS>::eigh<T>(view<const T>)
+#define PREHEAT_INSTANTIATE_KERNELS(KERNELS, T)                                                \
+  template void compiled_once<KERNELS>::gemm<T>(T, op, view<const T>, op, view<const T>, T,    \
+                                                view<T>);                                      \
+  template void compiled_once<KERNELS>::gram<T>(op, view<const T>, T, view<T>);                \
+  template bool compiled_once<KERNELS>::cholesky<T>(view<T>);                                  \
+  template void compiled_once<KERNELS>::solve_upper<T>(op, view<const T>, view<T>);            \
+  template preheat::qr_result<cpu_matrix<T>> compiled_once<KERNELS>::qr<T>(view<const T>);     \
+  template preheat::svd_result<cpu_matrix<T>> compiled_once<KERNELS>::svd<T>(view<const T>);   \
+  template preheat::eigh_result<cpu_matrix<T>> compiled_once<KERNELS>::eigh<T>(view<const T>); \
+  template preheat::eigh_result<cpu_matrix<T>> compiled_once<KERNELS>::eigh_largest<T>(        \
+      view<const T>, index_t)
 
 }  // namespace conformance

@@ -147,6 +147,9 @@ TEST_CASE_TEMPLATE("init: randomized pissa is nearly pissa and exact from a full
   const factors<Be> f = init::pissa_randomized{}(be, site_of<Be>(W, 4));
   const table rest = w - 2.0 * read<Be>(be, f.B) * read<Be>(be, f.A);
   CHECK(square_norm(rest) < 1.1 * tail(sigma, 4));
+  const factors<Be> krylov = init::pissa_krylov{}(be, site_of<Be>(W, 4));
+  const table nearest = w - 2.0 * read<Be>(be, krylov.B) * read<Be>(be, krylov.A);
+  CHECK(std::abs(square_norm(nearest) - tail(sigma, 4)) < tolerance<Be>(4));
   const mat<Be> omega = matrix(be, identity(20));
   const factors<Be> full = init::pissa_randomized{}(be, site_of<Be>(W, 4), omega);
   const table exact = w - 2.0 * read<Be>(be, full.B) * read<Be>(be, full.A);

@@ -1,4 +1,6 @@
-// The truncated SVD of a dense matrix: Eckart and Young's law, exact and randomized.
+// The truncated SVD of a dense matrix: Eckart and Young's law, exact, randomized and by a Krylov
+// space.
+#include <preheat/linalg/krylov_svd.hpp>
 #include <preheat/linalg/truncated_svd.hpp>
 
 #include "backends.hpp"
@@ -133,6 +135,90 @@ TEST_CASE_TEMPLATE("randomized_svd: a given test matrix and the seed decide the 
   const mat<Be> omega = linalg::normal(be, 11, 5, 1, generator(6).fork(purpose::sketch));
   const triplets<Be> given(be, linalg::randomized_svd<Be>(be, W, 3, omega, 1));
   CHECK(same(a.product(), given.product()));
+}
+
+// ------------------------------------------------------------------------------------ block Krylov
+
+TEST_CASE_TEMPLATE("krylov_svd: exact once the space is the whole, whatever the spectrum", Be,
+                   PREHEAT_BACKENDS) {
+  Be be;
+  for (const auto& size : orientations) {
+    const std::vector<double> sigma = geometric(12, 0.7);
+    const table w = with_spectrum(size.rows, size.cols, sigma, 37);
+    for (const linalg::krylov_options options :
+         {linalg::krylov_options{}, {.block = 3, .depth = 3}, {.block = 5, .depth = 2}}) {
+      const triplets<Be> d(be, linalg::krylov_svd<Be>(be, matrix(be, w), 3, options, generator(1)));
+      check_triplets(d, size, 3);
+      for (index_t i = 0; i < 3; ++i) {
+        const double error = std::abs(d.s(i, 0) - sigma[std::size_t(i)]);
+        CHECK(error < (options.depth == 6 ? tolerance<Be>(1) : 1e-3));
+      }
+    }
+  }
+}
+
+// With the same number of products with W, the whole space holds more than its last block.
+TEST_CASE_TEMPLATE("krylov_svd: nearer than power iteration at the same cost", Be,
+                   PREHEAT_BACKENDS) {
+  Be be;
+  const table w = random_table(90, 70, 38);
+  const mat<Be> W = matrix(be, w);
+  for (const index_t depth : {1, 2, 3}) {
+    const triplets<Be> krylov(
+        be, linalg::krylov_svd<Be>(be, W, 4, {.block = 4, .depth = depth}, generator(2)));
+    const triplets<Be> power(
+        be, linalg::randomized_svd<Be>(be, W, 4, {.oversampling = 0, .power_iterations = depth},
+                                       generator(2)));
+    CHECK(square_norm(w - krylov.product()) < square_norm(w - power.product()));
+  }
+}
+
+// A space that W cannot fill grows by random directions: rank 2 of 12, and nothing at all.
+TEST_CASE_TEMPLATE("krylov_svd: a matrix of low rank, zero, or a single number", Be,
+                   PREHEAT_BACKENDS) {
+  Be be;
+  for (const auto& size : orientations) {
+    const table w = with_spectrum(size.rows, size.cols, {2, 1}, 39);
+    const triplets<Be> d(
+        be, linalg::krylov_svd<Be>(be, matrix(be, w), 4, {.block = 4, .depth = 2}, generator(3)));
+    check_triplets(d, size, 4);
+    CHECK(gap(d.product(), w) < tolerance<Be>(20));
+  }
+  const triplets<Be> zero(be, linalg::krylov_svd<Be>(be, be.zeros(6, 4), 2, {}, generator(4)));
+  check_triplets(zero, {6, 4}, 2);
+  CHECK(largest(zero.s) == 0);
+  const triplets<Be> one(
+      be, linalg::krylov_svd<Be>(be, matrix(be, table(1, 1, -3)), 1, {}, generator(5)));
+  CHECK(one.s(0, 0) == doctest::Approx(3).epsilon(tolerance<Be>(1)));
+  CHECK(one.u(0, 0) * one.v(0, 0) == doctest::Approx(-1).epsilon(tolerance<Be>(1)));
+}
+
+TEST_CASE("krylov_svd: scales whose squares leave the range of a float") {
+  cpu_float be;
+  const table w = with_spectrum(20, 12, geometric(12, 0.7), 40);
+  const triplets<cpu_float> plain(
+      be, linalg::krylov_svd<cpu_float>(be, matrix(be, w), 3, {}, generator(6)));
+  for (const double scale : {1e-36, 1e-20, 1e20, 2e37}) {
+    const triplets<cpu_float> d(
+        be, linalg::krylov_svd<cpu_float>(be, matrix(be, scale * w), 3, {}, generator(6)));
+    check_triplets(d, {20, 12}, 3);
+    CHECK(gap(d.u, plain.u) < tolerance<cpu_float>(20));
+    CHECK(std::abs(d.s(2, 0) / scale - plain.s(2, 0)) < tolerance<cpu_float>(1));
+  }
+}
+
+// 2·(depth + 1) products with W, none that forms WᵀW.
+TEST_CASE("krylov_svd: the cost is that of the depth asked for") {
+  archetype_double be;
+  const mat<archetype_double> W = matrix(be, random_table(40, 30, 41));
+  for (const index_t depth : {0, 1, 3}) {
+    be.forget();
+    linalg::krylov_svd<archetype_double>(be, W, 3, {.block = 4, .depth = depth}, generator(7));
+    CHECK(be.calls["qr"] == 2 + 2 * depth);  // the first block, two a step, one for V
+    CHECK(be.calls["svd"] == 0);
+    CHECK_FALSE(be.made(30, 30));
+    CHECK_FALSE(be.made(40, 30));
+  }
 }
 
 // One QR for the sketch, two for every power iteration, one for the small core.

@@ -123,6 +123,7 @@ template bool fixture::param(const std::string&) const;
 template std::string fixture::param(const std::string&) const;
 template std::vector<double> fixture::param(const std::string&) const;
 template std::vector<index_t> fixture::param(const std::string&) const;
+template std::vector<std::string> fixture::param(const std::string&) const;
 
 bool fixture::flag(const std::string& key) const {
   return contents_->params.contains(key) && param<bool>(key);

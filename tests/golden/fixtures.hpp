@@ -48,7 +48,7 @@ class fixture {
   double scalar(const std::string& tensor) const;
 
   // A setting: "lr", or "unique/3" for key 3 of the object unique. T is double, index_t, bool,
-  // std::string or a vector of double or index_t.
+  // std::string or a vector of double, index_t or std::string.
   template <class T>
   T param(const std::string& key) const;
   // The same for a bool, false if there is no such key.

@@ -20,16 +20,19 @@
 #include <vector>
 
 #include "../../examples/compare/digits.hpp"
-#include "../../examples/compare/pool.hpp"
-#include "../../examples/compare/progress.hpp"
 #include "../../examples/compare/results.hpp"
 #include "../../examples/compare/selection.hpp"
 #include "../../examples/compare/statistics.hpp"
 #include "../../examples/compare/table.hpp"
+#include "../../examples/console/pool.hpp"
+#include "../../examples/console/progress.hpp"
+#include "../scratch.hpp"
 
 namespace {
 
 using namespace comparison;
+using scratch::read_file;
+using scratch::temporary_directory;
 
 std::filesystem::path digits_file() {
   return std::filesystem::path(PREHEAT_GOLDEN_DIR_DEFAULT).parent_path().parent_path() /
@@ -39,30 +42,6 @@ std::filesystem::path digits_file() {
 const samples& digits() {
   static const samples all = read_digits(digits_file());
   return all;
-}
-
-// A directory that is gone at the end of the test.
-class scratch {
- public:
-  scratch() {
-    std::string name = (std::filesystem::temp_directory_path() / "preheat-compare-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) {
-      throw std::runtime_error("mkdtemp failed");
-    }
-    directory_ = name;
-  }
-  scratch(const scratch&) = delete;
-  scratch& operator=(const scratch&) = delete;
-  ~scratch() { std::filesystem::remove_all(directory_); }
-  std::filesystem::path operator/(const char* name) const { return directory_ / name; }
-
- private:
-  std::filesystem::path directory_;
-};
-
-std::string contents(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
 run_record example_run() {
@@ -172,7 +151,7 @@ TEST_CASE("compare: the digits are read whole and scaled to [0, 1]") {
 }
 
 TEST_CASE("compare: a broken file of digits is refused with its line") {
-  const scratch place;
+  const temporary_directory place;
   const std::filesystem::path file = place / "digits.csv";
   std::string good;
   for (int i = 0; i < 64; ++i) {
@@ -317,7 +296,7 @@ TEST_CASE("compare: every field that defines a run is part of its key, no outcom
 }
 
 TEST_CASE("compare: a log of runs is found again, a cut-off last line is dropped") {
-  const scratch place;
+  const temporary_directory place;
   const std::filesystem::path file = place / "runs.jsonl";
   run_record first = example_run();
   run_record second = example_run();
@@ -330,7 +309,7 @@ TEST_CASE("compare: a log of runs is found again, a cut-off last line is dropped
     CHECK(log.size() == 2);
     CHECK_THROWS_AS(run_log{file}, std::runtime_error);  // a second writer
   }
-  const std::string whole = contents(file);
+  const std::string whole = read_file(file);
   CHECK(whole == to_line(first) + "\n" + to_line(second) + "\n");
 
   // Cut anywhere in the last line, its line end included.
@@ -342,7 +321,7 @@ TEST_CASE("compare: a log of runs is found again, a cut-off last line is dropped
     CHECK(log.find(first) != nullptr);
     CHECK(log.find(second) == nullptr);
     log.append(second);
-    CHECK(contents(file) == whole);
+    CHECK(read_file(file) == whole);
   }
   {
     run_log log(file);
@@ -353,7 +332,7 @@ TEST_CASE("compare: a log of runs is found again, a cut-off last line is dropped
 
   std::ofstream(file, std::ios::binary) << "a file of notes\n" << whole;
   CHECK_THROWS_AS(run_log{file}, std::runtime_error);
-  CHECK(contents(file) == "a file of notes\n" + whole);  // left alone
+  CHECK(read_file(file) == "a file of notes\n" + whole);  // left alone
 }
 
 // -------------------------------------------------------------------------------------- selection
@@ -463,13 +442,13 @@ TEST_CASE("compare: columns are aligned by what is seen, not by bytes") {
 }
 
 TEST_CASE("compare: summary.csv has one value a column") {
-  const scratch place;
+  const temporary_directory place;
   std::vector<run_record> runs = {chosen_by(0.01, 0.1), chosen_by(0.03, 0.2)};
   for (run_record& r : runs) {
     r.name = "train B";
   }
   write_summary(place / "summary.csv", std::array{summarize(pointers(runs))});
-  const std::string text = contents(place / "summary.csv");
+  const std::string text = read_file(place / "summary.csv");
   const std::size_t end = text.find('\n');
   const auto commas = [](const std::string& line) {
     return std::count(line.begin(), line.end(), ',');
@@ -524,11 +503,11 @@ TEST_CASE("compare: the progress line counts kept runs as done, but not as a pac
   CHECK(clock_text(75) == "1:15");
   CHECK(clock_text(3700) == "1:01:40");
   CHECK(clock_text(-1) == "0:00");
-  const progress_state s{.done = 60, .kept = 50, .total = 100, .elapsed = 20, .best = "best 0.9"};
+  const progress_state s{.done = 60, .kept = 50, .total = 100, .elapsed = 20, .note = "best 0.9"};
   CHECK(remaining_seconds(s) == doctest::Approx(80));
   CHECK(progress_line(s) ==
         "[##############..........]  60/100  0:20 elapsed, 1:20 left  best 0.9");
   const progress_state nothing_done{
-      .done = 50, .kept = 50, .total = 100, .elapsed = 20, .best = ""};
+      .done = 50, .kept = 50, .total = 100, .elapsed = 20, .note = ""};
   CHECK(remaining_seconds(nothing_done) < 0);
 }

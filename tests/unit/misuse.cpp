@@ -98,6 +98,7 @@ TEST_CASE("misuse: an init called with a rank out of range") {
   check(init::orthogonal{});
   check(init::pissa{});
   check(init::pissa_randomized{});
+  check(init::pissa_krylov{});
 }
 
 TEST_CASE("misuse: init::hrp called with factors that do not fit") {
@@ -130,6 +131,8 @@ TEST_CASE("misuse: settings of an init") {
         "preheat: power iterations >= 0 (-1, 0)");
   CHECK(init_refusal(init::pissa_randomized{.oversampling = -1}, 2) ==
         "preheat: oversampling >= 0 (-1, 0)");
+  CHECK(init_refusal(init::pissa_krylov{.block = -1}, 2) == "preheat: Krylov block >= 0 (-1, 0)");
+  CHECK(init_refusal(init::pissa_krylov{.depth = -1}, 2) == "preheat: Krylov depth >= 0 (-1, 0)");
   CHECK(refusal([] { const init::hrp<> wrong{.row_norm = 0.0}; }) ==
         "preheat: row norm > 0 (0, 0)");
 
@@ -353,6 +356,8 @@ TEST_CASE("misuse: weights that are not finite") {
           "preheat: truncated_svd: W has a NaN or infinite entry");
     CHECK(refusal([&] { init::pissa_randomized{}(be, s); }) ==
           "preheat: randomized_svd: W has a NaN or infinite entry");
+    CHECK(refusal([&] { init::pissa_krylov{}(be, s); }) ==
+          "preheat: krylov_svd: W has a NaN or infinite entry");
   }
 }
 

@@ -28,54 +28,17 @@
 #include <utility>
 #include <vector>
 
+#include "../scratch.hpp"
+
 namespace {
 
 namespace fs = std::filesystem;
 namespace io = preheat::io;
 using io::dtype;
 using preheat::index_t;
-
-// A directory of its own for one test, removed with all that is in it.
-class temporary_directory {
- public:
-  temporary_directory() {
-    std::string pattern = (fs::temp_directory_path() / "preheat-safetensors-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) {
-      throw std::runtime_error("cannot create a temporary directory");
-    }
-    path_ = pattern;
-  }
-  temporary_directory(const temporary_directory&) = delete;
-  temporary_directory& operator=(const temporary_directory&) = delete;
-  ~temporary_directory() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-
-  fs::path operator/(const std::string& name) const { return path_ / name; }
-
-  std::vector<std::string> file_names() const {
-    std::vector<std::string> names;
-    for (const fs::directory_entry& entry : fs::directory_iterator(path_)) {
-      names.push_back(entry.path().filename().string());
-    }
-    std::sort(names.begin(), names.end());
-    return names;
-  }
-
- private:
-  fs::path path_;
-};
-
-void write_file(const fs::path& path, std::string_view bytes) {
-  std::ofstream out(path, std::ios::binary);
-  out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-}
-
-std::string read_file(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return std::string(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
-}
+using scratch::read_file;
+using scratch::temporary_directory;
+using scratch::write_file;
 
 // The 8 bytes of a header's length.
 std::string length_prefix(std::uint64_t length) {

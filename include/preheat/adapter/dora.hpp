@@ -119,7 +119,7 @@ struct dora {
     const input_gradient<Be> plain = dropping ? input_gradient<Be>{} : dx;
     lora{}.backward<Be>(be, p, base, x, t.E, gradient, plain, t.pair);
     if (dropping && dx.wanted()) {
-      be.gemm(1, op::trans, base.W, op::none, dY, 0, dx.base);
+      frozen_backward<Be>(be, base, dY, dx.base);
       be.each(linalg::axpby<T>{-1, 1}, t.E, dY);  // (c − 1)⊙dY
       be.gemm(1, op::trans, base.W, op::none, t.E, 1, dx.branch);
       be.gemm(base.scaling, op::trans, p.A, op::none, t.pair.D, 1, dx.branch);

@@ -15,6 +15,7 @@
 #include <tuple>
 
 #include "../linalg/random_matrix.hpp"
+#include "frozen.hpp"
 
 namespace preheat::adapter {
 
@@ -63,14 +64,11 @@ struct gated {
                out<Be> Y, tape<Be>& t) const {
     be.resize(t.H, p.A.rows(), x.branch.cols());
     be.resize(t.gated_H, p.A.rows(), x.branch.cols());
-    be.gemm(1, op::none, base.W, op::none, x.base, 0, Y);
+    frozen_forward<Be>(be, base, x.base, Y);
     be.gemm(1, op::none, p.A, op::none, x.branch, 0, t.H);
     be.copy(op::none, t.H, t.gated_H);
     be.scale_rows(p.g, t.gated_H);
     be.gemm(base.scaling, op::none, p.B, op::none, t.gated_H, 1, Y);
-    if (!base.b.empty()) {
-      be.add_to_cols(base.b, Y);
-    }
   }
 
   template <backend Be>
@@ -87,7 +85,7 @@ struct gated {
     be.scale_rows(p.g, t.D);
     be.gemm(s, op::none, t.D, op::trans, x.branch, 1, gradient.A);
     if (dx.wanted()) {
-      be.gemm(1, op::trans, base.W, op::none, dY, 0, dx.base);
+      frozen_backward<Be>(be, base, dY, dx.base);
       be.gemm(s, op::trans, p.A, op::none, t.D, 1, dx.branch);
     }
   }
@@ -106,8 +104,7 @@ struct gated {
   // W += s·B·diag(g)·A
   template <backend Be>
   void merge(Be& be, const params<Be>& p, scalar_of<Be> s, out<Be> W, out<Be>) const {
-    const factors<Be> f = product(be, p);
-    be.gemm(s, op::none, f.B, op::none, f.A, 1, W);
+    merge_product<Be>(be, product(be, p), s, W);
   }
 };
 

@@ -11,7 +11,7 @@
 #pragma once
 #include <tuple>
 
-#include "../core/concepts.hpp"
+#include "frozen.hpp"
 
 namespace preheat::adapter {
 
@@ -52,12 +52,9 @@ struct low_rank {
   void forward(Be& be, const params<Be>& p, const frozen_linear<Be>& base, const layer_input<Be>& x,
                out<Be> Y, tape<Be>& t) const {
     be.resize(t.H, p.A.rows(), x.branch.cols());
-    be.gemm(1, op::none, base.W, op::none, x.base, 0, Y);
+    frozen_forward<Be>(be, base, x.base, Y);
     be.gemm(1, op::none, p.A, op::none, x.branch, 0, t.H);
     be.gemm(base.scaling, op::none, p.B, op::none, t.H, 1, Y);
-    if (!base.b.empty()) {
-      be.add_to_cols(base.b, Y);
-    }
   }
 
   template <backend Be>
@@ -77,7 +74,7 @@ struct low_rank {
       be.gemm(s, op::none, t.D, op::trans, x.branch, 1, gradient.A);
     }
     if (dx.wanted()) {
-      be.gemm(1, op::trans, base.W, op::none, dY, 0, dx.base);
+      frozen_backward<Be>(be, base, dY, dx.base);
       be.gemm(s, op::trans, p.A, op::none, t.D, 1, dx.branch);
     }
   }

@@ -19,7 +19,7 @@
 #include <algorithm>
 #include <tuple>
 
-#include "../core/concepts.hpp"
+#include "frozen.hpp"
 
 namespace preheat::adapter {
 
@@ -74,7 +74,7 @@ struct prolora {
     const index_t shared = p.A0.rows();
     be.resize(t.H, rank(p), x.branch.cols());
     const out<Be> H = t.H;
-    be.gemm(1, op::none, base.W, op::none, x.base, 0, Y);
+    frozen_forward<Be>(be, base, x.base, Y);
     for_each_block(x.branch.rows(), shared, share_a, [&](const block& b) {
       be.gemm(1, op::none, ranks_of_a(p.A0, b), op::none, x.branch.row_range(b.at, b.length),
               b.keep_old(), H.row_range(b.rank, b.ranks));
@@ -88,9 +88,6 @@ struct prolora {
       be.gemm(1, op::none, p.Au, op::none, x.branch, 0, plain);
       be.gemm(s, op::none, p.Bu, op::none, plain, 1, Y);
     }
-    if (!base.b.empty()) {
-      be.add_to_cols(base.b, Y);
-    }
   }
 
   template <backend Be>
@@ -103,7 +100,7 @@ struct prolora {
     const in<Be> H = t.H;
     const out<Be> D = t.D;
     if (dx.wanted()) {
-      be.gemm(1, op::trans, base.W, op::none, dY, 0, dx.base);
+      frozen_backward<Be>(be, base, dY, dx.base);
     }
     for_each_block(dY.rows(), shared, share_b, [&](const block& b) {
       const in<Be> dY_part = dY.row_range(b.at, b.length);
@@ -157,8 +154,7 @@ struct prolora {
   }
   template <backend Be>
   void merge(Be& be, const params<Be>& p, scalar_of<Be> s, out<Be> W, out<Be>) const {
-    const factors<Be> f = product(be, p);
-    be.gemm(s, op::none, f.B, op::none, f.A, 1, W);
+    merge_product<Be>(be, product(be, p), s, W);
   }
 
  private:

@@ -18,15 +18,9 @@
 #include <utility>
 
 #include "../linalg/elementwise.hpp"
+#include "frozen.hpp"
 
 namespace preheat::adapter {
-
-// x = 1 on the diagonal of a matrix of so many rows, 0 elsewhere
-template <class T>
-struct identity_kernel {
-  index_t rows;
-  constexpr void operator()(index_t i, T& x) const { x = T(i % rows == i / rows); }
-};
 
 struct xs {
   using axis = axes::adapter;
@@ -64,9 +58,7 @@ struct xs {
     require(be.max_abs(f.A) > 0 && be.max_abs(f.B) > 0,
             "adapter::xs freezes A and B, and an init that leaves one of them zero would train "
             "nothing: use init::xs");
-    mat<Be> R = be.zeros(r, r);
-    be.each_indexed(identity_kernel<scalar_of<Be>>{r}, R);
-    return {std::move(f.A), std::move(f.B), std::move(R)};
+    return {std::move(f.A), std::move(f.B), linalg::identity(be, r)};
   }
 
   template <backend Be>
@@ -74,13 +66,10 @@ struct xs {
                out<Be> Y, tape<Be>& t) const {
     be.resize(t.H, p.A.rows(), x.branch.cols());
     be.resize(t.K, p.A.rows(), x.branch.cols());
-    be.gemm(1, op::none, base.W, op::none, x.base, 0, Y);
+    frozen_forward<Be>(be, base, x.base, Y);
     be.gemm(1, op::none, p.A, op::none, x.branch, 0, t.H);
     be.gemm(1, op::none, p.R, op::none, t.H, 0, t.K);
     be.gemm(base.scaling, op::none, p.B, op::none, t.K, 1, Y);
-    if (!base.b.empty()) {
-      be.add_to_cols(base.b, Y);
-    }
   }
 
   template <backend Be>
@@ -94,7 +83,7 @@ struct xs {
     if (dx.wanted()) {
       be.resize(t.K, p.R.cols(), x.branch.cols());
       be.gemm(1, op::trans, p.R, op::none, t.D, 0, t.K);
-      be.gemm(1, op::trans, base.W, op::none, dY, 0, dx.base);
+      frozen_backward<Be>(be, base, dY, dx.base);
       be.gemm(s, op::trans, p.A, op::none, t.K, 1, dx.branch);
     }
   }
@@ -111,8 +100,7 @@ struct xs {
   // W += s·B·R·A
   template <backend Be>
   void merge(Be& be, const params<Be>& p, scalar_of<Be> s, out<Be> W, out<Be>) const {
-    const factors<Be> f = product(be, p);
-    be.gemm(s, op::none, f.B, op::none, f.A, 1, W);
+    merge_product<Be>(be, product(be, p), s, W);
   }
 };
 

@@ -83,6 +83,22 @@ concept backend = requires {
   { be.describe() } -> std::same_as<std::string>;  // e.g. "cpu<float>, OpenBLAS 0.3.21"
 };
 
+// A backend that can also hand a Gram matrix over to a backend of twice its precision, `wide`: the
+// squares of float numbers, and sums of them, lose nothing in double.
+template <class Be>
+concept widening_backend = backend<Be> && backend<typename Be::wide> &&
+    requires(Be& be, op t, view<const typename Be::scalar> a, view<typename Be::wide::scalar> x) {
+  { be.gram(t, a, x) } -> std::same_as<void>;  // as gram, in the wide precision
+};
+
+// A backend that can find only the k largest eigenvalues of a symmetric matrix (or some more), in
+// increasing order, and their vectors.
+template <class Be>
+concept partial_eigen_backend = backend<Be> &&
+    requires(Be& be, view<const typename Be::scalar> a, index_t k) {
+  { be.eigh_largest(a, k) } -> std::same_as<eigh_result<typename Be::matrix>>;
+};
+
 template <class Be>
 using mat = typename Be::matrix;
 template <class Be>

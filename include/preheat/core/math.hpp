@@ -22,24 +22,27 @@ constexpr float clamp_magnitude(float x, float edge) {
 }
 
 // erf(x) = x·P(x²)/Q(x²) for |x| <= 3.92, beyond which it rounds to ±1. P and Q are a rational
-// least-maximum fit of our own (relative error of the fit 2e-8).
-constexpr float erf(float x) {
-  constexpr float edge = 3.92F;
-  const float z = clamp_magnitude(x, edge);
-  const float t = z * z;
-  float p = 2.050064e-06F;
+// least-maximum fit of our own (relative error of the fit 2e-8). V is float or a packet of floats.
+inline constexpr float erf_edge = 3.92F;
+template <class V>
+constexpr V erf_within(V z) {
+  const V t = z * z;
+  V p = 2.050064e-06F;
   p = p * t + 2.8488206e-04F;
   p = p * t + 3.76564594e-03F;
   p = p * t + 5.27488081e-02F;
   p = p * t + 1.90407327e-01F;
   p = p * t + 1.12837915F;
-  float q = 3.80914389e-05F;
+  V q = 3.80914389e-05F;
   q = q * t + 1.16254011e-03F;
   q = q * t + 1.49692756e-02F;
   q = q * t + 1.14109441e-01F;
   q = q * t + 5.02076841e-01F;
   q = q * t + 1.0F;
   return z * p / q;
+}
+constexpr float erf(float x) {
+  return erf_within(clamp_magnitude(x, erf_edge));
 }
 
 // exp(x) = 2ⁿ·exp(r), n = round(x/ln 2), |r| <= ½·ln 2, Taylor polynomial of degree 7. Arguments
@@ -72,6 +75,14 @@ constexpr double erf(double x) {
 template <class = void>
 constexpr double exp(double x) {
   return std::exp(x);
+}
+
+// For kernels of any value type (cpu/packet.hpp), which call them unqualified.
+using std::sqrt;
+// The larger; NaN where one of the two is.
+template <class T>
+constexpr T max(T a, T b) {
+  return a > b || a != a ? a : b;
 }
 
 }  // namespace preheat::math

@@ -8,14 +8,17 @@
 // Nothing is kept between calls; a backend object may be copied and shared by threads. Errors: a
 // shape that does not fit throws invalid_argument with both numbers.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "../core/concepts.hpp"
 #include "eigen_kernels.hpp"
 #include "matrix.hpp"
+#include "packet.hpp"
 #if defined(PREHEAT_SYSTEM_BLAS)
 #include "blas_kernels.hpp"
 #endif
@@ -36,6 +39,9 @@ class cpu {
  public:
   using scalar = T;
   using matrix = cpu_matrix<T>;
+
+  // The backend of twice the precision, where there is one.
+  using wide = std::conditional_t<std::same_as<T, float>, cpu<double, Kernels>, void>;
 
   std::string describe() const {
     return std::string("cpu<") + (sizeof(T) == 4 ? "float" : "double") + ">, " +
@@ -77,12 +83,23 @@ class cpu {
   template <class F, class M, class... Ms>
   void each(F f, M&& x, Ms&&... others) {
     const view first(x);
-    elementwise([&](index_t, auto&... values) { f(values...); }, first, view(others)...);
+    if constexpr (packet_kernel<F> && packet<T>::available) {
+      by_columns([&](index_t, index_t length,
+                     auto*... columns) { for_each_packet<T>(f, length, columns...); },
+                 first, view(others)...);
+    } else {
+      each_indexed([&](index_t, auto&... values) { f(values...); }, x, others...);
+    }
   }
   template <class F, class M, class... Ms>
   void each_indexed(F f, M&& x, Ms&&... others) {
-    const view first(x);
-    elementwise(f, first, view(others)...);
+    by_columns(
+        [&](index_t start, index_t length, auto*... columns) {
+          for (index_t i = 0; i < length; ++i) {
+            f(start + i, columns[i]...);
+          }
+        },
+        view(x), view(others)...);
   }
 
   void scale_rows(view<const T> d, view<T> x) {
@@ -140,7 +157,25 @@ class cpu {
     const index_t n = t == op::none ? a.rows() : a.cols();
     require(c.rows() == n && c.cols() == n, "gram: the result is square", c.rows(), n);
     if (!c.empty()) {
-      Kernels::template gram<T>(t, a, c);
+      Kernels::template gram<T>(t, a, 0, c);
+    }
+  }
+  // The same for float factors, with products and sums in double: what squaring costs in digits it
+  // gives back. Cost: about twice that in float; panels of the factor are converted in cache.
+  void gram(op t, view<const T> a, view<double> c) requires std::same_as<T, float> {
+    const index_t n = t == op::none ? a.rows() : a.cols();
+    const index_t length = t == op::none ? a.cols() : a.rows();
+    require(c.rows() == n && c.cols() == n, "gram: the result is square", c.rows(), n);
+    eigen_map(c).setZero();
+    constexpr index_t panel_size = 1 << 15;  // numbers: a quarter of a megabyte
+    const index_t step = std::max<index_t>(1, panel_size / std::max<index_t>(n, 1));
+    cpu_matrix<double> panel;
+    for (index_t i = 0; n > 0 && i < length; i += step) {
+      const index_t count = std::min(step, length - i);
+      const view<const T> part = t == op::none ? a.col_range(i, count) : a.row_range(i, count);
+      panel.resize(part.rows(), part.cols());
+      panel.eigen() = eigen_map(part).template cast<double>();
+      Kernels::template gram<double>(t, panel, 1, c);
     }
   }
   bool cholesky(view<T> g) {
@@ -165,6 +200,12 @@ class cpu {
   eigh_result<matrix> eigh(view<const T> a) {
     require(a.rows() == a.cols() && !a.empty(), "eigh: the matrix is square", a.rows(), a.cols());
     return Kernels::template eigh<T>(a);
+  }
+  // The k largest at least: a solver that finds all of them may return all.
+  eigh_result<matrix> eigh_largest(view<const T> a, index_t k) {
+    require(a.rows() == a.cols(), "eigh_largest: the matrix is square", a.rows(), a.cols());
+    require(1 <= k && k <= a.rows(), "eigh_largest: 1 <= count <= rows", k, a.rows());
+    return Kernels::template eigh_largest<T>(a, k);
   }
 
   // Mean over the columns of −log softmax(z)[label]; d becomes its gradient. Labels are a 1×N row
@@ -201,21 +242,16 @@ class cpu {
       require(a.cols() == b.cols(), std::string(who) + ": columns agree", a.cols(), b.cols());
     }
   }
+  // f(number of the first entry, length, pointers) for every column; for all at once where no
+  // operand has gaps between its columns.
   template <class F, class V, class... Vs>
-  static void elementwise(F f, V x, Vs... others) {
+  static void by_columns(F f, V x, Vs... others) {
     (require_same_shape("each", x, others), ...);
     const bool contiguous = x.ld() == x.rows() && ((others.ld() == others.rows()) && ...);
     const index_t columns = contiguous ? std::min<index_t>(x.size(), 1) : x.cols();
     const index_t length = contiguous ? x.size() : x.rows();
     for (index_t j = 0; j < columns; ++j) {
-      one_column(f, j * length, length, x.data() + j * x.ld(),
-                 (others.data() + j * others.ld())...);
-    }
-  }
-  template <class F, class P, class... Ps>
-  static void one_column(F f, index_t first, index_t length, P* x, Ps*... others) {
-    for (index_t i = 0; i < length; ++i) {
-      f(first + i, x[i], others[i]...);
+      f(j * length, length, x.data() + j * x.ld(), (others.data() + j * others.ld())...);
     }
   }
 };

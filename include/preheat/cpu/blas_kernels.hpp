@@ -29,6 +29,9 @@ extern "C" {
                  const int*, T*, const int*, int*, int*, length);                                 \
   void P##gesvd_(const char*, const char*, const int*, const int*, T*, const int*, T*, T*,        \
                  const int*, T*, const int*, T*, const int*, int*, length, length);               \
+  void P##syevr_(const char*, const char*, const char*, const int*, T*, const int*, const T*,     \
+                 const T*, const int*, const int*, const T*, int*, T*, T*, const int*, int*, T*,  \
+                 const int*, int*, const int*, int*, length, length, length);                     \
   void P##syevd_(const char*, const char*, const int*, T*, const int*, T*, T*, const int*, int*,  \
                  const int*, int*, length, length);
 PREHEAT_DECLARE_LAPACK(s, float)
@@ -56,6 +59,7 @@ struct routines;
     static constexpr auto gesdd = &P##gesdd_; \
     static constexpr auto gesvd = &P##gesvd_; \
     static constexpr auto syevd = &P##syevd_; \
+    static constexpr auto syevr = &P##syevr_; \
     static constexpr const char* prefix = #P; \
   }
 PREHEAT_LAPACK_ROUTINES(s, float);
@@ -110,15 +114,15 @@ struct blas_kernels {
                               &ldb, &beta, c.data(), &ldc, 1, 1);
   }
 
+  // c = a·aᵀ + beta·c or aᵀ·a + beta·c, both triangles; c is symmetric or ignored (beta = 0)
   template <class T>
-  static void gram(op t, view<const T> a, view<T> c) {
+  static void gram(op t, view<const T> a, T beta, view<T> c) {
     const int n = lapack::to_int(c.rows());
     const int k = lapack::to_int(t == op::none ? a.cols() : a.rows());
     const int lda = lapack::to_int(std::max<index_t>(a.ld(), 1));
     const int ldc = lapack::to_int(std::max<index_t>(c.ld(), 1));
     const T one = 1;
-    const T zero = 0;
-    lapack::routines<T>::syrk("U", letter(t), &n, &k, &one, a.data(), &lda, &zero, c.data(), &ldc,
+    lapack::routines<T>::syrk("U", letter(t), &n, &k, &one, a.data(), &lda, &beta, c.data(), &ldc,
                               1, 1);
     auto C = eigen_map(c);
     C.template triangularView<Eigen::StrictlyLower>() = C.transpose();
@@ -241,6 +245,42 @@ struct blas_kernels {
                    integers.data(), &integer_size, &info, 1, 1);
     lapack::check<T>(info, "syevd");
     return {std::move(values), std::move(vectors)};
+  }
+
+  // The k largest, by relatively robust representations; if that fails, all of them.
+  template <class T>
+  static eigh_result<cpu_matrix<T>> eigh_largest(view<const T> a, index_t k) {
+    using routine = lapack::routines<T>;
+    if (4 * k >= a.rows()) {
+      return eigh(a);  // as fast, and yet more robust
+    }
+    cpu_matrix<T> X(eigen_map(a));
+    cpu_matrix<T> values(a.rows(), 1);
+    cpu_matrix<T> vectors(a.rows(), k);
+    const int n = lapack::to_int(a.rows());
+    const int first = n - lapack::to_int(k) + 1;
+    const int ldx = lapack::to_int(X.ld());
+    const int ldv = lapack::to_int(vectors.ld());
+    const T unused = 0;
+    const T tolerance = 0;
+    std::vector<int> support(std::size_t(2 * k));
+    int found = 0;
+    int info = 0;
+    const auto run = [&](T* work, int size, int* integers, int integer_size) {
+      routine::syevr("V", "I", "U", &n, X.data(), &ldx, &unused, &unused, &first, &n, &tolerance,
+                     &found, values.data(), vectors.data(), &ldv, support.data(), work, &size,
+                     integers, &integer_size, &info, 1, 1, 1);
+    };
+    T answer = 0;
+    int integer_answer = 0;
+    run(&answer, -1, &integer_answer, -1);
+    std::vector<T> work(std::size_t(lapack::workspace_size(answer)));
+    std::vector<int> integers(static_cast<std::size_t>(integer_answer));
+    run(work.data(), int(work.size()), integers.data(), integer_answer);
+    if (info != 0 || found != k) {
+      return eigh(a);
+    }
+    return {cpu_matrix<T>(values.eigen().topRows(k)), std::move(vectors)};
   }
 
  private:

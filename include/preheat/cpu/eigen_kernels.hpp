@@ -42,11 +42,16 @@ struct eigen_kernels {
     }
   }
 
+  // c = a·aᵀ + beta·c or aᵀ·a + beta·c, both triangles; c is symmetric or ignored (beta = 0)
   template <class T>
-  static void gram(op t, view<const T> a, view<T> c) {
+  static void gram(op t, view<const T> a, T beta, view<T> c) {
     const auto A = eigen_map(a);
     auto C = eigen_map(c);
-    C.setZero();
+    if (beta == T(0)) {
+      C.setZero();
+    } else if (beta != T(1)) {
+      C *= beta;
+    }
     if (t == op::none) {
       C.template selfadjointView<Eigen::Upper>().rankUpdate(A);
     } else {
@@ -123,6 +128,11 @@ struct eigen_kernels {
       throw library_error("Eigen's symmetric eigenvalue iteration did not converge");
     }
     return {cpu_matrix<T>(solver.eigenvalues()), cpu_matrix<T>(solver.eigenvectors())};
+  }
+
+  template <class T>
+  static eigh_result<cpu_matrix<T>> eigh_largest(view<const T> a, index_t) {
+    return eigh(a);  // Eigen has no partial solver
   }
 
  private:

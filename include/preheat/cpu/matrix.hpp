@@ -15,6 +15,10 @@
 #include <new>
 #include <utility>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "../core/types.hpp"
 
 namespace preheat {
@@ -61,7 +65,7 @@ class cpu_matrix {
     const index_t ld = leading_dimension(rows);
     const index_t needed = ld * cols;
     if (needed > capacity_) {
-      data_.reset(new (std::align_val_t(alignment)) T[std::size_t(needed)]);
+      data_ = allocate(needed);
       capacity_ = needed;
     }
     rows_ = rows;
@@ -70,15 +74,31 @@ class cpu_matrix {
   }
 
  private:
-  static constexpr index_t alignment = 64;
+  static constexpr std::size_t alignment = 64;
+  static constexpr std::size_t huge_page = std::size_t(1) << 21;
   static constexpr index_t page = 4096;
 
   struct aligned_delete {
-    void operator()(T* p) const { ::operator delete[](p, std::align_val_t(alignment)); }
+    std::size_t boundary = alignment;
+    void operator()(T* p) const { ::operator delete[](p, std::align_val_t(boundary)); }
   };
+  using memory = std::unique_ptr<T[], aligned_delete>;
+
+  // Large memory asks Linux for huge pages: passes over many matrices at once miss the TLB less.
+  static memory allocate(index_t count) {
+    const std::size_t bytes = std::size_t(count) * sizeof(T);
+    const std::size_t boundary = bytes >= 2 * huge_page ? huge_page : alignment;
+    void* const data = ::operator new[](bytes, std::align_val_t(boundary));
+#if defined(__linux__)
+    if (boundary == huge_page) {
+      madvise(data, bytes / huge_page * huge_page, MADV_HUGEPAGE);  // advice may be ignored
+    }
+#endif
+    return memory(static_cast<T*>(data), aligned_delete{boundary});
+  }
 
   static index_t leading_dimension(index_t rows) {
-    constexpr index_t line = alignment / index_t(sizeof(T));
+    constexpr index_t line = index_t(alignment / sizeof(T));
     if (rows < 4 * line) {
       return std::max<index_t>(rows, 1);
     }
@@ -93,7 +113,7 @@ class cpu_matrix {
     std::swap(capacity_, other.capacity_);
   }
 
-  std::unique_ptr<T[], aligned_delete> data_;
+  memory data_;
   index_t rows_ = 0;
   index_t cols_ = 0;
   index_t ld_ = 1;

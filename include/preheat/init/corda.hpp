@@ -49,10 +49,7 @@ damped_covariance<Be> damp_covariance(Be& be, in<Be> C, double damping) {
   const double largest = linalg::require_finite(be, C, "init::corda: the covariance");
   mat<Be> ones = be.zeros(n, 1);
   be.fill(1, ones);
-  mat<Be> identity = be.zeros(n, n);
-  for (index_t i = 0; i < n; ++i) {
-    be.fill(1, view(identity).block(i, i, 1, 1));
-  }
+  const mat<Be> identity = linalg::identity(be, n);
   const in<Be> weighed = largest > 0 ? C : in<Be>(identity);
   const double mean = double(be.dot(weighed, identity)) / double(n);
   require(mean > 0, "init::corda: mean of the covariance's diagonal > 0", mean, 0.0);

@@ -62,6 +62,21 @@ class atomic_file {
     }
   }
 
+  // Puts the bytes at a place of their own, which may lie beyond what was written so far. Threads may
+  // write different places at the same time; write() goes on where write() was.
+  void write_at(std::size_t place, std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ::ssize_t written =
+          ::pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<::off_t>(place));
+      if (written >= 0) {
+        place += static_cast<std::size_t>(written);
+        bytes = bytes.subspan(static_cast<std::size_t>(written));
+      } else if (errno != EINTR) {
+        detail::fail_system_call(target_, "write");
+      }
+    }
+  }
+
   // Makes the file what the target's name means. To be called once, after the last write.
   void commit() {
     if (::fsync(file_.get()) != 0) {
@@ -74,7 +89,7 @@ class atomic_file {
       detail::fail_system_call(target_, "rename the temporary file");
     }
     committed_ = true;
-    send_directory_to_disk();
+    detail::send_directory_to_disk(target_.parent_path());
   }
 
  private:
@@ -94,20 +109,6 @@ class atomic_file {
       }
     }
     return -1;
-  }
-
-  // Lets the new name survive a power failure. The file is already whole and in place, and some
-  // file systems cannot do this, so a failure is not an error.
-  void send_directory_to_disk() const {
-    std::filesystem::path directory = target_.parent_path();
-    if (directory.empty()) {
-      directory = ".";
-    }
-    const detail::file_descriptor opened(
-        ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (opened.is_open()) {
-      ::fsync(opened.get());
-    }
   }
 
   std::filesystem::path target_;

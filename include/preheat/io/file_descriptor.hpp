@@ -1,5 +1,5 @@
 // A POSIX file descriptor that closes itself, and the error of a failed system call. Shared by
-// mapped_file and atomic_file; POSIX systems only.
+// mapped_file, atomic_file and atomic_folder; POSIX systems only.
 #pragma once
 #include <fcntl.h>
 #include <unistd.h>
@@ -46,5 +46,17 @@ class file_descriptor {
  private:
   int number_;
 };
+
+// Lets a new name in this directory survive a power failure. What it names is already whole, and
+// some file systems cannot do this, so a failure is not an error.
+inline void send_directory_to_disk(std::filesystem::path directory) {
+  if (directory.empty()) {
+    directory = ".";
+  }
+  const file_descriptor opened(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (opened.is_open()) {
+    ::fsync(opened.get());
+  }
+}
 
 }  // namespace preheat::io::detail

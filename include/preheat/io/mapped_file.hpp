@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -74,6 +75,19 @@ class mapped_file {
 
   // The file's bytes; they live as long as this object or the one it was moved to.
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+  // Gives the memory of a part of bytes() back to the system. Touching that part again reads it from
+  // the file again, so this is a hint about memory and never a fault: a large file can be walked
+  // through in little memory. Cost: one system call.
+  void release(std::span<const std::byte> part) const {
+    if (part.empty()) {
+      return;
+    }
+    const std::size_t page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    const std::size_t begin = static_cast<std::size_t>(part.data() - data_) / page * page;
+    const std::size_t end = static_cast<std::size_t>(part.data() - data_) + part.size();
+    ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
+  }
 
  private:
   void unmap() {

@@ -32,10 +32,13 @@
 
 namespace preheat::io {
 
-// What a header says. Names are found by std::string_view without a copy.
+// Tensors by name, found by std::string_view without a copy.
+using tensor_map = std::map<std::string, tensor_info, std::less<>>;
+
+// What a header says.
 struct safetensors_header {
   std::map<std::string, std::string> metadata;
-  std::map<std::string, tensor_info, std::less<>> tensors;
+  tensor_map tensors;
 };
 
 namespace detail {

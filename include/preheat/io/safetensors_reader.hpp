@@ -25,6 +25,50 @@
 
 namespace preheat::io {
 
+namespace detail {
+
+// Characters that two names have in common at their beginning and, apart from those, their end.
+inline std::size_t shared_length(std::string_view left, std::string_view right) {
+  const std::size_t shorter = std::min(left.size(), right.size());
+  std::size_t beginning = 0;
+  while (beginning < shorter && left[beginning] == right[beginning]) {
+    ++beginning;
+  }
+  std::size_t end = 0;
+  while (beginning + end < shorter &&
+         left[left.size() - 1 - end] == right[right.size() - 1 - end]) {
+    ++end;
+  }
+  return beginning + end;
+}
+
+// The end of an error message on an unknown name: the names that share the longest beginning and
+// end with it. Cost: O(total length of the names).
+inline std::string similar_names(const tensor_map& tensors, std::string_view wanted) {
+  constexpr std::size_t most = 3;
+  struct candidate {
+    std::size_t shared;
+    const std::string* name;
+  };
+  std::vector<candidate> candidates;
+  candidates.reserve(tensors.size());
+  for (const auto& entry : tensors) {
+    candidates.push_back({shared_length(wanted, entry.first), &entry.first});
+  }
+  const auto more_similar = [](const candidate& left, const candidate& right) {
+    return left.shared > right.shared;
+  };
+  std::stable_sort(candidates.begin(), candidates.end(), more_similar);
+  std::string text = "; it has " + std::to_string(candidates.size()) + " tensors";
+  const std::size_t shown = std::min(most, candidates.size());
+  for (std::size_t i = 0; i < shown; ++i) {
+    text += (i == 0 ? ", the closest are " : ", ") + in_quotes(*candidates[i].name);
+  }
+  return text;
+}
+
+}  // namespace detail
+
 // An open file. The constructor finds every fault of the file; the members then find only mistakes
 // of their caller. Move-only; spans and references stay valid when the object is moved and end with
 // it. Const members may be called from several threads at once.
@@ -58,6 +102,9 @@ class safetensors_file {
     return all;
   }
 
+  // All tensors by name.
+  const tensor_map& tensors() const { return header_.tensors; }
+
   bool contains(std::string_view name) const {
     return header_.tensors.find(name) != header_.tensors.end();
   }
@@ -67,10 +114,14 @@ class safetensors_file {
   const tensor_info& info(std::string_view name) const {
     const auto found = header_.tensors.find(name);
     if (found == header_.tensors.end()) {
-      fail("no tensor " + detail::in_quotes(name) + similar_names(name));
+      fail("no tensor " + detail::in_quotes(name) + detail::similar_names(header_.tensors, name));
     }
     return found->second;
   }
+
+  // Gives the memory of a tensor's pages back to the system until they are touched again; see
+  // mapped_file::release.
+  void release(const tensor_info& tensor) const { file_.release(tensor.bytes); }
 
   // The entries in the file's row-major order, each converted to T. Every dtype but the F8 types
   // and C64 can be read. A floating-point T takes every value, rounded to nearest; an integer T
@@ -156,46 +207,6 @@ class safetensors_file {
   }
   [[noreturn]] void fail(std::string_view tensor, const std::string& problem) const {
     fail("tensor " + detail::in_quotes(tensor) + ": " + problem);
-  }
-
-  // The end of an error message on an unknown name: the names that share the longest beginning and
-  // end with it. Cost: O(total length of the names).
-  std::string similar_names(std::string_view wanted) const {
-    constexpr std::size_t most = 3;
-    struct candidate {
-      std::size_t shared;
-      const std::string* name;
-    };
-    std::vector<candidate> candidates;
-    candidates.reserve(header_.tensors.size());
-    for (const auto& entry : header_.tensors) {
-      candidates.push_back({shared_length(wanted, entry.first), &entry.first});
-    }
-    const auto more_similar = [](const candidate& left, const candidate& right) {
-      return left.shared > right.shared;
-    };
-    std::stable_sort(candidates.begin(), candidates.end(), more_similar);
-    std::string text = "; it has " + std::to_string(candidates.size()) + " tensors";
-    const std::size_t shown = std::min(most, candidates.size());
-    for (std::size_t i = 0; i < shown; ++i) {
-      text += (i == 0 ? ", the closest are " : ", ") + detail::in_quotes(*candidates[i].name);
-    }
-    return text;
-  }
-
-  // Characters that two names have in common at their beginning and, apart from those, their end.
-  static std::size_t shared_length(std::string_view left, std::string_view right) {
-    const std::size_t shorter = std::min(left.size(), right.size());
-    std::size_t beginning = 0;
-    while (beginning < shorter && left[beginning] == right[beginning]) {
-      ++beginning;
-    }
-    std::size_t end = 0;
-    while (beginning + end < shorter &&
-           left[left.size() - 1 - end] == right[right.size() - 1 - end]) {
-      ++end;
-    }
-    return beginning + end;
   }
 
   std::string source_;

@@ -8,10 +8,11 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <map>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -28,6 +29,13 @@
 #include "tiles.hpp"
 
 namespace preheat::io {
+
+// A tensor that a file will have: what its header says of it, but for the place.
+struct planned_tensor {
+  std::string name;
+  dtype type = dtype::F32;
+  std::vector<index_t> shape;
+};
 
 // A tensor to write: its name, and the dtype, shape and row-major bytes, which the caller keeps
 // alive until the file is written.
@@ -56,6 +64,17 @@ inline std::size_t checked_entry_count(std::string_view name, const std::vector<
   return static_cast<std::size_t>(*entries);
 }
 
+// The bytes of a tensor that a caller described. Errors: an extent < 0, an overflow.
+inline std::size_t checked_byte_count(std::string_view name, dtype type,
+                                      const std::vector<index_t>& shape) {
+  const std::size_t entries = checked_entry_count(name, shape);
+  const std::size_t size = static_cast<std::size_t>(size_of(type));
+  if (entries > std::numeric_limits<std::size_t>::max() / size) {
+    fail_tensor(name, "the number of bytes of " + shape_text(shape) + " overflows");
+  }
+  return entries * size;
+}
+
 // What can be said against one tensor by itself.
 inline void check_tensor(std::string_view name, const tensor_info& tensor) {
   if (name == metadata_key) {
@@ -71,9 +90,9 @@ inline void check_tensor(std::string_view name, const tensor_info& tensor) {
 }
 
 // The reference implementation's order: dtypes from the last to the first, then names.
-inline bool lies_before(const named_tensor& left, const named_tensor& right) {
-  if (left.tensor.type != right.tensor.type) {
-    return left.tensor.type > right.tensor.type;
+inline bool lies_before(const planned_tensor& left, const planned_tensor& right) {
+  if (left.type != right.type) {
+    return left.type > right.type;
   }
   return left.name < right.name;
 }
@@ -88,7 +107,7 @@ inline std::string json_text(const std::string& text) {
 }
 
 // The header of a file that holds the tensors in the given order, with the spaces after it.
-inline std::string header_text(const std::vector<named_tensor>& tensors,
+inline std::string header_text(const std::vector<planned_tensor>& tensors,
                                const std::map<std::string, std::string>& metadata) {
   constexpr std::size_t alignment = 8;
   std::string text = "{";
@@ -101,10 +120,9 @@ inline std::string header_text(const std::vector<named_tensor>& tensors,
     text += ",";
   }
   std::size_t begin = 0;
-  for (const named_tensor& named : tensors) {
-    const tensor_info& tensor = named.tensor;
-    const std::size_t end = begin + tensor.bytes.size();
-    text += json_text(named.name) + ":{\"dtype\":\"" + std::string(name_of(tensor.type)) + "\"";
+  for (const planned_tensor& tensor : tensors) {
+    const std::size_t end = begin + checked_byte_count(tensor.name, tensor.type, tensor.shape);
+    text += json_text(tensor.name) + ":{\"dtype\":\"" + std::string(name_of(tensor.type)) + "\"";
     text += ",\"shape\":" + nlohmann::json(tensor.shape).dump();
     text += ",\"data_offsets\":[" + std::to_string(begin) + "," + std::to_string(end) + "]},";
     begin = end;
@@ -122,6 +140,79 @@ inline std::string header_text(const std::vector<named_tensor>& tensors,
 
 }  // namespace detail
 
+// A file that is written piece by piece: the header from the tensors' shapes, then their bytes in
+// any order, by any thread. The file appears when it is committed, or not at all.
+//
+// Errors: invalid_argument if a name is used twice, is "__metadata__" or is not UTF-8, if bytes go
+// beyond their tensor, if commit() finds a tensor that is not whole; io_error as atomic_file.
+// Cost: the bytes are neither kept nor copied in this program.
+//
+//   preheat::io::safetensors_stream stream("a.safetensors", {{"w", preheat::io::dtype::F32, {2, 3}}});
+//   stream.write("w", std::as_bytes(std::span(values)));
+//   stream.commit();
+class safetensors_stream {
+ public:
+  safetensors_stream(const std::filesystem::path& path, std::vector<planned_tensor> tensors,
+                     const std::map<std::string, std::string>& metadata = {})
+      : file_(path) {
+    std::sort(tensors.begin(), tensors.end(), detail::lies_before);
+    const std::string header = detail::header_text(tensors, metadata);
+    const std::uint64_t length = header.size();
+    std::size_t place = sizeof length + header.size();
+    for (const planned_tensor& tensor : tensors) {
+      const std::size_t bytes = detail::checked_byte_count(tensor.name, tensor.type, tensor.shape);
+      if (tensor.name == detail::metadata_key) {
+        detail::fail_tensor(tensor.name, "the format keeps this name for its metadata");
+      }
+      const bool is_new = parts_.try_emplace(tensor.name, part{place, bytes, 0}).second;
+      if (!is_new) {
+        detail::fail_tensor(tensor.name, "the name is used twice");
+      }
+      place += bytes;
+    }
+    file_.write(std::as_bytes(std::span(&length, 1)));
+    file_.write(std::as_bytes(std::span(header)));
+  }
+
+  // The tensor's bytes from `offset` on. Each byte is to be written once.
+  void write(std::string_view name, std::span<const std::byte> bytes, std::size_t offset = 0) {
+    const auto found = parts_.find(name);
+    if (found == parts_.end()) {
+      detail::fail_tensor(name, "it is not in this file's header");
+    }
+    part& to = found->second;
+    if (offset > to.size || bytes.size() > to.size - offset) {
+      detail::fail_tensor(name, std::to_string(bytes.size()) + " bytes from " +
+                                    std::to_string(offset) + " on go beyond its " +
+                                    std::to_string(to.size));
+    }
+    file_.write_at(to.place + offset, bytes);
+    const std::lock_guard lock(mutex_);
+    to.written += bytes.size();
+  }
+
+  void commit() {
+    for (const auto& [name, one] : parts_) {
+      if (one.written != one.size) {
+        detail::fail_tensor(name, std::to_string(one.written) + " of its " +
+                                      std::to_string(one.size) + " bytes were written");
+      }
+    }
+    file_.commit();
+  }
+
+ private:
+  struct part {
+    std::size_t place;  // in the file
+    std::size_t size;
+    std::size_t written;
+  };
+
+  atomic_file file_;
+  std::map<std::string, part, std::less<>> parts_;
+  std::mutex mutex_;
+};
+
 // Writes the tensors, in whatever order they are given, and the metadata to a new file that
 // replaces `path`. NaN and infinity are written like any number.
 //
@@ -135,27 +226,20 @@ inline std::string header_text(const std::vector<named_tensor>& tensors,
 //   std::vector<preheat::io::named_tensor> kept;
 //   kept.push_back({"weight", file.info("encoder.weight")});
 //   preheat::io::write_safetensors("part.safetensors", kept);
-inline void write_safetensors(const std::filesystem::path& path, std::vector<named_tensor> tensors,
+inline void write_safetensors(const std::filesystem::path& path,
+                              const std::vector<named_tensor>& tensors,
                               const std::map<std::string, std::string>& metadata = {}) {
-  std::set<std::string_view> names;
+  std::vector<planned_tensor> planned;
+  planned.reserve(tensors.size());
   for (const named_tensor& named : tensors) {
     detail::check_tensor(named.name, named.tensor);
-    const bool is_new = names.insert(named.name).second;
-    if (!is_new) {
-      detail::fail_tensor(named.name, "the name is used twice");
-    }
+    planned.push_back({named.name, named.tensor.type, named.tensor.shape});
   }
-  std::sort(tensors.begin(), tensors.end(), detail::lies_before);
-  const std::string header = detail::header_text(tensors, metadata);
-  const std::uint64_t length = header.size();
-
-  atomic_file file(path);
-  file.write(std::as_bytes(std::span(&length, 1)));
-  file.write(std::as_bytes(std::span(header)));
+  safetensors_stream stream(path, std::move(planned), metadata);
   for (const named_tensor& named : tensors) {
-    file.write(named.tensor.bytes);
+    stream.write(named.name, named.tensor.bytes);
   }
-  file.commit();
+  stream.commit();
 }
 
 // Gathers tensors, converted as they are added, and writes them to a file. It owns its copy of the
@@ -226,7 +310,7 @@ class safetensors_writer {
     for (const auto& [name, tensor] : tensors_) {
       tensors.push_back({name, tensor.info()});
     }
-    write_safetensors(path, std::move(tensors), metadata_);
+    write_safetensors(path, tensors, metadata_);
   }
 
  private:

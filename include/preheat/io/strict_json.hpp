@@ -87,11 +87,12 @@ class json_rules : public nlohmann::json_sax<nlohmann::json> {
 // says which file this is. `deepest` is how many objects and arrays may lie in one another.
 //
 // Errors: io_error if the text is not JSON, is not UTF-8, has a key twice in one object, or is
-// nested too deeply. Cost: two passes, O(n log n) for n characters.
+// nested too deeply. Cost: two passes, O(n log n) for n characters. With Json = ordered_json the keys
+// stay in the order of the text.
 //
 //   const nlohmann::json config = preheat::io::parse_strict_json(text, "config.json", 8);
-inline nlohmann::json parse_strict_json(std::string_view text, const std::string& source,
-                                        std::size_t deepest) {
+template <class Json = nlohmann::json>
+Json parse_strict_json(std::string_view text, const std::string& source, std::size_t deepest) {
   // The parser takes a zero byte for the end of its input and would skip what follows.
   if (text.find('\0') != std::string_view::npos) {
     throw io_error(source + ": not JSON: it contains a zero byte");
@@ -100,7 +101,7 @@ inline nlohmann::json parse_strict_json(std::string_view text, const std::string
   // value is built, looks through the whole of an object after each of its members.
   detail::json_rules rules(source, deepest);
   nlohmann::json::sax_parse(text.begin(), text.end(), &rules);
-  return nlohmann::json::parse(text.begin(), text.end());
+  return Json::parse(text.begin(), text.end());
 }
 
 }  // namespace preheat::io

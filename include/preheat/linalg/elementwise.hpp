@@ -10,13 +10,28 @@ namespace preheat::linalg {
 template <class T>
 struct axpby {
   T a, b;
-  constexpr void operator()(T& x, const T& y) const { x = a * y + b * x; }
+  static constexpr bool any_value = true;
+  template <class V>
+  constexpr void operator()(V& x, const V& y) const {
+    x = a * y + b * x;
+  }
 };
 // x = a·x
 template <class T>
 struct scale {
   T a;
-  constexpr void operator()(T& x) const { x = a * x; }
+  static constexpr bool any_value = true;
+  template <class V>
+  constexpr void operator()(V& x) const {
+    x = a * x;
+  }
+};
+// x = x + value on the diagonal of a matrix of so many rows, with its number as index
+template <class T>
+struct add_to_diagonal {
+  T value;
+  index_t rows;
+  constexpr void operator()(index_t i, T& x) const { x += i % rows == i / rows ? value : T(0); }
 };
 // x = √(x / over), for singular values: x >= 0
 template <class T>
@@ -31,6 +46,13 @@ mat<Be> product(Be& be, op ta, in<Be> a, op tb, in<Be> b, scalar_of<Be> s = 1) {
   mat<Be> C = be.zeros(ta == op::none ? a.rows() : a.cols(), tb == op::none ? b.cols() : b.rows());
   be.gemm(s, ta, a, tb, b, 0, C);
   return C;
+}
+
+template <backend Be>
+mat<Be> identity(Be& be, index_t n) {
+  mat<Be> I = be.zeros(n, n);
+  be.each_indexed(add_to_diagonal<scalar_of<Be>>{1, n}, I);
+  return I;
 }
 
 // a·aᵀ (op::none) or aᵀ·a (op::trans)

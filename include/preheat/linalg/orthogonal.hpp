@@ -4,7 +4,9 @@
 // Stiefel manifold (Mezzadri, "How to generate random matrices from the classical compact groups",
 // Notices of the AMS 54, 2007); without the signs it is not.
 #pragma once
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "random_matrix.hpp"
@@ -32,6 +34,17 @@ template <backend Be, random_generator G>
 mat<Be> orthonormal(Be& be, index_t m, index_t k, const G& gen) {
   require(1 <= k && k <= m, "orthonormal columns: 1 <= columns <= rows", k, m);
   return unique_q<Be>(be, be.qr(normal(be, m, k, 1, gen)));
+}
+
+// The smallest magnitude on the diagonal of a triangular factor.
+template <backend Be>
+double smallest_diagonal(Be& be, const mat<Be>& R) {
+  const auto entries = be.download(R);
+  double smallest = std::numeric_limits<double>::infinity();
+  for (index_t i = 0; i < R.rows(); ++i) {
+    smallest = std::min(smallest, std::abs(double(entries[std::size_t(i + i * R.rows())])));
+  }
+  return smallest;
 }
 
 // Columns first.. of V become random, orthonormal to each other and to the columns before them,

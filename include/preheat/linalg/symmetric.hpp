@@ -3,6 +3,7 @@
 // Everything here is r×r: O(r³), a few small allocations.
 #pragma once
 #include <limits>
+#include <vector>
 
 #include "elementwise.hpp"
 
@@ -36,6 +37,29 @@ eigh_result<mat<Be>> symmetric_eigen(Be& be, in<Be> C) {
   be.fill(std::numeric_limits<T>::quiet_NaN(), e.values);
   be.fill(std::numeric_limits<T>::quiet_NaN(), e.vectors);
   return e;
+}
+
+// The k largest eigenvalues of a symmetric matrix, in decreasing order, and their vectors n×k.
+template <backend Be>
+eigh_result<mat<Be>> largest_eigenpairs(Be& be, in<Be> C, index_t k) {
+  using T = scalar_of<Be>;
+  const auto solve = [&] {
+    if constexpr (partial_eigen_backend<Be>) {
+      return be.eigh_largest(C, k);
+    } else {
+      return be.eigh(C);
+    }
+  };
+  const eigh_result<mat<Be>> e = solve();
+  const index_t found = e.values.rows();
+  const std::vector<T> increasing = be.download(e.values);
+  eigh_result<mat<Be>> largest{be.zeros(k, 1), be.zeros(C.rows(), k)};
+  be.upload(std::vector<T>(increasing.rbegin(), increasing.rbegin() + k), largest.values);
+  for (index_t j = 0; j < k; ++j) {
+    be.copy(op::none, view(e.vectors).col_range(found - 1 - j, 1),
+            view(largest.vectors).col_range(j, 1));
+  }
+  return largest;
 }
 
 // (C + δI)⁺, C positive semidefinite. Eigenvalues of C + δI not above r·ε·(the largest) count as

@@ -9,16 +9,22 @@ namespace preheat::nn {
 
 template <class T>
 struct gelu_kernel {
-  constexpr void operator()(T& h, T& cdf, const T& z) const {
-    cdf = T(0.5) * (1 + math::erf(z * T(std::numbers::sqrt2 / 2)));
+  static constexpr bool any_value = true;
+  template <class V>
+  constexpr void operator()(V& h, V& cdf, const V& z) const {
+    using math::erf;
+    cdf = T(0.5) * (T(1) + erf(z * T(std::numbers::sqrt2 / 2)));
     h = z * cdf;
   }
 };
 // d = d·gelu'(z)
 template <class T>
 struct gelu_gradient_kernel {
-  constexpr void operator()(T& d, const T& z, const T& cdf) const {
-    const T density = T(std::numbers::inv_sqrtpi / std::numbers::sqrt2) * math::exp(-z * z / 2);
+  static constexpr bool any_value = true;
+  template <class V>
+  constexpr void operator()(V& d, const V& z, const V& cdf) const {
+    using math::exp;
+    const V density = T(std::numbers::inv_sqrtpi / std::numbers::sqrt2) * exp(T(-0.5) * z * z);
     d *= cdf + z * density;
   }
 };

@@ -26,11 +26,7 @@ class least_squares {
             target_.cols());
     linalg::require_finite<Be>(be, W, "least_squares: W");
     linalg::require_finite<Be>(be, target_, "least_squares: target");
-    const index_t n = W.cols();
-    identity_ = be.zeros(n, n);
-    for (index_t i = 0; i < n; ++i) {
-      be.fill(1, view(identity_).block(i, i, 1, 1));
-    }
+    identity_ = linalg::identity(be, W.cols());
     body_.push_back({"weight", std::move(W), {}});
   }
 

@@ -11,33 +11,51 @@
 #include <cmath>
 
 #include "../core/concepts.hpp"
+#include "../core/math.hpp"
 
 namespace preheat::optim {
 
+// The running means of the gradient and of its square.
+template <class T>
+struct moment_update {
+  T beta1, beta2;
+  template <class V>
+  constexpr void operator()(V& m, V& v, const V& g) const {
+    m = beta1 * m + (1 - beta1) * g;
+    v = beta2 * v + (1 - beta2) * g * g;
+  }
+};
+
 template <class T>
 struct adam_kernel {
-  T beta1, beta2, epsilon;
+  moment_update<T> update_moments;
+  T epsilon;
   T rate;        // lr/(1 − β₁ᵗ)
   T correction;  // 1/(1 − β₂ᵗ)
   T keep;        // 1 − lr·λ for AdamW, 1 for Adam
   T decay;       // λ for Adam, 0 for AdamW
 
-  constexpr void operator()(T& p, T& m, T& v, const T& gradient) const {
-    const T g = gradient + decay * p;
+  static constexpr bool any_value = true;
+  template <class V>
+  constexpr void operator()(V& p, V& m, V& v, const V& gradient) const {
+    const V g = gradient + decay * p;
     update_moments(m, v, g);
-    p = keep * p - rate * m / (std::sqrt(v * correction) + epsilon);
+    move(p, m, v);
   }
-  constexpr void operator()(T& p, T& m, T& v, T& largest, const T& gradient) const {
-    const T g = gradient + decay * p;
+  template <class V>
+  constexpr void operator()(V& p, V& m, V& v, V& largest, const V& gradient) const {
+    using math::max;
+    const V g = gradient + decay * p;
     update_moments(m, v, g);
-    largest = v > largest ? v : largest;
-    p = keep * p - rate * m / (std::sqrt(largest * correction) + epsilon);
+    largest = max(largest, v);
+    move(p, m, largest);
   }
 
  private:
-  constexpr void update_moments(T& m, T& v, T g) const {
-    m = beta1 * m + (1 - beta1) * g;
-    v = beta2 * v + (1 - beta2) * g * g;
+  template <class V>
+  constexpr void move(V& p, const V& m, const V& v) const {
+    using math::sqrt;
+    p = keep * p - rate * m / (sqrt(v * correction) + epsilon);
   }
 };
 
@@ -111,8 +129,7 @@ struct adam_family {
   adam_kernel<T> kernel(const step_context& context, role kind, index_t t) const {
     const double rate = context.rate(kind);
     const double decay = weight_decay * context.decay(kind);
-    return {.beta1 = T(beta1),
-            .beta2 = T(beta2),
+    return {.update_moments = {T(beta1), T(beta2)},
             .epsilon = T(epsilon),
             .rate = T(rate / (1 - std::pow(beta1, double(t)))),
             .correction = T(1 / (1 - std::pow(beta2, double(t)))),

@@ -27,13 +27,16 @@ namespace preheat::optim {
 
 template <class T>
 struct lora_fa_kernel {
-  T beta1, beta2, epsilon;
+  moment_update<T> update_moments;
+  T epsilon;
   T rate;  // lr·√(1 − β₂ᵗ)/(1 − β₁ᵗ)
   T keep;  // 1 − lr·λ
-  constexpr void operator()(T& p, T& m, T& v, const T& g) const {
-    m = beta1 * m + (1 - beta1) * g;
-    v = beta2 * v + (1 - beta2) * g * g;
-    p = keep * (p - rate * m / (std::sqrt(v) + epsilon));
+  static constexpr bool any_value = true;
+  template <class V>
+  constexpr void operator()(V& p, V& m, V& v, const V& g) const {
+    using math::sqrt;
+    update_moments(m, v, g);
+    p = keep * (p - rate * m / (sqrt(v) + epsilon));
   }
 };
 
@@ -120,8 +123,7 @@ struct lora_fa {
     const double rate = context.rate(kind);
     const double first = 1 - std::pow(beta1, double(t));
     const double second = 1 - std::pow(beta2, double(t));
-    return {.beta1 = T(beta1),
-            .beta2 = T(beta2),
+    return {.update_moments = {T(beta1), T(beta2)},
             .epsilon = T(epsilon),
             .rate = T(rate * std::sqrt(second) / first),
             .keep = T(1 - rate * weight_decay * context.decay(kind))};

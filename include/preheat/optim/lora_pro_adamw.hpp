@@ -16,13 +16,16 @@ namespace preheat::optim {
 // x = the direction of Adam's step for the gradient x.
 template <class T>
 struct adam_direction_kernel {
-  T beta1, beta2, epsilon;
+  moment_update<T> update_moments;
+  T epsilon;
   T correction1;  // 1/(1 − β₁ᵗ)
   T correction2;  // 1/(1 − β₂ᵗ)
-  constexpr void operator()(T& x, T& m, T& v) const {
-    m = beta1 * m + (1 - beta1) * x;
-    v = beta2 * v + (1 - beta2) * x * x;
-    x = correction1 * m / (std::sqrt(correction2 * v) + epsilon);
+  static constexpr bool any_value = true;
+  template <class V>
+  constexpr void operator()(V& x, V& m, V& v) const {
+    using math::sqrt;
+    update_moments(m, v, x);
+    x = correction1 * m / (sqrt(correction2 * v) + epsilon);
   }
 };
 
@@ -97,8 +100,7 @@ struct lora_pro_adamw {
  private:
   template <class T>
   adam_direction_kernel<T> direction_kernel(index_t t) const {
-    return {.beta1 = T(beta1),
-            .beta2 = T(beta2),
+    return {.update_moments = {T(beta1), T(beta2)},
             .epsilon = T(epsilon),
             .correction1 = T(1 / (1 - std::pow(beta1, double(t)))),
             .correction2 = T(1 / (1 - std::pow(beta2, double(t))))};

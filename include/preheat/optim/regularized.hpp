@@ -59,7 +59,7 @@ struct regularized {
   static void add_gradient(Be& be, bool rows, double share, in<Be> x, out<Be> g) {
     using T = scalar_of<Be>;
     mat<Be> E = linalg::gram<Be>(be, rows ? op::none : op::trans, x);
-    be.each_indexed(minus_identity<T>{E.rows()}, E);
+    be.each_indexed(linalg::add_to_diagonal<T>{-1, E.rows()}, E);
     const double norm = std::sqrt(double(be.dot(E, E)));
     if (norm == 0) {
       return;
@@ -71,11 +71,6 @@ struct regularized {
       be.gemm(factor, op::none, x, op::none, E, 1, g);
     }
   }
-  template <class T>
-  struct minus_identity {
-    index_t rows;
-    constexpr void operator()(index_t i, T& x) const { x -= T(i % rows == i / rows); }
-  };
 };
 
 }  // namespace preheat::optim

@@ -13,16 +13,22 @@ namespace preheat::optim {
 template <class T>
 struct sgd_kernel {
   T rate, decay;
-  constexpr void operator()(T& p, const T& g) const { p -= rate * (g + decay * p); }
+  static constexpr bool any_value = true;
+  template <class V>
+  constexpr void operator()(V& p, const V& g) const {
+    p -= rate * (g + decay * p);
+  }
 };
 template <class T>
 struct momentum_kernel {
   T rate, decay, momentum, keep;  // keep: 1 − dampening, or 1 at the first step
   bool first, nesterov;
-  constexpr void operator()(T& p, T& u, const T& gradient) const {
-    const T g = gradient + decay * p;
-    u = first ? g : momentum * u + keep * g;
-    p -= rate * (nesterov ? g + momentum * u : u);
+  static constexpr bool any_value = true;
+  template <class V>
+  constexpr void operator()(V& p, V& u, const V& gradient) const {
+    const V g = gradient + decay * p;
+    u = first ? g : V(momentum * u + keep * g);
+    p -= rate * (nesterov ? V(g + momentum * u) : u);
   }
 };
 

@@ -9,15 +9,15 @@
 #include <thread>
 #include <vector>
 
-namespace comparison {
+namespace console {
 
-// Set by the first SIGINT or SIGTERM after stop_on_signals(); a second one ends the program at
-// once.
+// Set by the first SIGINT, SIGTERM or SIGHUP after stop_on_signals(); a second one ends the program
+// at once.
 inline std::atomic<bool> stop_requested{false};
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler may set it");
 
 inline void stop_on_signals() {
-  for (const int number : {SIGINT, SIGTERM}) {
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
     std::signal(number, [](int received) {
       stop_requested = true;
       std::signal(received, SIG_DFL);
@@ -68,4 +68,4 @@ bool run_jobs(int threads, std::size_t count, const Job& job,
   return finished == count;
 }
 
-}  // namespace comparison
+}  // namespace console

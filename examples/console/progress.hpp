@@ -13,7 +13,7 @@
 #include <mutex>
 #include <string>
 
-namespace comparison {
+namespace console {
 
 // 75 -> "1:15", 3700 -> "1:01:40".
 inline std::string clock_text(double seconds) {
@@ -33,7 +33,7 @@ struct progress_state {
   std::size_t kept = 0;   // of `done`, those that were there at the start: they took no time
   std::size_t total = 0;  // may grow
   double elapsed = 0;     // seconds
-  std::string best;       // what to show at the end of the line
+  std::string note;       // what to show at the end of the line
 };
 
 // The seconds the rest takes at the pace so far; negative while there is no pace to speak of.
@@ -42,7 +42,7 @@ inline double remaining_seconds(const progress_state& s) {
   return worked == 0 ? -1 : s.elapsed / double(worked) * double(s.total - s.done);
 }
 
-// "[#####.....]  12/240  0:21 elapsed, 1:12 left  best so far: …"
+// "[#####.....]  12/240  0:21 elapsed, 1:12 left  a note"
 inline std::string progress_line(const progress_state& s) {
   constexpr std::size_t width = 24;
   const std::size_t filled = s.total == 0 ? 0 : width * s.done / s.total;
@@ -55,8 +55,8 @@ inline std::string progress_line(const progress_state& s) {
   if (left >= 0) {
     line += ", " + clock_text(left) + " left";
   }
-  if (!s.best.empty()) {
-    line += "  " + s.best;
+  if (!s.note.empty()) {
+    line += "  " + s.note;
   }
   return line;
 }
@@ -78,10 +78,10 @@ class progress_bar {
     state_.kept += kept;
     draw();
   }
-  void advance(const std::string& best) {
+  void advance(const std::string& note) {
     const std::lock_guard lock(mutex_);
     ++state_.done;
-    state_.best = best;
+    state_.note = note;
     draw();
   }
   // Takes the line off the terminal, so that something else can be printed there.
@@ -136,4 +136,4 @@ class progress_bar {
   clock::time_point drawn_{};
 };
 
-}  // namespace comparison
+}  // namespace console

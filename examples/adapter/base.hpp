@@ -1,0 +1,86 @@
+// A base model's weights: found by the names of modules, rewritten file to file a few rows at a time.
+#pragma once
+#include <algorithm>
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <preheat/io/safetensors_writer.hpp>
+#include <preheat/io/tensor_files.hpp>
+
+#include "factors.hpp"
+
+namespace adapters {
+
+// Refuses what stands for a quantized weight rather than being one. Errors: invalid_argument, naming the
+// tensor.
+inline void require_weight(const io::tensor_files& base, const std::string& name) {
+  const io::tensor_info& tensor = base.info(name);
+  if (!io::is_floating(tensor.type)) {
+    throw preheat::invalid_argument(base.source().string() + ": tensor \"" + name +
+                                    "\" is stored as " + std::string(io::name_of(tensor.type)) +
+                                    ": a quantized base; use the model in F32, F16 or BF16");
+  }
+}
+
+// The weight of a module, "<module>.weight". Errors: there is none, or it is quantized.
+inline std::string weight_name(const io::tensor_files& base, const std::string& module) {
+  const std::string name = module + ".weight";
+  for (const char* const quantized :
+       {".qweight", ".weight_packed", ".weight.absmax", ".SCB", ".weight.SCB"}) {
+    if (base.contains(module + quantized)) {
+      throw preheat::invalid_argument(base.source().string() + ": module " + module + " has \"" +
+                                      module + quantized +
+                                      "\": a quantized base; use the model in F32, F16 or BF16");
+    }
+  }
+  require_weight(base, name);
+  return name;
+}
+
+// The tensors of the base as a file to write.
+inline std::vector<io::planned_tensor> planned_tensors(const io::tensor_files& base) {
+  std::vector<io::planned_tensor> planned;
+  for (const auto& [name, tensor] : base.tensors()) {
+    planned.push_back({name, tensor.type, tensor.shape});
+  }
+  return planned;
+}
+
+// Copies a tensor in pieces, so that little of it is in memory at a time.
+inline void copy_tensor(const io::tensor_files& from, const std::string& name,
+                        io::safetensors_stream& to) {
+  constexpr std::size_t piece = 16'000'000;
+  const std::span<const std::byte> bytes = from.info(name).bytes;
+  for (std::size_t at = 0; at < bytes.size(); at += piece) {
+    to.write(name, bytes.subspan(at, std::min(piece, bytes.size() - at)), at);
+    from.release(name);
+  }
+}
+
+// Calls change(W, first) for pieces of a weight [rows, columns], each some of its rows as columns of W
+// (columns×some), in the precision T, and writes them. A tensor of more dimensions has the product of
+// the last ones as columns. Errors: a NaN or infinity in the weight.
+template <class T, class Change>
+void rewrite_rows(const io::tensor_files& base, const std::string& name, io::safetensors_stream& to,
+                  io::dtype stored, const Change& change) {
+  const io::tensor_info& tensor = base.info(name);
+  const index_t rows = tensor.shape[0];
+  const index_t columns = rows > 0 ? tensor.count() / rows : 0;
+  constexpr index_t entries = 4'000'000;
+  const index_t most = std::max<index_t>(1, entries / std::max<index_t>(1, columns));
+  for (index_t first = 0; first < rows; first += most) {
+    const index_t count = std::min(most, rows - first);
+    matrix<T> W(columns, count);
+    io::read_rows<T>(name, tensor, first * columns, W);
+    base.release(name);
+    require_finite<T>(base, name, W);
+    change(view<T>(W), first);
+    to.write(name, io::rows_as_bytes<T>(name, W, stored),
+             std::size_t(first * columns) * std::size_t(io::size_of(stored)));
+  }
+}
+
+}  // namespace adapters

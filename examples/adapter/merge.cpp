@@ -1,0 +1,170 @@
+// The base with the adapter in it: W + s·B·A, with DoRA diag(m/‖row‖)·(W + s·B·A), in the base's own
+// dtypes. Weights are read, changed and written a few rows at a time; everything else is copied. Tensors
+// of modules_to_save take the place of the base's.
+#include <map>
+#include <type_traits>
+
+#include "base.hpp"
+#include "commands.hpp"
+#include "sources.hpp"
+
+namespace adapters {
+namespace {
+
+using preheat::op;
+
+// What becomes of the base's tensors.
+struct merging {
+  std::map<std::string, const io::peft_layer*> weights;  // by the name of the base's tensor
+  std::map<std::string, const io::peft_layer*> biases;
+  std::map<std::string, std::string> replaced;  // by the adapter's tensor of that name
+};
+
+// "classifier.weight" of "base_model.model.classifier.weight", and "query.bias" of "…query.base_layer.bias",
+// as a layer inside an adapted one is called.
+std::string name_in_base(std::string tensor) {
+  if (tensor.starts_with(io::detail::peft_prefix)) {
+    tensor.erase(0, io::detail::peft_prefix.size());
+  }
+  const std::string inside = ".base_layer.";
+  if (const std::size_t at = tensor.rfind(inside); at != std::string::npos) {
+    tensor.erase(at, inside.size() - 1);
+  }
+  return tensor;
+}
+
+merging plan_merging(const io::peft_adapter& adapter, const io::tensor_files& base) {
+  merging m;
+  for (const io::peft_layer& l : adapter.layers()) {
+    const std::string name = weight_name(base, l.module);
+    const io::tensor_info& W = base.info(name);
+    const bool stored_transposed = l.embedding || adapter.fan_in_fan_out();
+    const index_t rows = stored_transposed ? l.in : l.out;
+    const index_t entries = l.in * l.out;
+    if (W.shape.empty() || W.shape[0] != rows || W.count() != entries) {
+      throw preheat::invalid_argument(
+          "module " + l.module + ": B·A is " + std::to_string(l.out) + "×" + std::to_string(l.in) +
+          (stored_transposed ? " and the base stores its transpose" : "") +
+          ", the base's weight is " + io::detail::shape_text(W.shape));
+    }
+    m.weights[name] = &l;
+    if (!l.bias.empty()) {
+      const std::string bias = l.module + ".bias";
+      preheat::require(
+          base.contains(bias),
+          "module " + l.module + ": a bias of B can be merged only into a bias of the base");
+      require_weight(base, bias);
+      m.biases[bias] = &l;
+    }
+  }
+  for (const std::string& name : adapter.others()) {
+    const std::string there = name_in_base(name);
+    const io::tensor_info& tensor = adapter.files().info(name);
+    preheat::require(!base.contains(there) || base.info(there).shape == tensor.shape,
+                     "tensor \"" + name + "\" has the shape of the base's");
+    m.replaced[there] = name;
+  }
+  return m;
+}
+
+// W of one layer, given as columns×rows pieces.
+template <class T>
+void merge_weight(const io::peft_adapter& adapter, const io::peft_layer& l,
+                  const io::tensor_files& base, const std::string& name, io::dtype stored,
+                  io::safetensors_stream& to) {
+  const stored_factors<T> f = read_term<T>({&adapter, &l, 1, 1});
+  const bool stored_transposed = l.embedding || adapter.fan_in_fan_out();
+  matrix<T> magnitude;
+  if (!l.magnitude.empty()) {
+    preheat::require(
+        !stored_transposed,
+        "module " + l.module + ": DoRA on a weight that the base stores transposed is not merged");
+    magnitude = read_finite<T>(adapter.files(), l.magnitude, 1, l.out);
+  }
+  rewrite_rows<T>(base, name, to, stored, [&](view<T> W, index_t first) {
+    if (stored_transposed) {  // columns first… of s·B·A (out×in)
+      add_product<T>(l.scaling, op::trans, f.Bt, op::trans, view(f.At).row_range(first, W.cols()),
+                     W);
+      return;
+    }
+    const view<const T> B = view(f.Bt).col_range(first, W.cols());  // rows first… of B
+    add_product<T>(l.scaling, op::none, f.At, op::none, B, W);
+    if (!l.magnitude.empty()) {
+      for (index_t j = 0; j < W.cols(); ++j) {
+        const view<T> row = W.col_range(j, 1);
+        const double length = norm<T>(row);
+        multiply<T>(length > 0 ? double(magnitude.data()[first + j]) / length : 0, row);
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void merge(const merge_options& o) {
+  require_absent(o.out);
+  reporter report("merge", o);
+  const io::peft_adapter adapter(o.adapter);
+  report.read(adapter);
+  require_plain(adapter);
+  const io::tensor_files base(o.base);
+  report.line("base",
+              fmt::format("{}: {} tensors in {} {}", base.source().string(), base.tensors().size(),
+                          base.file_count(), base.file_count() == 1 ? "file" : "files"));
+  const merging m = plan_merging(adapter, base);
+
+  std::vector<io::planned_tensor> planned = planned_tensors(base);
+  for (io::planned_tensor& t : planned) {
+    if (m.weights.contains(t.name) || m.biases.contains(t.name)) {
+      t.type = o.stored.value_or(t.type);
+    } else if (const auto saved = m.replaced.find(t.name); saved != m.replaced.end()) {
+      t.type = adapter.files().info(saved->second).type;
+    }
+  }
+  for (const auto& [there, name] : m.replaced) {
+    if (!base.contains(there)) {
+      const io::tensor_info& tensor = adapter.files().info(name);
+      planned.push_back({there, tensor.type, tensor.shape});
+    }
+  }
+  if (!o.dry_run) {
+    std::map<std::string, std::string> metadata = base.metadata();
+    metadata.try_emplace("format", "pt");
+    io::safetensors_stream stream(o.out, planned, metadata);
+    with_scalar({&adapter}, [&]<class T>(std::type_identity<T>) {
+      for_each_layer(
+          o.threads, planned.size(), [&](std::size_t i) { return planned[i].name; },
+          [&](std::size_t i) {
+            const std::string& name = planned[i].name;
+            if (const auto saved = m.replaced.find(name); saved != m.replaced.end()) {
+              stream.write(name, adapter.files().info(saved->second).bytes);
+            } else if (const auto weight = m.weights.find(name); weight != m.weights.end()) {
+              merge_weight<T>(adapter, *weight->second, base, name, planned[i].type, stream);
+            } else if (const auto bias = m.biases.find(name); bias != m.biases.end()) {
+              const io::peft_layer& l = *bias->second;
+              const matrix<T> b = read_finite<T>(adapter.files(), l.bias, 1, l.out);
+              rewrite_rows<T>(
+                  base, name, stream, planned[i].type, [&](view<T> piece, index_t first) {
+                    for (index_t j = 0; j < piece.cols(); ++j) {
+                      *piece.col_range(j, 1).data() += T(l.scaling) * b.data()[first + j];
+                    }
+                  });
+            } else {
+              copy_tensor(base, name, stream);
+            }
+          });
+    });
+    stream.commit();
+  }
+  std::size_t bytes = 0;
+  for (const io::planned_tensor& t : planned) {
+    bytes += io::detail::checked_byte_count(t.name, t.type, t.shape);
+  }
+  report.line(o.dry_run ? "would" : "wrote",
+              fmt::format("{}{}: {} weights changed, {} tensors of modules_to_save taken, {}",
+                          o.dry_run ? "write " : "", o.out.string(), m.weights.size(),
+                          m.replaced.size(), size_text(bytes)));
+  report.finish();
+}
+
+}  // namespace adapters

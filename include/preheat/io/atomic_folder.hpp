@@ -1,0 +1,94 @@
+// A folder that appears with all its files or not at all. POSIX systems only.
+#pragma once
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "../core/error.hpp"
+#include "file_descriptor.hpp"
+
+namespace preheat::io {
+
+// Files go to a temporary folder beside the target, "<target>.tmp-<process>-<number>"; commit()
+// renames it. Without commit(), or if anything fails, the temporary is removed with what is in it. A
+// process that is killed leaves its temporary behind.
+//
+// Errors: io_error, naming the target, if it exists already, or if a system call fails.
+//
+//   preheat::io::atomic_folder folder("adapter");
+//   preheat::io::write_safetensors(folder.path() / "adapter_model.safetensors", tensors);
+//   folder.commit();
+class atomic_folder {
+ public:
+  explicit atomic_folder(const std::filesystem::path& target) : target_(without_slash(target)) {
+    require_absent();
+    create_temporary();
+  }
+
+  atomic_folder(const atomic_folder&) = delete;
+  atomic_folder& operator=(const atomic_folder&) = delete;
+
+  ~atomic_folder() {
+    if (!committed_) {
+      std::error_code ignored;
+      std::filesystem::remove_all(temporary_, ignored);
+    }
+  }
+
+  // Where the files are to be written.
+  const std::filesystem::path& path() const { return temporary_; }
+
+  // Makes the folder what the target's name means. To be called once, after the last file.
+  void commit() {
+    require_absent();
+    detail::send_directory_to_disk(temporary_);
+    if (::rename(temporary_.c_str(), target_.c_str()) != 0) {
+      detail::fail_system_call(target_, "rename the temporary folder");
+    }
+    committed_ = true;
+    detail::send_directory_to_disk(target_.parent_path());
+  }
+
+ private:
+  static constexpr int most_attempts = 1000;
+
+  // "adapter/" as "adapter": the temporary lies beside the folder, not in it.
+  static std::filesystem::path without_slash(const std::filesystem::path& path) {
+    return path.has_filename() ? path : path.parent_path();
+  }
+
+  void require_absent() const {
+    struct stat status = {};
+    if (::lstat(target_.c_str(), &status) == 0) {
+      throw io_error(target_.string() + ": exists already; nothing is overwritten");
+    }
+  }
+
+  void create_temporary() {
+    for (int attempt = 0; attempt < most_attempts; ++attempt) {
+      temporary_ = target_;
+      temporary_ += ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(attempt);
+      constexpr ::mode_t mode = 0777;  // less what the user's umask takes away
+      if (::mkdir(temporary_.c_str(), mode) == 0) {
+        return;
+      }
+      if (errno != EEXIST) {
+        break;
+      }
+    }
+    detail::fail_system_call(target_, "create a temporary folder beside it");
+  }
+
+  std::filesystem::path target_;
+  std::filesystem::path temporary_;
+  bool committed_ = false;
+};
+
+}  // namespace preheat::io
