@@ -10,7 +10,8 @@ void launch_all(cuda<T>& be, cuda_matrix<T>& x, cuda_matrix<T>& y) {
   be.each(adapter::add_over_norm<T>{}, x, y, y);
   be.each(adapter::magnitude_over_norm<T>{}, x, y, y);
   be.each(adapter::reciprocal<T>{}, x);
-  be.each_indexed(adapter::identity_kernel<T>{}, x);
+  be.each_indexed(linalg::add_to_diagonal<T>{}, x);
+  be.each(optim::moment_update<T>{}, x, x, y);
   be.each(init::sign_step<T>{}, x);
   be.each(init::spectral_share<T>{}, x);
   be.each(linalg::axpby<T>{}, x, y);
