@@ -39,8 +39,7 @@ TEST_CASE("hot path: a step neither allocates nor waits nor copies") {
   for (int step = 0; step < 3; ++step) {
     layer.forward();
     layer.backward(dY);
-    be.each(optim::adam_kernel<float>{.beta1 = 0.9F,
-                                      .beta2 = 0.99F,
+    be.each(optim::adam_kernel<float>{.update_moments = {0.9F, 0.99F},
                                       .epsilon = 1e-8F,
                                       .rate = 0.1F,
                                       .correction = 1,
