@@ -120,6 +120,17 @@ TEST_CASE("cuda: reductions of many terms") {
   }
 }
 
+TEST_CASE("cuda: a sum of no terms is zero") {
+  using Be = cuda<float>;
+  Be be;
+  auto C = matrix(be, table(3, 3, std::nan("")));
+  be.gram(op::none, be.zeros(3, 0), C);
+  CHECK(same(read<Be>(be, C), table(3, 3)));
+  C = matrix(be, table(3, 3, std::nan("")));
+  be.gemm(1, op::none, be.zeros(3, 0), op::none, be.zeros(0, 3), 0, C);
+  CHECK(same(read<Be>(be, C), table(3, 3)));
+}
+
 TEST_CASE("cuda: shapes that do not fit") {
   using Be = cuda<float>;
   Be be;

@@ -26,10 +26,11 @@ FILES = ['error.hpp', 'context.hpp', 'matrix.hpp', 'launch.hpp', 'factorizations
 TESTS = ['conformance/backend.cpp', 'cuda/backend.cpp', 'cuda/adapted_linear.cpp', 'cuda/hot_path.cpp', 'cuda/context.cpp']
 
 CALLS = re.compile(r'\b(cublas<T>::\w+|cusolver<T>::\w+|cublasGemmEx|cublasSet\w+|cusolverDnSet\w+|'
-                   r'cuda(?:Memcpy|Malloc|Free|Stream)\w+|launch|cuda_memory)\(')
+                   r'cuda(?:Memcpy|Malloc|Free|Stream)\w+|(?:cuda_)?transfer(?:<T>)?|cuda_clone(?:<T>)?|product|launch|cuda_memory)\(')
 # Statements that are left out, one mutant each.
 STATEMENTS = re.compile(r'^ *(?:(?:context_?(?:->|\.))?(?:synchronize|require_success)\(.*\);|'
                         r'check\((?:cublasSet|cusolverDnSet)|cuda_clear_below_diagonal(?:<T>)?\(|'
+                        r'std::swap\(d\.|refresh\(\);|store\(|fill\(|'
                         r'(?:detail::)?throw_cuda_error\()')
 # Conditions on a status or an info, taken as if nothing had happened.
 CONDITIONS = re.compile(r'\b(?:status != \w+|info < 0|info != 0|context->read_info\("[^"]*"\) (?:> |== )0)')
@@ -39,7 +40,9 @@ ENUMERATORS = {
     'CUBLAS_SIDE_LEFT': 'CUBLAS_SIDE_RIGHT', 'CUBLAS_DIAG_NON_UNIT': 'CUBLAS_DIAG_UNIT',
     'CUSOLVER_EIG_MODE_VECTOR': 'CUSOLVER_EIG_MODE_NOVECTOR', 'CUDA_R_16BF': 'CUDA_R_32F',
     'CUBLAS_COMPUTE_32F': 'CUBLAS_COMPUTE_32F_FAST_TF32', 'cudaMemcpyDeviceToHost': 'cudaMemcpyHostToDevice',
-    'cudaMemcpyDeviceToDevice': 'cudaMemcpyHostToDevice', 'cudaStreamNonBlocking': 'cudaStreamDefault', "'S'": "'N'",
+    'cudaMemcpyHostToDevice': 'cudaMemcpyDeviceToHost',
+    'cudaMemcpyDeviceToDevice': 'cudaMemcpyHostToDevice', 'op::none': 'op::trans', 'op::trans': 'op::none',
+    'cudaStreamNonBlocking': 'cudaStreamDefault', "'S'": "'N'",
 }
 SUPPORT = '''#pragma once
 #include <cstdlib>
@@ -82,6 +85,8 @@ def changes(call, position, argument):
     a = argument
     if call == 'launch':
         return [f'({a}) + 1', f'({a}) - 1'] if position == 1 else []
+    if call == 'product' and a in ('0', '1'):
+        return [f'{a} + 1']
     if a in ENUMERATORS:
         return [ENUMERATORS[a]]
     if re.fullmatch(r'(detail::)?operation\(\w+\)', a):

@@ -230,13 +230,7 @@ class cuda {
            cuda_kernels::elementwise{f, cuda_kernels::windows_of(x, others...)});
   }
   void transfer(view<const T> from, view<T> to, cudaMemcpyKind kind) {
-    if (!from.empty()) {
-      detail::check(cudaMemcpy2DAsync(to.data(), std::size_t(to.ld()) * sizeof(T), from.data(),
-                                      std::size_t(from.ld()) * sizeof(T),
-                                      std::size_t(from.rows()) * sizeof(T),
-                                      std::size_t(from.cols()), kind, context_->stream()),
-                    "cudaMemcpy2DAsync");
-    }
+    detail::cuda_transfer(*context_, from, to, kind);
   }
   // The reduction of n terms, 0 if there are none, on the host: a tree whose nodes join 128.
   template <class Reduction>

@@ -39,10 +39,7 @@ cuda_matrix<T> cuda_clone(const shared_context& context, op t, view<const T> a) 
     return M;
   }
   cuda_matrix<T> M(context, a.rows(), a.cols());
-  check(cudaMemcpy2DAsync(M.data(), std::size_t(M.ld()) * sizeof(T), a.data(),
-                          std::size_t(a.ld()) * sizeof(T), std::size_t(a.rows()) * sizeof(T),
-                          std::size_t(a.cols()), cudaMemcpyDeviceToDevice, context->stream()),
-        "cudaMemcpy2DAsync");
+  cuda_transfer<T>(*context, a, M, cudaMemcpyDeviceToDevice);
   return M;
 }
 template <class T>

@@ -68,4 +68,26 @@ class cuda_matrix {
   index_t capacity_ = 0;
 };
 
+namespace detail {
+// Copies a matrix, within the device or between it and the host, in the order of the stream.
+template <class T>
+void cuda_transfer(const cuda_context& context, view<const T> from, view<T> to,
+                   cudaMemcpyKind kind) {
+  if (from.empty()) {
+    return;
+  }
+  if (from.ld() == from.rows() && to.ld() == to.rows()) {
+    check(cudaMemcpyAsync(to.data(), from.data(), std::size_t(from.size()) * sizeof(T), kind,
+                          context.stream()),
+          "cudaMemcpyAsync");
+  } else {
+    check(
+        cudaMemcpy2DAsync(to.data(), std::size_t(to.ld()) * sizeof(T), from.data(),
+                          std::size_t(from.ld()) * sizeof(T), std::size_t(from.rows()) * sizeof(T),
+                          std::size_t(from.cols()), kind, context.stream()),
+        "cudaMemcpy2DAsync");
+  }
+}
+}  // namespace detail
+
 }  // namespace preheat
