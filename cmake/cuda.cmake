@@ -14,6 +14,8 @@ function(preheat_find_cuda)
     return()
   endif()
   set(PREHEAT_CUDA_FOUND TRUE PARENT_SCOPE)
+  set(CUDAToolkit_INCLUDE_DIRS ${CUDAToolkit_INCLUDE_DIRS} PARENT_SCOPE)  # for the tests
+  set(CUDAToolkit_LIBRARY_DIR ${CUDAToolkit_LIBRARY_DIR} PARENT_SCOPE)
   message(STATUS "preheat: preheat::cuda with CUDA ${CUDAToolkit_VERSION}")
   add_library(preheat_cuda INTERFACE)
   add_library(preheat::cuda ALIAS preheat_cuda)
