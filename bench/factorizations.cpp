@@ -1,5 +1,6 @@
 // Truncated SVDs: of a product held in factors (three forms, and the automatic choice, on random
 // factors and on a preheated pair), and of a dense matrix, exact, randomized and by a Krylov space.
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -49,59 +50,61 @@ void add_factored(const std::string& suffix, index_t size, index_t R, index_t r)
   add("factored_svd_preheated", shape, factored_body{size, R, r, factored_form::automatic, true});
 }
 
-struct randomized_body {
+// The SVD of a dense matrix by svd(be, W, r). `products` with W of `columns` columns each; 0: exact.
+template <class Svd>
+struct dense_body {
+  Svd svd;
   index_t m, n, r;
+  double products = 0;
+  double columns = 0;
   template <class Be>
   auto operator()() const {
     return [*this](benchmark::State& state) {
       Be be;
       const mat<Be> W = random(be, m, n, 1);
-      const linalg::randomized_options options;
       for (auto _ : state) {
-        auto d = linalg::randomized_svd<Be>(be, W, r, options, generator(2));
+        auto d = svd(be, W, r);
         benchmark::DoNotOptimize(d.S.data());
       }
-      const double columns = double(r + options.oversampling);
-      const double passes = 2.0 * double(options.power_iterations + 1);
-      count_flops(state, passes * 2.0 * double(m) * double(n) * columns);
+      if (products > 0) {
+        count_flops(state, products * columns * 2.0 * double(m) * double(n));
+      } else {
+        count_bytes(state, double(m * n) * sizeof(scalar_of<Be>));
+      }
     };
+  }
+};
+struct by_power_iterations {
+  template <class Be>
+  auto operator()(Be& be, const mat<Be>& W, index_t r) const {
+    return linalg::randomized_svd<Be>(be, W, r, linalg::randomized_options{}, generator(2));
+  }
+};
+struct by_krylov {
+  template <class Be>
+  auto operator()(Be& be, const mat<Be>& W, index_t r) const {
+    return linalg::krylov_svd<Be>(be, W, r, linalg::krylov_options{}, generator(2));
+  }
+};
+struct exactly {
+  template <class Be>
+  auto operator()(Be& be, const mat<Be>& W, index_t r) const {
+    return linalg::truncated_svd<Be>(be, W, r);
   }
 };
 
-struct krylov_body {
-  index_t m, n, r;
-  template <class Be>
-  auto operator()() const {
-    return [*this](benchmark::State& state) {
-      Be be;
-      const mat<Be> W = random(be, m, n, 1);
-      const linalg::krylov_options options;
-      for (auto _ : state) {
-        auto d = linalg::krylov_svd<Be>(be, W, r, options, generator(2));
-        benchmark::DoNotOptimize(d.S.data());
-      }
-      const double columns = double(std::max<index_t>(r, 16));
-      const double passes = 2.0 * double(options.depth + 1);
-      count_flops(state, passes * 2.0 * double(m) * double(n) * columns);
-    };
-  }
-};
-
-struct exact_body {
-  index_t m, n, r;
-  template <class Be>
-  auto operator()() const {
-    return [*this](benchmark::State& state) {
-      Be be;
-      const mat<Be> W = random(be, m, n, 1);
-      for (auto _ : state) {
-        auto d = linalg::truncated_svd<Be>(be, W, r);
-        benchmark::DoNotOptimize(d.S.data());
-      }
-      count_bytes(state, double(m * n) * sizeof(scalar_of<Be>));
-    };
-  }
-};
+void add_randomized(const std::string& suffix, index_t m, index_t n, index_t r) {
+  const std::string shape =
+      std::to_string(m) + "x" + std::to_string(n) + "_r" + std::to_string(r) + suffix;
+  const linalg::randomized_options power;
+  const linalg::krylov_options krylov;
+  add("randomized_svd", shape,
+      dense_body<by_power_iterations>{
+          {}, m, n, r, 2.0 * double(power.power_iterations + 1), double(r + power.oversampling)});
+  add("krylov_svd", shape,
+      dense_body<by_krylov>{
+          {}, m, n, r, 2.0 * double(krylov.depth + 1), double(std::max<index_t>(r, 16))});
+}
 
 // ------------------------------------------------------------------------------- starts of a layer
 
@@ -148,13 +151,10 @@ struct hrp_body {
 void register_factorizations() {
   add_factored("", 768, 64, 16);
   add_factored("", 4096, 128, 16);
-  add("randomized_svd", "768x768_r16", randomized_body{768, 768, 16});
-  add("randomized_svd", "3072x768_r16", randomized_body{3072, 768, 16});
-  add("randomized_svd", "4096x4096_r16_large", randomized_body{4096, 4096, 16});
-  add("krylov_svd", "768x768_r16", krylov_body{768, 768, 16});
-  add("krylov_svd", "3072x768_r16", krylov_body{3072, 768, 16});
-  add("krylov_svd", "4096x4096_r16_large", krylov_body{4096, 4096, 16});
-  add("exact_svd", "256x256_r16", exact_body{256, 256, 16});
+  add_randomized("", 768, 768, 16);
+  add_randomized("", 3072, 768, 16);
+  add_randomized("_large", 4096, 4096, 16);
+  add("exact_svd", "256x256_r16", dense_body<exactly>{{}, 256, 256, 16});
   add("init_pissa", "768x768_r16", pissa_body<init::pissa>{{}, 768, 768, 16});
   add("init_pissa_randomized", "768x768_r16", pissa_body<init::pissa_randomized>{{}, 768, 768, 16});
   add("init_hrp", "768x768_R64_to_16", hrp_body{768, 768, 64, 16});

@@ -3,7 +3,7 @@ include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/preheat)
 
 install(DIRECTORY include/preheat DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
-        FILES_MATCHING PATTERN "*.hpp" PATTERN "*.cuh")
+        FILES_MATCHING PATTERN "*.hpp")
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/preheat)
 
 install(TARGETS preheat EXPORT preheatTargets)
@@ -11,6 +11,10 @@ install(EXPORT preheatTargets NAMESPACE preheat:: DESTINATION ${package_dir})
 if(TARGET preheat_io)
   install(TARGETS preheat_io EXPORT preheatIoTargets)
   install(EXPORT preheatIoTargets NAMESPACE preheat:: DESTINATION ${package_dir})
+endif()
+if(TARGET preheat_cuda)
+  install(TARGETS preheat_cuda EXPORT preheatCudaTargets)
+  install(EXPORT preheatCudaTargets NAMESPACE preheat:: DESTINATION ${package_dir})
 endif()
 
 configure_package_config_file(cmake/preheatConfig.cmake.in preheatConfig.cmake

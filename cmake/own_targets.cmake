@@ -16,7 +16,7 @@ endif()
 add_library(preheat_options INTERFACE)
 if(PREHEAT_NATIVE)
   target_compile_options(preheat_options INTERFACE -march=native
-    $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)  # false in GCC 12's own AVX-512 intrinsics
+    "$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized;-Wno-uninitialized>")  # false in GCC 12's own AVX-512 intrinsics
 endif()
 if(PREHEAT_SANITIZE)
   set(sanitize -fsanitize=${PREHEAT_SANITIZE} -fno-sanitize-recover=all)

@@ -5,6 +5,9 @@
 
 #include "archetype.hpp"
 #include "compiled_once.hpp"
+#if defined(PREHEAT_TEST_CUDA)
+#include "cuda/shared_context.hpp"
+#endif
 
 namespace conformance {
 
@@ -14,17 +17,25 @@ using cpu_double = preheat::cpu<double, default_kernels>;
 using eigen_float = preheat::cpu<float, compiled_once<preheat::eigen_kernels>>;
 using eigen_double = preheat::cpu<double, compiled_once<preheat::eigen_kernels>>;
 using archetype_double = archetype<double>;
+#if defined(PREHEAT_TEST_CUDA)
+using cuda_float = cuda_in_shared_context<float>;
+using cuda_double = cuda_in_shared_context<double>;
+#endif
 
 // The laws of algorithms: three backends say enough, and compile in time. Without a system BLAS the
-// CPU's are Eigen's.
-#if defined(PREHEAT_FEW_BACKENDS)  // a second compiler and the sanitizers need not see them all
+// CPU's are Eigen's. A device has a program of its own (tests/cuda).
+#if defined(PREHEAT_TEST_CUDA)
+#define PREHEAT_BACKENDS conformance::cuda_float
+#elif defined(PREHEAT_FEW_BACKENDS)  // a second compiler and the sanitizers need not see them all
 #define PREHEAT_BACKENDS conformance::cpu_float, conformance::archetype_double
 #else
 #define PREHEAT_BACKENDS \
   conformance::cpu_float, conformance::cpu_double, conformance::archetype_double
 #endif
 // The laws of backends: all there are.
-#if defined(PREHEAT_SYSTEM_BLAS)
+#if defined(PREHEAT_TEST_CUDA)
+#define PREHEAT_ALL_BACKENDS PREHEAT_BACKENDS, conformance::cuda_double
+#elif defined(PREHEAT_SYSTEM_BLAS)
 #define PREHEAT_ALL_BACKENDS PREHEAT_BACKENDS, conformance::eigen_float, conformance::eigen_double
 #else
 #define PREHEAT_ALL_BACKENDS PREHEAT_BACKENDS
@@ -47,4 +58,8 @@ TYPE_TO_STRING_AS("archetype", conformance::archetype_double);
 #if defined(PREHEAT_SYSTEM_BLAS)
 TYPE_TO_STRING_AS("eigen float", conformance::eigen_float);
 TYPE_TO_STRING_AS("eigen double", conformance::eigen_double);
+#endif
+#if defined(PREHEAT_TEST_CUDA)
+TYPE_TO_STRING_AS("cuda float", conformance::cuda_float);
+TYPE_TO_STRING_AS("cuda double", conformance::cuda_double);
 #endif

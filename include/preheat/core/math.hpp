@@ -66,10 +66,14 @@ constexpr float exp(float x) {
   return y * std::bit_cast<float>(exponent << 23U);
 }
 
-inline double erf(double x) {
+// constexpr, and so templates, because nvcc takes no other functions into device code: of a kernel
+// that calls one it leaves nothing, without a word.
+template <class = void>
+constexpr double erf(double x) {
   return std::erf(x);
 }
-inline double exp(double x) {
+template <class = void>
+constexpr double exp(double x) {
   return std::exp(x);
 }
 

@@ -23,7 +23,10 @@ run<Method, Net, Data, Validated>::finish() {
                               .scaling = double(s.scaling),
                               .clamped = clamped_[std::size_t(l)] != 0,
                               .attached = s.attached,
-                              .parameters = s.attached ? std::move(s.parameters) : params{}});
+                              .parameters = {}});
+    if (s.attached) {  // no conditional expression above: nvcc 13.0 crashes on it
+      result_.layers.back().parameters = std::move(s.parameters);
+    }
   }
   result_.seconds = std::chrono::duration<double>(clock::now() - begun_).count();
   return std::move(result_);

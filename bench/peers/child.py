@@ -1,0 +1,38 @@
+"""The C++ half of the comparison as a child process that lives beside PyTorch."""
+import os
+import subprocess
+
+
+class Child:
+    """Sends one command a line to a preheat_peers program and reads one line of answer."""
+
+    def __init__(self, program, threads=1):
+        environment = dict(os.environ)
+        environment.pop("OPENBLAS_CORETYPE", None)
+        environment.pop("OPENBLAS_L2_SIZE", None)
+        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env=environment)
+        self.about = self.ask("about")
+        self.ask(f"threads {threads}")
+
+    def ask(self, command):
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline().rstrip("\n")
+        if not answer:
+            raise RuntimeError(f"preheat_peers ended at: {command}")
+        if answer.startswith("error "):
+            raise RuntimeError(f"preheat_peers: {answer[6:]} (at: {command})")
+        return answer
+
+    def run(self, count=1):
+        """CPU and wall milliseconds of one of `count` runs."""
+        cpu, wall = self.ask(f"run {count}").split()
+        return float(cpu), float(wall)
+
+    def close(self):
+        """Ends the program; answers its peak memory in bytes."""
+        memory = int(self.ask("memory"))
+        self.process.stdin.close()
+        self.process.wait()
+        return memory

@@ -1,0 +1,194 @@
+// The C++ half of `./run peers`: a program that lives beside PyTorch and does one piece of work at a time. Each line
+// of its input is a command, each is answered by one line; an error is "error MESSAGE".
+//
+//   about                  what it runs on
+//   threads N              BLAS threads from now on
+//   prepare WORK FILE      reads the inputs of WORK (see make_work); llama_extraction LAYERS THREADS instead of a file
+//   run N                  runs it N times; answers CPU and wall milliseconds of one run
+//   save FILE              writes the outputs of the last run
+//   memory                 peak memory of this process so far, in bytes
+//   peak                   the most floating-point operations that one core does, in GFLOP/s
+#include <chrono>
+#include <ctime>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <sstream>
+
+#include "factorizations.hpp"
+#include "steps.hpp"
+
+namespace {
+
+using namespace peers;
+
+double cpu_seconds() {
+  timespec t{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
+}
+double wall_seconds() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration<double>(now).count();
+}
+
+std::unique_ptr<work> make_work(backend_type& be, const std::string& name,
+                                std::istringstream& arguments) {
+  if (name == "llama_extraction") {
+    index_t layers = 0;
+    index_t threads = 0;
+    require(bool(arguments >> layers >> threads), "prepare llama_extraction LAYERS THREADS");
+    return std::make_unique<llama_extraction>(be, layers, threads);
+  }
+  std::string path;
+  arguments >> std::ws;
+  std::getline(arguments, path);
+  const inputs given(be, path);
+  if (name == "adapted_step") {
+    return std::make_unique<adapted_step>(be, given);
+  }
+  if (name == "frozen_products") {
+    return std::make_unique<frozen_products>(be, given);
+  }
+  if (name == "adamw") {
+    return std::make_unique<adamw_step>(be, given);
+  }
+  if (name == "gelu") {
+    return std::make_unique<gelu_pass>(be, given);
+  }
+  if (name == "mlp_step") {
+    return std::make_unique<mlp_step>(be, given);
+  }
+  if (name == "pissa") {
+    return std::make_unique<pissa_start>(be, given);
+  }
+  if (name == "extraction") {
+    return std::make_unique<extraction>(be, given);
+  }
+  throw invalid_argument("no work is called '" + name + "'");
+}
+
+// Chains of multiply-adds, more of them than the latency of one hides; the best of several trials.
+double peak_gflops() {
+  using packet = Eigen::internal::packet_traits<float>::type;
+  constexpr int width = int(sizeof(packet) / sizeof(float));
+  constexpr int chains = 10;
+  constexpr int rounds = 2000000;
+  volatile float seen = 0.5f;
+  double best = 0;
+  for (int trial = 0; trial < 9; ++trial) {
+    const packet factor = Eigen::internal::pset1<packet>(float(seen));
+    packet sums[chains];
+    for (packet& sum : sums) {
+      sum = factor;
+    }
+    const double begun = cpu_seconds();
+    for (int i = 0; i < rounds; ++i) {
+      for (packet& sum : sums) {
+        sum = Eigen::internal::pmadd(sum, factor, factor);
+      }
+    }
+    const double seconds = cpu_seconds() - begun;
+    packet total = sums[0];
+    for (int c = 1; c < chains; ++c) {
+      total = Eigen::internal::padd(total, sums[c]);
+    }
+    seen = 0.5f + 0 * Eigen::internal::predux(total);
+    best = std::max(best, 2e-9 * width * chains * rounds / seconds);
+  }
+  return best;
+}
+
+// Of this program alone: getrusage would count the process that started it, too.
+std::int64_t peak_memory() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    if (word == "VmHWM:") {
+      std::int64_t kibibytes = 0;
+      status >> kibibytes;
+      return 1024 * kibibytes;
+    }
+  }
+  throw io_error("/proc/self/status has no VmHWM");
+}
+
+class session {
+ public:
+  std::string answer(const std::string& line) {
+    std::istringstream words(line);
+    std::string command;
+    words >> command;
+    std::ostringstream to;
+    if (command == "about") {
+      return be_.describe();
+    }
+    if (command == "threads") {
+      int threads = 0;
+      require(bool(words >> threads) && threads > 0, "threads N, N >= 1");
+      return set_blas_threads(threads) ? "ok" : "the number of threads is not this BLAS's to set";
+    }
+    if (command == "prepare") {
+      std::string name;
+      words >> name;
+      work_.reset();
+      work_ = make_work(be_, name, words);
+      return "ready";
+    }
+    if (command == "run") {
+      int count = 0;
+      require(bool(words >> count) && count > 0, "run N, N >= 1");
+      return timed(count);
+    }
+    if (command == "save") {
+      std::string path;
+      words >> std::ws;
+      std::getline(words, path);
+      outputs results(be_);
+      prepared().save(results);
+      results.write(path);
+      return "saved";
+    }
+    if (command == "memory") {
+      return std::to_string(peak_memory());
+    }
+    if (command == "peak") {
+      return std::to_string(peak_gflops());
+    }
+    throw invalid_argument("no command is called '" + command + "'");
+  }
+
+ private:
+  work& prepared() {
+    require(work_ != nullptr, "prepare comes before run and save");
+    return *work_;
+  }
+  std::string timed(int count) {
+    double cpu = 0;
+    double wall = 0;
+    for (int i = 0; i < count; ++i) {
+      prepared().reset();
+      const double cpu_begun = cpu_seconds();
+      const double wall_begun = wall_seconds();
+      prepared().run();
+      wall += wall_seconds() - wall_begun;
+      cpu += cpu_seconds() - cpu_begun;
+    }
+    return std::to_string(1e3 * cpu / count) + " " + std::to_string(1e3 * wall / count);
+  }
+
+  backend_type be_;
+  std::unique_ptr<work> work_;
+};
+
+}  // namespace
+
+int main() {
+  session one;
+  for (std::string line; std::getline(std::cin, line);) {
+    try {
+      std::cout << one.answer(line) << std::endl;
+    } catch (const std::exception& problem) {
+      std::cout << "error " << problem.what() << std::endl;
+    }
+  }
+}

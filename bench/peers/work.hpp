@@ -1,0 +1,73 @@
+// What every piece of work is made of: its inputs from a safetensors file, the part that is timed, and its outputs
+// to another file. A file holds row-major tensors as PyTorch writes them. A batch is [tokens, features] there and
+// features × tokens in preheat, which is the same memory.
+#pragma once
+#include <preheat/io/safetensors.hpp>
+#include <preheat/preheat.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace peers {
+
+using namespace preheat;
+using backend_type = cpu<float>;
+using matrix = mat<backend_type>;
+
+class inputs {
+ public:
+  inputs(backend_type& be, const std::string& path) : be_(&be), file_(path) {}
+
+  // A tensor [rows, cols], or [rows], as that matrix.
+  matrix weight(const std::string& name) const {
+    const auto& shape = file_.info(name).shape;
+    return uploaded(shape[0], shape.size() > 1 ? shape[1] : 1, file_.column_major<float>(name));
+  }
+  // A batch [tokens, features] as features × tokens.
+  matrix batch(const std::string& name) const {
+    const auto& shape = file_.info(name).shape;
+    require(shape.size() == 2, "a batch has two dimensions", shape.size(), 2);
+    return uploaded(shape[1], shape[0], file_.values<float>(name));
+  }
+  index_t whole(const std::string& name) const { return index_t(file_.scalar(name)); }
+  float number(const std::string& name) const { return float(file_.scalar(name)); }
+
+ private:
+  matrix uploaded(index_t rows, index_t cols, const std::vector<float>& values) const {
+    matrix x = be_->zeros(rows, cols);
+    be_->upload(values, x);
+    return x;
+  }
+
+  backend_type* be_;
+  io::safetensors_file file_;
+};
+
+class outputs {
+ public:
+  explicit outputs(backend_type& be) : be_(&be) {}
+
+  void weight(const std::string& name, const matrix& x) {
+    const std::vector<float> values = be_->download(x);
+    writer_.add_column_major<float>(name, x.rows(), x.cols(), values);
+  }
+  void batch(const std::string& name, const matrix& x) {
+    const std::vector<float> values = be_->download(x);
+    writer_.add<float>(name, {x.cols(), x.rows()}, values);
+  }
+  void number(const std::string& name, double x) { writer_.add_scalar<double>(name, x); }
+  void write(const std::string& path) const { writer_.write(path); }
+
+ private:
+  backend_type* be_;
+  io::safetensors_writer writer_;
+};
+
+struct work {
+  virtual ~work() = default;
+  virtual void reset() {}  // before every run, not timed
+  virtual void run() = 0;
+  virtual void save(outputs& to) = 0;
+};
+
+}  // namespace peers

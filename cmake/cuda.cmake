@@ -1,0 +1,27 @@
+# preheat_find_cuda(): the target preheat::cuda, where the CUDA toolkit is found and PREHEAT_CUDA is not off.
+# It needs the toolkit's headers and libraries; nvcc is only needed by files that run kernels on a GPU.
+function(preheat_find_cuda)
+  set(PREHEAT_CUDA_FOUND FALSE PARENT_SCOPE)
+  if(PREHEAT_CUDA STREQUAL "off")
+    return()
+  endif()
+  find_package(CUDAToolkit 12 QUIET)
+  if(NOT CUDAToolkit_FOUND OR NOT TARGET CUDA::cusolver)
+    if(PREHEAT_CUDA STREQUAL "on")
+      message(FATAL_ERROR "PREHEAT_CUDA=on, but no CUDA toolkit 12 or newer was found (CUDAToolkit_ROOT names its folder)")
+    endif()
+    message(STATUS "preheat: preheat::cuda skipped: it needs the CUDA toolkit")
+    return()
+  endif()
+  set(PREHEAT_CUDA_FOUND TRUE PARENT_SCOPE)
+  message(STATUS "preheat: preheat::cuda with CUDA ${CUDAToolkit_VERSION}")
+  add_library(preheat_cuda INTERFACE)
+  add_library(preheat::cuda ALIAS preheat_cuda)
+  set_target_properties(preheat_cuda PROPERTIES EXPORT_NAME cuda)
+  target_link_libraries(preheat_cuda INTERFACE preheat CUDA::cudart CUDA::cublas CUDA::cusolver)
+  # Options and not features: CMake 3.25 does not know that nvcc 13 speaks C++20, and drops it silently. Kernels
+  # are constexpr functions. Eigen is for the host alone.
+  target_compile_options(preheat_cuda INTERFACE 
+    "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--expt-relaxed-constexpr>")
+  target_compile_definitions(preheat_cuda INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:EIGEN_NO_CUDA>)
+endfunction()

@@ -1,0 +1,155 @@
+// The step of one adapted linear layer with its thin products folded into the large ones, for
+// training loops of one's own. W and s·B lie side by side, and X and A·X one under the other:
+//
+//   forward    A·X,                  Y = [W | s·B]·[X; A·X]
+//   backward   [dX; D] = [W | s·B]ᵀ·dY,  dX += Aᵀ·D,  ∂A = D·Xᵀ,  ∂B = s·dY·(A·X)ᵀ
+//
+// W is m×n, A is r×n, B is m×r, X is n×N. Two large products and four thin ones, where adapter::lora
+// has five thin ones, and Y and dY are each passed over once less.
+//
+//   preheat::cuda_adapted_linear<float, __nv_bfloat16> layer(be, W, A, B, s, tokens);
+//   be.copy(op::none, X, layer.input());     // bfloat16; or let the layer before write there
+//   layer.forward();                         // layer.output()
+//   layer.backward(dY);                      // layer.input_gradient(), .gradient_A(), .gradient_B()
+//   ... change layer.A() and layer.B() ...
+//   layer.refresh();
+//
+// Storage is the type of W, of the activations and of what the products read; sums, outputs,
+// gradients, A and B are T. Storage = __nv_bfloat16 with T = float is the only mixture.
+//
+// All memory is allocated by the constructor. forward, backward and refresh neither allocate nor
+// wait, and so can be captured in a CUDA graph; that is untested on a device.
+#pragma once
+#include <cuda_bf16.h>
+
+#include <type_traits>
+
+#include "backend.hpp"
+
+namespace preheat {
+
+namespace cuda_kernels {
+// x = scale·y, in x's type
+template <class Storage, class T>
+struct convert {
+  T scale;
+  constexpr void operator()(Storage& x, const T& y) const { x = Storage(scale * y); }
+};
+}  // namespace cuda_kernels
+
+template <class T, class Storage = T>
+class cuda_adapted_linear {
+  static_assert(std::is_same_v<Storage, T> ||
+                    (std::is_same_v<Storage, __nv_bfloat16> && std::is_same_v<T, float>),
+                "preheat: the storage is T, or __nv_bfloat16 where T is float");
+
+ public:
+  // Copies W, A and B. `tokens` is N, of every step.
+  cuda_adapted_linear(cuda<T>& be, view<const T> W, view<const T> A, view<const T> B, T scaling,
+                      index_t tokens)
+      : be_(&be), n_(W.cols()), r_(A.rows()), scaling_(scaling) {
+    const index_t m = W.rows();
+    require(A.cols() == n_, "columns of A = columns of W", A.cols(), n_);
+    require(B.rows() == m, "rows of B = rows of W", B.rows(), m);
+    require(B.cols() == r_, "columns of B = rows of A", B.cols(), r_);
+    require(r_ >= 1 && tokens >= 1, "rank and tokens >= 1", r_, tokens);
+    const auto& context = be.context();
+    weights_.resize(context, m, n_ + r_);
+    inputs_.resize(context, n_ + r_, tokens);
+    stored_A_.resize(context, r_, n_);
+    if constexpr (!std::is_same_v<Storage, T>) {
+      stored_dY_.resize(context, m, tokens);
+      stored_D_.resize(context, r_, tokens);
+    }
+    A_ = clone<cuda<T>>(be, A);
+    B_ = clone<cuda<T>>(be, B);
+    output_ = be.zeros(m, tokens);
+    input_gradients_ = be.zeros(n_ + r_, tokens);
+    gradient_A_ = be.zeros(r_, n_);
+    gradient_B_ = be.zeros(m, r_);
+    store(T(1), W, view<Storage>(weights_).col_range(0, n_));
+    refresh();
+  }
+
+  view<Storage> input() { return view<Storage>(inputs_).row_range(0, n_); }
+  view<T> output() { return output_; }
+  view<T> input_gradient() { return view<T>(input_gradients_).row_range(0, n_); }
+  view<T> A() { return A_; }
+  view<T> B() { return B_; }
+  view<T> gradient_A() { return gradient_A_; }
+  view<T> gradient_B() { return gradient_B_; }
+
+  // To be called when A or B has changed.
+  void refresh() {
+    store(scaling_, view<const T>(B_), view<Storage>(weights_).col_range(n_, r_));
+    store(T(1), view<const T>(A_), view<Storage>(stored_A_));
+  }
+  void forward() {
+    product(1, op::none, stored_A_, op::none, input(), 0, projected());
+    product(1, op::none, weights_, op::none, inputs_, 0, view<T>(output_));
+  }
+  // Gradients are overwritten.
+  void backward(view<const T> dY) {
+    require(dY.rows() == output_.rows() && dY.cols() == output_.cols(),
+            "dY has the shape of the output", dY.rows(), output_.rows());
+    const view<const Storage> dy = stored(dY, stored_dY_);
+    product(1, op::trans, weights_, op::none, dy, 0, view<T>(input_gradients_));
+    const view<const Storage> d = stored(view<T>(input_gradients_).row_range(n_, r_), stored_D_);
+    product(1, op::none, d, op::trans, input(), 0, view<T>(gradient_A_));
+    product(scaling_, op::none, dy, op::trans, projected(), 0, view<T>(gradient_B_));
+    product(1, op::trans, stored_A_, op::none, d, 1, input_gradient());
+  }
+
+ private:
+  view<Storage> projected() { return view<Storage>(inputs_).row_range(n_, r_); }  // A·X
+
+  void store(T scale, view<const T> from, view<Storage> to) {
+    be_->each(cuda_kernels::convert<Storage, T>{scale}, to, from);
+  }
+  // x as the products read it: itself, or converted to its place.
+  view<const Storage> stored(view<const T> x, [[maybe_unused]] cuda_matrix<Storage>& place) {
+    if constexpr (std::is_same_v<Storage, T>) {
+      return x;
+    } else {
+      store(T(1), x, place);
+      return place;
+    }
+  }
+  // c = alpha·op(a)·op(b) + beta·c, with sums in T.
+  template <class C>
+  void product(T alpha, op ta, view<const Storage> a, op tb, view<const Storage> b, T beta,
+               view<C> c) {
+    if constexpr (std::is_same_v<Storage, T>) {
+      be_->gemm(alpha, ta, a, tb, b, beta, c);
+    } else {
+      const auto type_of_c = std::is_same_v<C, float> ? CUDA_R_32F : CUDA_R_16BF;
+      const index_t k = ta == op::none ? a.cols() : a.rows();
+      using detail::library_int;
+      detail::check(
+          cublasGemmEx(be_->context()->blas(), detail::operation(ta), detail::operation(tb),
+                       library_int(c.rows()), library_int(c.cols()), library_int(k), &alpha,
+                       a.data(), CUDA_R_16BF, library_int(a.ld()), b.data(), CUDA_R_16BF,
+                       library_int(b.ld()), &beta, c.data(), type_of_c, library_int(c.ld()),
+                       CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+          "cublasGemmEx");
+    }
+  }
+
+  cuda<T>* be_;
+  index_t n_;
+  index_t r_;
+  T scaling_;
+  cuda_matrix<Storage> weights_;    // [W | s·B]
+  cuda_matrix<Storage> inputs_;     // [X; A·X]
+  cuda_matrix<Storage> stored_A_;   // A as the products read it, as are dY and D below
+  cuda_matrix<Storage> stored_dY_;  // empty where the storage is T
+  cuda_matrix<Storage> stored_D_;
+  cuda_matrix<T> A_;
+  cuda_matrix<T> B_;
+  cuda_matrix<T> output_;
+  cuda_matrix<T> input_gradients_;  // [dX; D]
+  cuda_matrix<T> gradient_A_;
+  cuda_matrix<T> gradient_B_;
+};
+
+}  // namespace preheat

@@ -1,0 +1,271 @@
+// The CUDA backend: products by cuBLAS, factorizations by cuSOLVER, all else by elementwise kernels.
+//
+//   preheat::cuda<float> be;                        // throws cuda_error where there is no device
+//   auto W = be.zeros(4096, 4096);                  // memory on the device
+//   preheat::cuda<float> other(be.context());       // the same stream and handles
+//
+// A matrix is for the backends of the context that made it: two contexts do not wait for each other.
+// Any compiler takes this header; a file that makes a policy's kernels run on a GPU is compiled by
+// nvcc (launch.hpp). Products of floats are in full precision unless the context asks for TF32. All
+// work is asynchronous; upload, download, dot, max_abs, softmax_cross_entropy and the factorizations
+// wait. Errors: a shape that does not fit throws invalid_argument, a failing call cuda_error.
+#pragma once
+#include <algorithm>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../core/concepts.hpp"
+#include "factorizations.hpp"
+#include "kernels.hpp"
+#include "launch.hpp"
+#include "libraries.hpp"
+#include "matrix.hpp"
+
+namespace preheat {
+
+template <class T>
+class cuda {
+ public:
+  using scalar = T;
+  using matrix = cuda_matrix<T>;
+
+  cuda() : cuda(std::make_shared<const cuda_context>()) {}
+  explicit cuda(std::shared_ptr<const cuda_context> context) : context_(std::move(context)) {}
+  const std::shared_ptr<const cuda_context>& context() const { return context_; }
+
+  std::string describe() const {
+    int version = 0;
+    detail::check(cudaRuntimeGetVersion(&version), "cudaRuntimeGetVersion");
+    return std::string("cuda<") + (sizeof(T) == 4 ? "float" : "double") + ">, CUDA " +
+           std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10) +
+           (context_->options().tf32 ? ", TF32" : "");
+  }
+
+  matrix zeros(index_t m, index_t n) {
+    matrix M(context_, m, n);
+    fill(T(0), M);
+    return M;
+  }
+  void resize(matrix& M, index_t m, index_t n) { M.resize(context_, m, n); }
+
+  void upload(std::span<const T> host, view<T> x) {
+    require(index_t(host.size()) == x.size(), "upload: as many numbers as entries", host.size(),
+            x.size());
+    transfer(view<const T>(host.data(), x.rows(), x.cols()), x, cudaMemcpyHostToDevice);
+    context_->synchronize();  // the host's memory may change from here on
+  }
+  std::vector<T> download(view<const T> a) {
+    std::vector<T> host(std::size_t(a.size()));
+    transfer(a, view<T>(host.data(), a.rows(), a.cols()), cudaMemcpyDeviceToHost);
+    context_->synchronize();
+    return host;
+  }
+
+  void fill(T value, view<T> x) { each_entry(cuda_kernels::fill<T>{value}, x); }
+  void copy(op t, view<const T> a, view<T> x) {
+    const bool transposed = t == op::trans;
+    require((transposed ? a.cols() : a.rows()) == x.rows(), "copy: rows agree",
+            transposed ? a.cols() : a.rows(), x.rows());
+    require((transposed ? a.rows() : a.cols()) == x.cols(), "copy: columns agree",
+            transposed ? a.rows() : a.cols(), x.cols());
+    if (transposed) {
+      detail::cuda_transpose(*context_, a, x);
+    } else {
+      transfer(a, x, cudaMemcpyDeviceToDevice);
+    }
+  }
+
+  template <class F, class M, class... Ms>
+  void each(F f, M&& x, Ms&&... others) {
+    each_entry(cuda_kernels::without_index<F>{f}, view(x), view(others)...);
+  }
+  template <class F, class M, class... Ms>
+  void each_indexed(F f, M&& x, Ms&&... others) {
+    each_entry(f, view(x), view(others)...);
+  }
+
+  void scale_rows(view<const T> d, view<T> x) {
+    require(d.rows() == x.rows(), "scale_rows: one factor a row", d.rows(), x.rows());
+    each_entry(cuda_kernels::scale_rows<T>{d.data(), x.rows()}, x);
+  }
+  void scale_cols(view<const T> d, view<T> x) {
+    require(d.rows() == x.cols(), "scale_cols: one factor a column", d.rows(), x.cols());
+    each_entry(cuda_kernels::scale_cols<T>{d.data(), x.rows()}, x);
+  }
+  void add_to_cols(view<const T> b, view<T> x) {
+    require(b.rows() == x.rows(), "add_to_cols: one term a row", b.rows(), x.rows());
+    each_entry(cuda_kernels::add_to_cols<T>{b.data(), x.rows()}, x);
+  }
+  void add_row_sums(T s, view<const T> a, view<T> x) {
+    require(a.rows() == x.rows(), "add_row_sums: one sum a row", a.rows(), x.rows());
+    launch(*context_, a.rows(),
+           cuda_kernels::add_row_sums<T>{s, cuda_kernels::window_of(a), a.cols(), x.data()});
+  }
+  void add_row_dots(T s, view<const T> a, view<const T> b, view<T> x) {
+    require(a.rows() == x.rows(), "add_row_dots: one sum a row", a.rows(), x.rows());
+    require_same_shape("add_row_dots", a, b);
+    launch(*context_, a.rows(),
+           cuda_kernels::add_row_dots<T>{s, cuda_kernels::window_of(a), cuda_kernels::window_of(b),
+                                         a.cols(), x.data()});
+  }
+
+  T dot(view<const T> a, view<const T> b) {
+    require_same_shape("dot", a, b);
+    return reduced(
+        cuda_kernels::dot_product<T>{cuda_kernels::window_of(a), cuda_kernels::window_of(b)},
+        a.size());
+  }
+  T max_abs(view<const T> a) {
+    return reduced(cuda_kernels::largest_magnitude<T>{cuda_kernels::window_of(a)}, a.size());
+  }
+
+  void gemm(T alpha, op ta, view<const T> a, op tb, view<const T> b, T beta, view<T> c) {
+    const index_t m = ta == op::none ? a.rows() : a.cols();
+    const index_t k = ta == op::none ? a.cols() : a.rows();
+    const index_t kb = tb == op::none ? b.rows() : b.cols();
+    const index_t n = tb == op::none ? b.cols() : b.rows();
+    require(k == kb, "gemm: inner dimensions agree", k, kb);
+    require(c.rows() == m, "gemm: rows of the result agree", c.rows(), m);
+    require(c.cols() == n, "gemm: columns of the result agree", c.cols(), n);
+    if (k == 0) {  // cuBLAS does not say what it does then
+      beta == T(0) ? fill(T(0), c) : each_entry(cuda_kernels::scale<T>{beta}, c);
+    } else if (!c.empty()) {
+      detail::check(detail::cublas<T>::gemm(
+                        context_->blas(), detail::operation(ta), detail::operation(tb),
+                        detail::library_int(m), detail::library_int(n), detail::library_int(k),
+                        &alpha, a.data(), detail::library_int(a.ld()), b.data(),
+                        detail::library_int(b.ld()), &beta, c.data(), detail::library_int(c.ld())),
+                    "cublas<t>gemm");
+    }
+  }
+  void gram(op t, view<const T> a, view<T> c) {
+    const index_t n = t == op::none ? a.rows() : a.cols();
+    const index_t k = t == op::none ? a.cols() : a.rows();
+    require(c.rows() == n && c.cols() == n, "gram: the result is square", c.rows(), n);
+    if (k == 0) {
+      fill(T(0), c);
+    } else if (n > 0) {
+      const T one = 1;
+      const T zero = 0;
+      detail::check(detail::cublas<T>::syrk(
+                        context_->blas(), CUBLAS_FILL_MODE_UPPER, detail::operation(t),
+                        detail::library_int(n), detail::library_int(k), &one, a.data(),
+                        detail::library_int(a.ld()), &zero, c.data(), detail::library_int(c.ld())),
+                    "cublas<t>syrk");
+      launch(*context_, c.size(),
+             cuda_kernels::mirror_upper_triangle<T>{cuda_kernels::window_of(c)});
+    }
+  }
+  bool cholesky(view<T> g) {
+    require(g.rows() == g.cols(), "cholesky: the matrix is square", g.rows(), g.cols());
+    return g.empty() || detail::cuda_cholesky(context_, g);
+  }
+  void solve_upper(op t, view<const T> r, view<T> x) {
+    require(r.rows() == r.cols(), "solve_upper: the triangle is square", r.rows(), r.cols());
+    require(r.rows() == x.rows(), "solve_upper: rows agree", r.rows(), x.rows());
+    if (!x.empty()) {
+      const T one = 1;
+      detail::check(
+          detail::cublas<T>::trsm(
+              context_->blas(), CUBLAS_SIDE_LEFT, CUBLAS_FILL_MODE_UPPER, detail::operation(t),
+              CUBLAS_DIAG_NON_UNIT, detail::library_int(x.rows()), detail::library_int(x.cols()),
+              &one, r.data(), detail::library_int(r.ld()), x.data(), detail::library_int(x.ld())),
+          "cublas<t>trsm");
+    }
+  }
+  qr_result<matrix> qr(view<const T> a) {
+    require(!a.empty(), "qr: the matrix is not empty", a.rows(), a.cols());
+    return detail::cuda_qr(context_, a);
+  }
+  svd_result<matrix> svd(view<const T> a) {
+    require(!a.empty(), "svd: the matrix is not empty", a.rows(), a.cols());
+    return detail::cuda_thin_svd(context_, a);
+  }
+  eigh_result<matrix> eigh(view<const T> a) {
+    require(a.rows() == a.cols() && !a.empty(), "eigh: the matrix is square", a.rows(), a.cols());
+    return detail::cuda_eigh(context_, a);
+  }
+
+  // Mean over the columns of −log softmax(z)[label]; d becomes its gradient. Labels are a 1×N row
+  // of whole numbers. For networks that classify; not part of the concept `backend`.
+  T softmax_cross_entropy(view<const T> z, view<const T> labels, view<T> d) {
+    require(labels.rows() == 1, "labels are one row", labels.rows(), 1);
+    require(labels.cols() == z.cols(), "one label a column", labels.cols(), z.cols());
+    require_same_shape("softmax_cross_entropy", z, d);
+    if (z.empty()) {
+      return T(0);
+    }
+    losses_.resize(context_, z.cols(), 1);
+    launch(*context_, z.cols(),
+           cuda_kernels::softmax_cross_entropy<T>{
+               cuda_kernels::window_of(z), cuda_kernels::window_of(labels),
+               cuda_kernels::window_of(d), z.cols(), losses_.data()});
+    const T loss =
+        reduced(cuda_kernels::sum<T>{cuda_kernels::window_of(view<const T>(losses_))}, z.cols());
+    if (loss != loss) {  // a wrong label, or outputs that are NaN
+      for (const T label : download(labels)) {
+        require(0 <= label && label < T(z.rows()), "0 <= label < classes", label, z.rows());
+        require(T(index_t(label)) == label, "a label is a whole number", label, index_t(label));
+      }
+    }
+    return loss;
+  }
+
+ private:
+  template <class V, class U>
+  static void require_same_shape(const char* who, V a, U b) {
+    if (a.rows() != b.rows() || a.cols() != b.cols()) {
+      require(a.rows() == b.rows(), std::string(who) + ": rows agree", a.rows(), b.rows());
+      require(a.cols() == b.cols(), std::string(who) + ": columns agree", a.cols(), b.cols());
+    }
+  }
+  // f(k, x_k, a_k, …) for all entries
+  template <class F, class V, class... Vs>
+  void each_entry(F f, V x, Vs... others) {
+    (require_same_shape("each", x, others), ...);
+    launch(*context_, x.size(),
+           cuda_kernels::elementwise{f, cuda_kernels::windows_of(x, others...)});
+  }
+  void transfer(view<const T> from, view<T> to, cudaMemcpyKind kind) {
+    if (!from.empty()) {
+      detail::check(cudaMemcpy2DAsync(to.data(), std::size_t(to.ld()) * sizeof(T), from.data(),
+                                      std::size_t(from.ld()) * sizeof(T),
+                                      std::size_t(from.rows()) * sizeof(T),
+                                      std::size_t(from.cols()), kind, context_->stream()),
+                    "cudaMemcpy2DAsync");
+    }
+  }
+  // The reduction of n terms, 0 if there are none, on the host: a tree whose nodes join 128.
+  template <class Reduction>
+  T reduced(const Reduction& reduction, index_t n) {
+    if (n == 0) {
+      return T(0);
+    }
+    const index_t results = (n + 127) / 128;
+    partial_[0].resize(context_, results, 1);
+    partial_[1].resize(context_, results, 1);
+    return reduced_into(0, reduction, n);
+  }
+  template <class Reduction>
+  T reduced_into(int which, const Reduction& reduction, index_t n) {
+    const index_t results = (n + 127) / 128;
+    T* const x = partial_[which].data();
+    launch(*context_, results, cuda_kernels::reduce<Reduction>{reduction, n, results, x});
+    if (results == 1) {
+      return download(view<const T>(x, 1, 1)).front();
+    }
+    using next = typename Reduction::next;
+    return reduced_into(1 - which, next{{x, results, results}}, results);
+  }
+
+  std::shared_ptr<const cuda_context> context_;
+  matrix partial_[2];  // of reductions
+  matrix losses_;
+};
+
+static_assert(backend<cuda<float>> && backend<cuda<double>>);
+
+}  // namespace preheat

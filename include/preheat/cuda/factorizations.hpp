@@ -1,0 +1,186 @@
+// Factorizations on the device by cuSOLVER. Each waits for its verdict: it is no part of a step.
+#pragma once
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "../core/types.hpp"
+#include "kernels.hpp"
+#include "launch.hpp"
+#include "libraries.hpp"
+#include "matrix.hpp"
+
+namespace preheat::detail {
+
+using shared_context = std::shared_ptr<const cuda_context>;
+
+inline cublasOperation_t operation(op t) {
+  return t == op::none ? CUBLAS_OP_N : CUBLAS_OP_T;
+}
+
+// x = aᵀ
+template <class T>
+void cuda_transpose(const cuda_context& context, view<const T> a, view<T> x) {
+  if (x.empty()) {
+    return;
+  }
+  const T one = 1;
+  const T zero = 0;
+  check(cublas<T>::geam(context.blas(), CUBLAS_OP_T, CUBLAS_OP_N, library_int(x.rows()),
+                        library_int(x.cols()), &one, a.data(), library_int(a.ld()), &zero, x.data(),
+                        library_int(x.ld()), x.data(), library_int(x.ld())),
+        "cublas<t>geam");
+}
+template <class T>
+cuda_matrix<T> cuda_clone(const shared_context& context, op t, view<const T> a) {
+  if (t == op::trans) {
+    cuda_matrix<T> M(context, a.cols(), a.rows());
+    cuda_transpose<T>(*context, a, M);
+    return M;
+  }
+  cuda_matrix<T> M(context, a.rows(), a.cols());
+  check(cudaMemcpy2DAsync(M.data(), std::size_t(M.ld()) * sizeof(T), a.data(),
+                          std::size_t(a.ld()) * sizeof(T), std::size_t(a.rows()) * sizeof(T),
+                          std::size_t(a.cols()), cudaMemcpyDeviceToDevice, context->stream()),
+        "cudaMemcpy2DAsync");
+  return M;
+}
+template <class T>
+void cuda_clear_below_diagonal(const cuda_context& context, view<T> x) {
+  const cuda_kernels::clear_below_diagonal<T> clear{x.rows()};
+  launch(context, x.size(), cuda_kernels::elementwise{clear, cuda_kernels::windows_of(x)});
+}
+
+// g = Rᵀ·R becomes R; false if g is not positive definite.
+template <class T>
+bool cuda_cholesky(const shared_context& context, view<T> g) {
+  const int n = library_int(g.rows());
+  const int ld = library_int(g.ld());
+  int size = 0;
+  check(cusolver<T>::potrf_size(context->solver(), CUBLAS_FILL_MODE_UPPER, n, g.data(), ld, &size),
+        "cusolverDn<t>potrf_bufferSize");
+  cuda_matrix<T> work(context, size, 1);
+  check(cusolver<T>::potrf(context->solver(), CUBLAS_FILL_MODE_UPPER, n, g.data(), ld, work.data(),
+                           size, context->info()),
+        "cusolverDn<t>potrf");
+  if (context->read_info("cusolverDn<t>potrf") > 0) {
+    return false;
+  }
+  cuda_clear_below_diagonal(*context, g);
+  return true;
+}
+
+template <class T>
+qr_result<cuda_matrix<T>> cuda_qr(const shared_context& context, view<const T> a) {
+  const index_t k = std::min(a.rows(), a.cols());
+  const int m = library_int(a.rows());
+  const int n = library_int(a.cols());
+  const int rank = library_int(k);
+  cuda_matrix<T> F = cuda_clone(context, op::none, a);
+  cuda_matrix<T> tau(context, k, 1);
+  const int ld = library_int(F.ld());
+  int size = 0;
+  check(cusolver<T>::geqrf_size(context->solver(), m, n, F.data(), ld, &size),
+        "cusolverDn<t>geqrf_bufferSize");
+  cuda_matrix<T> work(context, size, 1);
+  check(cusolver<T>::geqrf(context->solver(), m, n, F.data(), ld, tau.data(), work.data(), size,
+                           context->info()),
+        "cusolverDn<t>geqrf");
+  context->require_success("cusolverDn<t>geqrf");
+  cuda_matrix<T> R = cuda_clone<T>(context, op::none, view<const T>(F).row_range(0, k));
+  cuda_clear_below_diagonal<T>(*context, R);
+
+  check(cusolver<T>::orgqr_size(context->solver(), m, rank, rank, F.data(), ld, tau.data(), &size),
+        "cusolverDn<t>orgqr_bufferSize");
+  work.resize(context, size, 1);
+  check(cusolver<T>::orgqr(context->solver(), m, rank, rank, F.data(), ld, tau.data(), work.data(),
+                           size, context->info()),
+        "cusolverDn<t>orgqr");
+  context->require_success("cusolverDn<t>orgqr");
+  F.resize(context, a.rows(), k);  // the columns that are Q
+  return {std::move(F), std::move(R)};
+}
+
+// By QR iterations, of a matrix that is not wide; A is destroyed.
+template <class T>
+svd_result<cuda_matrix<T>> cuda_gesvd(const shared_context& context, cuda_matrix<T>& A) {
+  const int m = library_int(A.rows());
+  const int n = library_int(A.cols());
+  cuda_matrix<T> U(context, m, n);
+  cuda_matrix<T> S(context, n, 1);
+  cuda_matrix<T> Vt(context, n, n);
+  int size = 0;
+  check(cusolver<T>::gesvd_size(context->solver(), m, n, &size), "cusolverDn<t>gesvd_bufferSize");
+  cuda_matrix<T> work(context, size, 1);
+  check(cusolver<T>::gesvd(context->solver(), 'S', 'S', m, n, A.data(), library_int(A.ld()),
+                           S.data(), U.data(), library_int(U.ld()), Vt.data(), library_int(Vt.ld()),
+                           work.data(), size, nullptr, context->info()),
+        "cusolverDn<t>gesvd");
+  context->require_success("cusolverDn<t>gesvd");
+  return {std::move(U), std::move(S), cuda_clone<T>(context, op::trans, Vt)};
+}
+
+// By Jacobi's rotations; false if they did not converge. A is destroyed.
+template <class T>
+bool cuda_gesvdj(const shared_context& context, cuda_matrix<T>& A,
+                 svd_result<cuda_matrix<T>>& result) {
+  const int m = library_int(A.rows());
+  const int n = library_int(A.cols());
+  const int lda = library_int(A.ld());
+  result = {{context, m, n}, {context, n, 1}, {context, n, n}};
+  auto& [U, S, V] = result;
+  const int ldu = library_int(U.ld());
+  const int ldv = library_int(V.ld());
+  cuda_handle<gesvdjInfo_t, cusolverDnDestroyGesvdjInfo> settings;
+  check(cusolverDnCreateGesvdjInfo(settings.address()), "cusolverDnCreateGesvdjInfo");
+  constexpr int economy = 1;
+  int size = 0;
+  check(
+      cusolver<T>::gesvdj_size(context->solver(), CUSOLVER_EIG_MODE_VECTOR, economy, m, n, A.data(),
+                               lda, S.data(), U.data(), ldu, V.data(), ldv, &size, settings),
+      "cusolverDn<t>gesvdj_bufferSize");
+  cuda_matrix<T> work(context, size, 1);
+  check(cusolver<T>::gesvdj(context->solver(), CUSOLVER_EIG_MODE_VECTOR, economy, m, n, A.data(),
+                            lda, S.data(), U.data(), ldu, V.data(), ldv, work.data(), size,
+                            context->info(), settings),
+        "cusolverDn<t>gesvdj");
+  return context->read_info("cusolverDn<t>gesvdj") == 0;
+}
+
+// a = U·diag(S)·Vᵀ. A wide matrix is transposed, which swaps U and V.
+template <class T>
+svd_result<cuda_matrix<T>> cuda_thin_svd(const shared_context& context, view<const T> a) {
+  const op turn = a.rows() < a.cols() ? op::trans : op::none;
+  cuda_matrix<T> A = cuda_clone(context, turn, a);
+  svd_result<cuda_matrix<T>> d;
+  const bool done = context->options().svd == cuda_svd::gesvdj && cuda_gesvdj(context, A, d);
+  if (!done) {
+    A = cuda_clone(context, turn, a);
+    d = cuda_gesvd(context, A);
+  }
+  if (turn == op::trans) {
+    std::swap(d.U, d.V);
+  }
+  return d;
+}
+
+// a·v = λ·v, λ increasing; a is symmetric.
+template <class T>
+eigh_result<cuda_matrix<T>> cuda_eigh(const shared_context& context, view<const T> a) {
+  cuda_matrix<T> vectors = cuda_clone(context, op::none, a);
+  const int n = library_int(a.rows());
+  const int ld = library_int(vectors.ld());
+  cuda_matrix<T> values(context, n, 1);
+  int size = 0;
+  check(cusolver<T>::syevd_size(context->solver(), CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_UPPER,
+                                n, vectors.data(), ld, values.data(), &size),
+        "cusolverDn<t>syevd_bufferSize");
+  cuda_matrix<T> work(context, size, 1);
+  check(cusolver<T>::syevd(context->solver(), CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_UPPER, n,
+                           vectors.data(), ld, values.data(), work.data(), size, context->info()),
+        "cusolverDn<t>syevd");
+  context->require_success("cusolverDn<t>syevd");
+  return {std::move(values), std::move(vectors)};
+}
+
+}  // namespace preheat::detail

@@ -1,0 +1,71 @@
+// The matrix of a CUDA backend: a move-only owner of column-major memory on the device, empty or
+// made by its backend. It keeps its context alive.
+#pragma once
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "context.hpp"
+
+namespace preheat {
+
+template <class T>
+class cuda_matrix {
+ public:
+  cuda_matrix() = default;
+  // m×n, contents undefined.
+  cuda_matrix(std::shared_ptr<const cuda_context> context, index_t rows, index_t cols) {
+    resize(std::move(context), rows, cols);
+  }
+  cuda_matrix(cuda_matrix&& other) noexcept { swap(other); }
+  cuda_matrix& operator=(cuda_matrix&& other) noexcept {
+    cuda_matrix(std::move(other)).swap(*this);
+    return *this;
+  }
+
+  T* data() { return static_cast<T*>(memory_.data()); }
+  const T* data() const { return static_cast<const T*>(memory_.data()); }
+  index_t rows() const { return rows_; }
+  index_t cols() const { return cols_; }
+  index_t ld() const { return ld_; }
+
+  // A new shape, contents undefined. Memory is kept while it suffices.
+  void resize(std::shared_ptr<const cuda_context> context, index_t rows, index_t cols) {
+    require(rows >= 0 && cols >= 0, "matrix dimensions are not negative", rows, cols);
+    const index_t ld = leading_dimension(rows);
+    const index_t needed = ld * cols;
+    if (needed > capacity_) {
+      memory_ = detail::cuda_memory(std::size_t(needed) * sizeof(T), context->stream());
+      context_ = std::move(context);
+      capacity_ = needed;
+    }
+    rows_ = rows;
+    cols_ = cols;
+    ld_ = ld;
+  }
+
+ private:
+  // Columns of a tall matrix begin on 128 bytes, for coalesced loads and the tensor cores; a matrix
+  // of few rows has no gaps, so that an elementwise pass over it is one loop.
+  static index_t leading_dimension(index_t rows) {
+    constexpr index_t line = 128 / index_t(sizeof(T));
+    return rows < 4 * line ? std::max<index_t>(rows, 1) : (rows + line - 1) / line * line;
+  }
+  void swap(cuda_matrix& other) noexcept {
+    std::swap(context_, other.context_);
+    std::swap(memory_, other.memory_);
+    std::swap(rows_, other.rows_);
+    std::swap(cols_, other.cols_);
+    std::swap(ld_, other.ld_);
+    std::swap(capacity_, other.capacity_);
+  }
+
+  std::shared_ptr<const cuda_context> context_;  // before the memory, which it outlives
+  detail::cuda_memory memory_;
+  index_t rows_ = 0;
+  index_t cols_ = 0;
+  index_t ld_ = 1;
+  index_t capacity_ = 0;
+};
+
+}  // namespace preheat

@@ -1,0 +1,147 @@
+// The symbols of cudart. The real header is included: a wrong signature does not compile.
+#include <cuda_runtime_api.h>
+
+#include <cstring>
+#include <memory>
+#include <preheat/core/types.hpp>
+
+#include "machine.hpp"
+
+using namespace cuda_double;
+
+namespace {
+constexpr codes<cudaError_t> usual{cudaErrorMemoryAllocation, cudaErrorInvalidValue,
+                                   cudaErrorIllegalAddress};
+}
+
+extern "C" {
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = machine::get().now.devices;
+  return *count > 0 ? cudaSuccess : cudaErrorNoDevice;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  return call("cudaRuntimeGetVersion", usual, [&] { *version = CUDART_VERSION; });
+}
+const char* cudaGetErrorName(cudaError_t e) {
+  return e == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation"
+         : e == cudaErrorIllegalAddress ? "cudaErrorIllegalAddress"
+                                        : "a CUDA error";
+}
+const char* cudaGetErrorString(cudaError_t e) {
+  return e == cudaErrorNoDevice ? "no CUDA-capable device is detected" : cudaGetErrorName(e);
+}
+cudaError_t cudaGetLastError() {
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, unsigned flags) {
+  return call("cudaStreamCreateWithFlags", usual, [&] {
+    // Other streams must not wait for this one, nor it for them.
+    expect(flags == cudaStreamNonBlocking, "the stream is not non-blocking");
+    auto* x = new stream;
+    machine::get().streams.insert(x);
+    *s = reinterpret_cast<cudaStream_t>(x);
+  });
+}
+cudaError_t cudaStreamDestroy(cudaStream_t s) {
+  return release_call("cudaStreamDestroy", usual, [&] {
+    machine& m = machine::get();
+    stream& x = m.find_stream(s);
+    expect(&x != &m.default_stream, "the default stream is not destroyed");
+    m.run(x);
+    m.streams.erase(&x);
+    delete &x;
+  });
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t s) {
+  const auto run = [&] {
+    machine& m = machine::get();
+    m.run(m.find_stream(s));
+    if (m.broken) {
+      throw refusal{usual.broken};
+    }
+  };
+  const cudaError_t status = call("cudaStreamSynchronize", usual, run);
+  if (status == usual.ordered) {  // what was copied to or from the host is over in any case
+    machine::get().run(machine::get().find_stream(s));
+  }
+  return status;
+}
+
+cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t s) {
+  return call("cudaMallocAsync", usual, [&] {
+    machine& m = machine::get();
+    *p = m.allocate(bytes, m.find_stream(s));
+  });
+}
+cudaError_t cudaFreeAsync(void* p, cudaStream_t s) {
+  return release_call("cudaFreeAsync", usual, [&] {
+    machine& m = machine::get();
+    m.release(p, m.find_stream(s));
+  });
+}
+
+// Copies run when the stream does, also to and from pageable memory of the host.
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch,
+                              size_t width, size_t height, cudaMemcpyKind kind, cudaStream_t s) {
+  return call("cudaMemcpy2DAsync", usual, [&] {
+    machine& m = machine::get();
+    stream& x = m.find_stream(s);
+    const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+    const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+    expect(m.is_device(to) == to_device && m.is_device(from) == from_device,
+           "the kind of copy does not fit the pointers");
+    expect(to_pitch >= width && from_pitch >= width, "a pitch is smaller than the width");
+    if (width == 0 || height == 0) {
+      return;
+    }
+    const std::size_t to_bytes = to_pitch * (height - 1) + width;
+    const std::size_t from_bytes = from_pitch * (height - 1) + width;
+    const auto reach_to = [=] {
+      return static_cast<char*>(to_device ? machine::get().reach(to, to_bytes, "the target") : to);
+    };
+    const auto reach_from = [=] {
+      return static_cast<const char*>(
+          from_device ? machine::get().reach(from, from_bytes, "the source") : from);
+    };
+    char* const target = reach_to();
+    reach_from();
+    if (!to_device) {
+      for (size_t j = 0; j < height; ++j) {
+        spoil(target + j * to_pitch, width);  // nobody may look before the copy has run
+      }
+    }
+    m.enqueue(x, [=] {
+      char* const a = reach_to();
+      const char* const b = reach_from();
+      for (size_t j = 0; j < height; ++j) {
+        std::memmove(a + j * to_pitch, b + j * from_pitch, width);
+      }
+    });
+  });
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t s) {
+  return cudaMemcpy2DAsync(to, bytes, from, bytes, bytes, 1, kind, s);
+}
+
+cudaError_t preheat_compile_this_file_with_nvcc_to_use_a_gpu(
+    preheat::index_t n, const void* f, std::size_t size_of_f,
+    void (*run)(const void*, preheat::index_t), cudaStream_t s) {
+  return call("kernel", usual, [&] {
+    machine& m = machine::get();
+    stream& x = m.find_stream(s);
+    const auto* bytes = static_cast<const char*>(f);
+    const std::vector<char> functor(bytes, bytes + size_of_f);
+    m.enqueue(x, [=] {
+      machine::get().run_kernel(functor, [&] {
+        for (preheat::index_t k = n; k-- > 0;) {
+          run(functor.data(), k);
+        }
+      });
+    });
+  });
+}
+
+}  // extern "C"
