@@ -1,4 +1,4 @@
-// The functions of cuBLAS and cuSOLVER by scalar type: cublas<float>::gemm is cublasSgemm.
+// The functions of cuBLAS and cuSOLVER by scalar type: gemm of float is cublasSgemm.
 #pragma once
 #include <cublas_v2.h>
 #include <cusolverDn.h>
