@@ -27,3 +27,18 @@ function(preheat_find_cuda)
     "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--expt-relaxed-constexpr>")
   target_compile_definitions(preheat_cuda INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:EIGEN_NO_CUDA>)
 endfunction()
+
+# preheat_enable_nvcc(what): the language CUDA in this folder, for every major architecture unless told otherwise.
+# Without nvcc it says that `what` is skipped, and CMAKE_CUDA_COMPILER is false.
+macro(preheat_enable_nvcc what)
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+      set(CMAKE_CUDA_ARCHITECTURES all-major)
+    endif()
+    enable_language(CUDA)
+  else()
+    message(STATUS "preheat: ${what} skipped: they need nvcc")
+  endif()
+endmacro()

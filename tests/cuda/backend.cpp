@@ -4,7 +4,10 @@
 
 #include <cmath>
 #include <preheat/cuda/backend.hpp>
+#include <preheat/linalg/factored_svd.hpp>
+#include <vector>
 
+#include "conformance/spectrum.hpp"
 #include "conformance/table.hpp"
 #include "double/control.hpp"
 
@@ -87,6 +90,7 @@ TEST_CASE("cuda: every verdict of cuSOLVER is read") {
     CHECK(with_info("orgqr", info, [&] { be.qr(M); }));
     CHECK(with_info("gesvd", info, [&] { be.svd(M); }));
     CHECK(with_info("syevd", info, [&] { be.eigh(M); }));
+    CHECK(with_info("syevdx", info, [&] { be.eigh_largest(M, 2); }));
   }
   CHECK(with_info("potrf", -3, [&] { be.cholesky(M); }));
   Be jacobi(context_with({.svd = cuda_svd::gesvdj}));
@@ -131,6 +135,26 @@ TEST_CASE("cuda: a sum of no terms is zero") {
   CHECK(same(read<Be>(be, C), table(3, 3)));
 }
 
+// Squares in float would give the smallest singular value to some percent only.
+TEST_CASE("cuda: the factored SVD in double is in the same context") {
+  using Be = cuda<float>;
+  Be be;
+  CHECK(be.widened().context() == be.context());
+  const std::vector<double> sigma{1, 1e-1, 1e-2, 1e-3};
+  const auto B = matrix(be, with_spectrum(40, 4, sigma, 6));
+  const auto A = matrix(be, with_spectrum(4, 30, {1, 1, 1, 1}, 8));
+  const long contexts = cuda_double::calls("cublasCreate");
+  const long eigenproblems = cuda_double::calls("cusolverDn<t>syevdx");
+  const auto d =
+      linalg::factored_svd<Be>(be, B, A, 4, generator(1), linalg::factored_form::wide_gram);
+  CHECK(cuda_double::calls("cublasCreate") == contexts);
+  CHECK(cuda_double::calls("cusolverDn<t>syevdx") == eigenproblems + 1);
+  const table S = read<Be>(be, d.S);
+  for (index_t i = 0; i < 4; ++i) {
+    CHECK(S(i, 0) == doctest::Approx(sigma[std::size_t(i)]).epsilon(1e-3));
+  }
+}
+
 TEST_CASE("cuda: shapes that do not fit") {
   using Be = cuda<float>;
   Be be;
@@ -148,6 +172,10 @@ TEST_CASE("cuda: shapes that do not fit") {
   CHECK_THROWS_AS(be.cholesky(A), invalid_argument);
   CHECK_THROWS_AS(be.solve_upper(op::none, S, B), invalid_argument);
   CHECK_THROWS_AS(be.eigh(A), invalid_argument);
+  CHECK_THROWS_AS(be.eigh_largest(A, 1), invalid_argument);
+  CHECK_THROWS_AS(be.eigh_largest(S, 0), invalid_argument);
+  CHECK_THROWS_AS(be.eigh_largest(S, 4), invalid_argument);
+  CHECK_THROWS_AS(be.gram(op::none, A, view<double>(be.widened().zeros(2, 2))), invalid_argument);
   CHECK_THROWS_AS(be.svd(be.zeros(0, 3)), invalid_argument);
   CHECK_THROWS_AS(be.dot(A, B), invalid_argument);
 }

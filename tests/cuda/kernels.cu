@@ -35,6 +35,8 @@ void launch_all(cuda<T>& be, cuda_matrix<T>& x, cuda_matrix<T>& y) {
   be.each_indexed(dropout_kernel<T>{0.5, generator(1)}, x, y);
   be.each_indexed(add_dropout_kernel<T>{0.5, generator(1)}, x, y);
   be.softmax_cross_entropy(x, y, x);
+  cuda_matrix<double> widened;
+  be.each(cuda_kernels::convert<double, T>{}, widened, y);
 }
 
 template void launch_all(cuda<float>&, cuda_matrix<float>&, cuda_matrix<float>&);

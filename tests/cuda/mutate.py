@@ -38,7 +38,7 @@ CONDITIONS = re.compile(r'\b(?:status != \w+|info < 0|info != 0|context->read_in
 ENUMERATORS = {
     'CUBLAS_OP_N': 'CUBLAS_OP_T', 'CUBLAS_OP_T': 'CUBLAS_OP_N', 'CUBLAS_FILL_MODE_UPPER': 'CUBLAS_FILL_MODE_LOWER',
     'CUBLAS_SIDE_LEFT': 'CUBLAS_SIDE_RIGHT', 'CUBLAS_DIAG_NON_UNIT': 'CUBLAS_DIAG_UNIT',
-    'CUSOLVER_EIG_MODE_VECTOR': 'CUSOLVER_EIG_MODE_NOVECTOR', 'CUDA_R_16BF': 'CUDA_R_32F',
+    'CUSOLVER_EIG_MODE_VECTOR': 'CUSOLVER_EIG_MODE_NOVECTOR', 'CUSOLVER_EIG_RANGE_I': 'CUSOLVER_EIG_RANGE_ALL', 'CUDA_R_16BF': 'CUDA_R_32F',
     'CUBLAS_COMPUTE_32F': 'CUBLAS_COMPUTE_32F_FAST_TF32', 'cudaMemcpyDeviceToHost': 'cudaMemcpyHostToDevice',
     'cudaMemcpyHostToDevice': 'cudaMemcpyDeviceToHost',
     'cudaMemcpyDeviceToDevice': 'cudaMemcpyHostToDevice', 'op::none': 'op::trans', 'op::trans': 'op::none',
@@ -93,7 +93,7 @@ def changes(call, position, argument):
         return [f'({a} == CUBLAS_OP_N ? CUBLAS_OP_T : CUBLAS_OP_N)']
     if re.fullmatch(r'&(alpha|beta|one|zero)', a):
         return [f'&preheat_other_scalar<decltype({a[1:]})>']
-    if re.fullmatch(r'(detail::)?library_int\(.*\)|m|n|rank|ld|lda|ldu|ldv|size|bytes|sizeof\(int\)|std::size_t\(.*', a, re.S):
+    if re.fullmatch(r'(detail::)?library_int\(.*\)|m|n|first|rank|ld|lda|ldu|ldv|size|bytes|sizeof\(int\)|std::size_t\(.*', a, re.S):
         return [f'({a}) + 1', f'({a}) - 1']
     if re.search(r'stream(_|\(\))?$', a) and 'address' not in a:
         return ['cudaStream_t(nullptr)']

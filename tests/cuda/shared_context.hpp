@@ -1,8 +1,10 @@
 // The CUDA backend as the shared suites see it: they make backends freely, and hand matrices from one
 // to another, so all of them are in one context.
 #pragma once
+#include <concepts>
 #include <memory>
 #include <preheat/cuda/backend.hpp>
+#include <type_traits>
 
 namespace conformance {
 
@@ -14,7 +16,9 @@ inline std::shared_ptr<const preheat::cuda_context>& shared_context() {
 
 template <class T>
 struct cuda_in_shared_context : preheat::cuda<T> {
+  using wide = std::conditional_t<std::same_as<T, float>, cuda_in_shared_context<double>, void>;
   cuda_in_shared_context() : preheat::cuda<T>(context()) {}
+  wide widened() const requires std::same_as<T, float> { return wide(); }
 
  private:
   static std::shared_ptr<const preheat::cuda_context> context() {
@@ -25,6 +29,6 @@ struct cuda_in_shared_context : preheat::cuda<T> {
   }
 };
 
-static_assert(preheat::backend<cuda_in_shared_context<float>>);
+static_assert(preheat::widening_backend<cuda_in_shared_context<float>>);
 
 }  // namespace conformance

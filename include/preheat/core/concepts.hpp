@@ -84,7 +84,8 @@ concept backend = requires {
 };
 
 // A backend that can also hand a Gram matrix over to a backend of twice its precision, `wide`: the
-// squares of float numbers, and sums of them, lose nothing in double.
+// squares of float numbers, and sums of them, lose nothing in double. `wide` is default-constructed,
+// or what be.widened() returns where there is such a function.
 template <class Be>
 concept widening_backend = backend<Be> && backend<typename Be::wide> &&
     requires(Be& be, op t, view<const typename Be::scalar> a, view<typename Be::wide::scalar> x) {

@@ -28,15 +28,6 @@
 
 namespace preheat {
 
-namespace cuda_kernels {
-// x = scale·y, in x's type
-template <class Storage, class T>
-struct convert {
-  T scale;
-  constexpr void operator()(Storage& x, const T& y) const { x = Storage(scale * y); }
-};
-}  // namespace cuda_kernels
-
 template <class T, class Storage = T>
 class cuda_adapted_linear {
   static_assert(std::is_same_v<Storage, T> ||

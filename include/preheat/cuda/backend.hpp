@@ -11,9 +11,11 @@
 // wait. Errors: a shape that does not fit throws invalid_argument, a failing call cuda_error.
 #pragma once
 #include <algorithm>
+#include <concepts>
 #include <memory>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -31,10 +33,13 @@ class cuda {
  public:
   using scalar = T;
   using matrix = cuda_matrix<T>;
+  using wide = std::conditional_t<std::same_as<T, float>, cuda<double>, void>;
 
   cuda() : cuda(std::make_shared<const cuda_context>()) {}
   explicit cuda(std::shared_ptr<const cuda_context> context) : context_(std::move(context)) {}
   const std::shared_ptr<const cuda_context>& context() const { return context_; }
+  // The backend of twice the precision that works in the same context.
+  wide widened() const requires std::same_as<T, float> { return wide(context_); }
 
   std::string describe() const {
     int version = 0;
@@ -159,6 +164,13 @@ class cuda {
              cuda_kernels::mirror_upper_triangle<T>{cuda_kernels::window_of(c)});
     }
   }
+  // The same for float factors, with products and sums in double: what squaring costs in digits it
+  // gives back. Memory: a copy of the factor in double.
+  void gram(op t, view<const T> a, view<double> c) requires std::same_as<T, float> {
+    mat<wide> widened_a(context_, a.rows(), a.cols());
+    each(cuda_kernels::convert<double, T>{1}, widened_a, a);
+    widened().gram(t, widened_a, c);
+  }
   bool cholesky(view<T> g) {
     require(g.rows() == g.cols(), "cholesky: the matrix is square", g.rows(), g.cols());
     return g.empty() || detail::cuda_cholesky(context_, g);
@@ -187,6 +199,12 @@ class cuda {
   eigh_result<matrix> eigh(view<const T> a) {
     require(a.rows() == a.cols() && !a.empty(), "eigh: the matrix is square", a.rows(), a.cols());
     return detail::cuda_eigh(context_, a);
+  }
+  // The k largest eigenvalues, increasing, and their vectors.
+  eigh_result<matrix> eigh_largest(view<const T> a, index_t k) {
+    require(a.rows() == a.cols(), "eigh_largest: the matrix is square", a.rows(), a.cols());
+    require(1 <= k && k <= a.rows(), "eigh_largest: 1 <= count <= rows", k, a.rows());
+    return detail::cuda_eigh_largest(context_, a, k);
   }
 
   // Mean over the columns of −log softmax(z)[label]; d becomes its gradient. Labels are a 1×N row
@@ -260,6 +278,7 @@ class cuda {
   matrix losses_;
 };
 
-static_assert(backend<cuda<float>> && backend<cuda<double>>);
+static_assert(widening_backend<cuda<float>> && backend<cuda<double>>);
+static_assert(partial_eigen_backend<cuda<float>> && partial_eigen_backend<cuda<double>>);
 
 }  // namespace preheat

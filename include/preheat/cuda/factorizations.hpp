@@ -180,4 +180,30 @@ eigh_result<cuda_matrix<T>> cuda_eigh(const shared_context& context, view<const 
   return {std::move(values), std::move(vectors)};
 }
 
+// The same for the k largest λ alone.
+template <class T>
+eigh_result<cuda_matrix<T>> cuda_eigh_largest(const shared_context& context, view<const T> a,
+                                              index_t k) {
+  cuda_matrix<T> vectors = cuda_clone(context, op::none, a);
+  const int n = library_int(a.rows());
+  const int ld = library_int(vectors.ld());
+  const int first = library_int(a.rows() - k + 1);  // λ number first, …, n, counted from 1
+  cuda_matrix<T> values(context, n, 1);
+  int found = 0;  // always k: they are asked for by number
+  int size = 0;
+  check(cusolver<T>::syevdx_size(context->solver(), CUSOLVER_EIG_MODE_VECTOR, CUSOLVER_EIG_RANGE_I,
+                                 CUBLAS_FILL_MODE_UPPER, n, vectors.data(), ld, T(0), T(0), first,
+                                 n, &found, values.data(), &size),
+        "cusolverDn<t>syevdx_bufferSize");
+  cuda_matrix<T> work(context, size, 1);
+  check(cusolver<T>::syevdx(context->solver(), CUSOLVER_EIG_MODE_VECTOR, CUSOLVER_EIG_RANGE_I,
+                            CUBLAS_FILL_MODE_UPPER, n, vectors.data(), ld, T(0), T(0), first, n,
+                            &found, values.data(), work.data(), size, context->info()),
+        "cusolverDn<t>syevdx");
+  context->require_success("cusolverDn<t>syevdx");
+  values.resize(context, k, 1);  // they come first
+  vectors.resize(context, a.rows(), k);
+  return {std::move(values), std::move(vectors)};
+}
+
 }  // namespace preheat::detail

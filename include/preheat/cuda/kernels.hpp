@@ -80,6 +80,12 @@ struct scale {
   T factor;
   constexpr void operator()(index_t, T& x) const { x *= factor; }
 };
+// x = factor·y, in x's type
+template <class X, class T>
+struct convert {
+  T factor;
+  constexpr void operator()(X& x, const T& y) const { x = X(factor * y); }
+};
 
 // x_ij *= d_i, x_ij *= d_j, x_ij += d_i
 template <class T>

@@ -38,6 +38,8 @@ struct cusolver<float> {
   static constexpr auto gesvdj = cusolverDnSgesvdj;
   static constexpr auto syevd_size = cusolverDnSsyevd_bufferSize;
   static constexpr auto syevd = cusolverDnSsyevd;
+  static constexpr auto syevdx_size = cusolverDnSsyevdx_bufferSize;
+  static constexpr auto syevdx = cusolverDnSsyevdx;
 };
 template <>
 struct cusolver<double> {
@@ -53,6 +55,8 @@ struct cusolver<double> {
   static constexpr auto gesvdj = cusolverDnDgesvdj;
   static constexpr auto syevd_size = cusolverDnDsyevd_bufferSize;
   static constexpr auto syevd = cusolverDnDsyevd;
+  static constexpr auto syevdx_size = cusolverDnDsyevdx_bufferSize;
+  static constexpr auto syevdx = cusolverDnDsyevdx;
 };
 
 }  // namespace preheat::detail

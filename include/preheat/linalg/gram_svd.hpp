@@ -126,13 +126,23 @@ mat<Be> narrowed(Be& be, const std::vector<Number>& numbers, index_t rows, index
   return M;
 }
 
+// The backend of twice the precision; one that says which (on a device: in the same stream) gives it.
+template <widening_backend Be>
+typename Be::wide widened([[maybe_unused]] Be& be) {
+  if constexpr (requires { be.widened(); }) {
+    return be.widened();
+  } else {
+    return typename Be::wide{};
+  }
+}
+
 template <widening_backend Be>
 std::optional<live_svd<Be>> wide_gram_svd(Be& be, in<Be> B, in<Be> A, index_t r) {
   using wide = typename Be::wide;
   constexpr double epsilon = std::numeric_limits<scalar_of<Be>>::epsilon();
   constexpr double wide_epsilon = std::numeric_limits<scalar_of<wide>>::epsilon();
   const index_t R = B.cols();
-  wide core_backend;
+  wide core_backend = widened(be);
   mat<wide> G_B = core_backend.zeros(R, R);
   mat<wide> G_A = core_backend.zeros(R, R);
   be.gram(op::trans, B, view(G_B));

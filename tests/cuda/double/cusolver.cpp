@@ -48,6 +48,9 @@ int syevd_size(int n, cusolverEigMode_t job, cublasFillMode_t part) {
   return 2 * n + 19 + (job == CUSOLVER_EIG_MODE_VECTOR ? n * n : 0) +
          (part == CUBLAS_FILL_MODE_UPPER ? 2 : 0);
 }
+int syevdx_size(int n, int first, int last, cusolverEigMode_t job, cublasFillMode_t part) {
+  return syevd_size(n, job, part) + 3 * (last - first + 1) + 23;
+}
 
 template <class T>
 operand<T> workspace(T* work, int size, int needed) {
@@ -57,6 +60,10 @@ operand<T> workspace(T* work, int size, int needed) {
 }
 void expect_upper(cublasFillMode_t part) {
   expect(part == CUBLAS_FILL_MODE_UPPER || part == CUBLAS_FILL_MODE_LOWER, "no such triangle");
+}
+void expect_numbers(cusolverEigRange_t range, int first, int last, int n) {
+  expect(range == CUSOLVER_EIG_RANGE_I, "only eigenvalues by number are modelled");
+  expect(1 <= first && first <= last && last <= n, "not 1 <= il <= iu <= n");
 }
 char letter(cublasFillMode_t part) {
   return part == CUBLAS_FILL_MODE_UPPER ? 'U' : 'L';
@@ -202,6 +209,21 @@ cusolverStatus_t gesvdj(cusolverDnHandle_t h, cusolverEigMode_t job, int economy
   });
 }
 
+// All eigenvalues, increasing, and the vectors in the place of A, as LAPACK gives them.
+template <class T>
+int eigenpairs(cusolverEigMode_t job, cublasFillMode_t part, int n, T* A, int lda, T* values) {
+  const char j = job == CUSOLVER_EIG_MODE_VECTOR ? 'V' : 'N';
+  const char u = letter(part);
+  const int needed = 1 + 6 * n + 2 * n * n;
+  const int integers = 3 + 5 * n;
+  std::vector<T> mine(std::size_t(needed), T(0));
+  std::vector<int> mine_too(std::size_t(integers), 0);
+  int verdict = 0;
+  lapack<T>::syevd(&j, &u, &n, A, &lda, values, mine.data(), &needed, mine_too.data(), &integers,
+                   &verdict);
+  return verdict;
+}
+
 template <class T>
 cusolverStatus_t syevd(cusolverDnHandle_t h, cusolverEigMode_t job, cublasFillMode_t part, int n,
                        T* A, int lda, T* values, T* work, int size, int* devinfo) {
@@ -213,15 +235,42 @@ cusolverStatus_t syevd(cusolverDnHandle_t h, cusolverEigMode_t job, cublasFillMo
     const auto w = workspace(work, size, syevd_size(n, job, part));
     const auto info = matrix("info", devinfo, 1, 1, 1);
     machine::get().enqueue(s, [=] {
-      const char j = job == CUSOLVER_EIG_MODE_VECTOR ? 'V' : 'N';
-      const char u = letter(part);
-      const int needed = 1 + 6 * n + 2 * n * n;
-      const int integers = 3 + 5 * n;
-      std::vector<T> mine(std::size_t(needed), T(0));
-      std::vector<int> mine_too(std::size_t(integers), 0);
-      int verdict = 0;
-      lapack<T>::syevd(&j, &u, &n, a.reach(), &lda, lambda.reach(), mine.data(), &needed,
-                       mine_too.data(), &integers, &verdict);
+      const int verdict = eigenpairs(job, part, n, a.reach(), lda, lambda.reach());
+      spoil(w.reach(), w.bytes);
+      write_info(info, name, verdict);
+    });
+  });
+}
+
+// As syevd, of the eigenvalues number first to last; they and their vectors come first, and what is
+// behind them means nothing.
+template <class T>
+cusolverStatus_t syevdx(cusolverDnHandle_t h, cusolverEigMode_t job, cusolverEigRange_t range,
+                        cublasFillMode_t part, int n, T* A, int lda, int first, int last,
+                        int* found, T* values, T* work, int size, int* devinfo) {
+  const char* const name = "cusolverDn<t>syevdx";
+  return solver_call(name, h, [&](stream& s) {
+    expect_upper(part);
+    expect_numbers(range, first, last, n);
+    const auto a = matrix("A", A, n, n, lda);
+    const auto lambda = matrix("W", values, n, 1, n);
+    const auto w = workspace(work, size, syevdx_size(n, first, last, job, part));
+    const auto info = matrix("info", devinfo, 1, 1, 1);
+    *found = last - first + 1;
+    machine::get().enqueue(s, [=] {
+      T* const vectors = a.reach();
+      T* const sizes = lambda.reach();
+      const int verdict = eigenpairs(job, part, n, vectors, lda, sizes);
+      for (long j = 0; j < n; ++j) {
+        T* const column = vectors + j * long(lda);
+        if (j <= last - first) {
+          std::copy_n(column + (first - 1) * long(lda), n, column);
+          sizes[j] = sizes[j + first - 1];
+        } else {
+          spoil(column, std::size_t(n) * sizeof(T));
+          spoil(sizes + j, sizeof(T));
+        }
+      }
       spoil(w.reach(), w.bytes);
       write_info(info, name, verdict);
     });
@@ -341,6 +390,25 @@ cusolverStatus_t cusolverDnDestroyGesvdjInfo(gesvdjInfo_t p) {
                                         cublasFillMode_t part, int n, T* A, int lda, T* W,         \
                                         T* work, int size, int* info) {                            \
     return syevd(h, job, part, n, A, lda, W, work, size, info);                                    \
+  }                                                                                                \
+  cusolverStatus_t cusolverDn##S##syevdx_bufferSize(                                               \
+      cusolverDnHandle_t h, cusolverEigMode_t job, cusolverEigRange_t range,                       \
+      cublasFillMode_t part, int n, const T* A, int lda, T, T, int first, int last, int* found,    \
+      const T* W, int* size) {                                                                     \
+    return solver_call("cusolverDn<t>syevdx_bufferSize", h, [&](stream&) {                         \
+      expect_upper(part);                                                                          \
+      expect_numbers(range, first, last, n);                                                       \
+      matrix("A", A, n, n, lda);                                                                   \
+      matrix("W", W, n, 1, n);                                                                     \
+      *found = last - first + 1;                                                                   \
+      *size = syevdx_size(n, first, last, job, part);                                              \
+    });                                                                                            \
+  }                                                                                                \
+  cusolverStatus_t cusolverDn##S##syevdx(cusolverDnHandle_t h, cusolverEigMode_t job,              \
+                                         cusolverEigRange_t range, cublasFillMode_t part, int n,   \
+                                         T* A, int lda, T, T, int first, int last, int* found,     \
+                                         T* W, T* work, int size, int* info) {                     \
+    return syevdx(h, job, range, part, n, A, lda, first, last, found, W, work, size, info);        \
   }
 CUDA_DOUBLE_CUSOLVER(S, float)
 CUDA_DOUBLE_CUSOLVER(D, double)
