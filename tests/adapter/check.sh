@@ -2,8 +2,8 @@
 # check.sh PROGRAM GOLDEN DIR: what preheat-adapter does with bad input and interruptions. Every refusal is one
 # line on standard error and exit status 2, and leaves nothing behind; every command also works once.
 set -eu
-program=$1
-golden=$2
+program=$(realpath "$1")
+golden=$(realpath "$2")
 dir=$3
 rm -rf "$dir"
 mkdir -p "$dir"
