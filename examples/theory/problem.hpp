@@ -1,10 +1,12 @@
 // Targets of known spectrum and random starts, all from the library's own generator.
 #pragma once
+#include <cmath>
 #include <cstdint>
 #include <preheat/preheat.hpp>
 #include <string>
 #include <vector>
 
+#include "../compare/statistics.hpp"
 #include "flow.hpp"
 
 namespace theory {
@@ -54,15 +56,10 @@ struct moments {
   double standard_error = 0;  // of the mean
 };
 inline moments moments_of(const std::vector<double>& values) {
-  moments m;
-  for (const double x : values) {
-    m.mean += x / double(values.size());
-  }
-  for (const double x : values) {
-    m.variance += (x - m.mean) * (x - m.mean) / double(values.size() - 1);
-  }
-  m.standard_error = std::sqrt(m.variance / double(values.size()));
-  return m;
+  const double deviation = comparison::standard_deviation(values);
+  return {.mean = comparison::mean(values),
+          .variance = deviation * deviation,
+          .standard_error = deviation / std::sqrt(double(values.size()))};
 }
 
 // The library's own run on this problem: rank r, s = 1, W = 0. Returns what is left of M.

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "../core/concepts.hpp"
+#include "../core/shapes.hpp"
 #include "eigen_kernels.hpp"
 #include "matrix.hpp"
 #include "packet.hpp"
@@ -68,12 +69,8 @@ class cpu {
 
   void fill(T value, view<T> x) { eigen_map(x).setConstant(value); }
   void copy(op t, view<const T> a, view<T> x) {
-    const bool transposed = t == op::trans;
-    require((transposed ? a.cols() : a.rows()) == x.rows(), "copy: rows agree",
-            transposed ? a.cols() : a.rows(), x.rows());
-    require((transposed ? a.rows() : a.cols()) == x.cols(), "copy: columns agree",
-            transposed ? a.rows() : a.cols(), x.cols());
-    if (transposed) {
+    require_copy_shapes<T>(t, a, x);
+    if (t == op::trans) {
       eigen_map(x) = eigen_map(a).transpose();
     } else {
       eigen_map(x) = eigen_map(a);
@@ -142,20 +139,13 @@ class cpu {
   }
 
   void gemm(T alpha, op ta, view<const T> a, op tb, view<const T> b, T beta, view<T> c) {
-    const index_t m = ta == op::none ? a.rows() : a.cols();
-    const index_t k = ta == op::none ? a.cols() : a.rows();
-    const index_t kb = tb == op::none ? b.rows() : b.cols();
-    const index_t n = tb == op::none ? b.cols() : b.rows();
-    require(k == kb, "gemm: inner dimensions agree", k, kb);
-    require(c.rows() == m, "gemm: rows of the result agree", c.rows(), m);
-    require(c.cols() == n, "gemm: columns of the result agree", c.cols(), n);
+    require_product_shapes<T>(ta, a, tb, b, c);
     if (!c.empty()) {
       Kernels::template gemm<T>(alpha, ta, a, tb, b, beta, c);
     }
   }
   void gram(op t, view<const T> a, view<T> c) {
-    const index_t n = t == op::none ? a.rows() : a.cols();
-    require(c.rows() == n && c.cols() == n, "gram: the result is square", c.rows(), n);
+    require_gram_shapes<T>(t, a, c);
     if (!c.empty()) {
       Kernels::template gram<T>(t, a, 0, c);
     }
@@ -163,9 +153,8 @@ class cpu {
   // The same for float factors, with products and sums in double: what squaring costs in digits it
   // gives back. Cost: about twice that in float; panels of the factor are converted in cache.
   void gram(op t, view<const T> a, view<double> c) requires std::same_as<T, float> {
-    const index_t n = t == op::none ? a.rows() : a.cols();
-    const index_t length = t == op::none ? a.cols() : a.rows();
-    require(c.rows() == n && c.cols() == n, "gram: the result is square", c.rows(), n);
+    const index_t n = require_gram_shapes<T>(t, a, c);
+    const index_t length = cols_of(t, a);
     eigen_map(c).setZero();
     constexpr index_t panel_size = 1 << 15;  // numbers: a quarter of a megabyte
     const index_t step = std::max<index_t>(1, panel_size / std::max<index_t>(n, 1));
@@ -234,14 +223,6 @@ class cpu {
   }
 
  private:
-  // The text of an error is put together only when there is one: a step must not allocate.
-  template <class V, class U>
-  static void require_same_shape(const char* who, V a, U b) {
-    if (a.rows() != b.rows() || a.cols() != b.cols()) {
-      require(a.rows() == b.rows(), std::string(who) + ": rows agree", a.rows(), b.rows());
-      require(a.cols() == b.cols(), std::string(who) + ": columns agree", a.cols(), b.cols());
-    }
-  }
   // f(number of the first entry, length, pointers) for every column; for all at once where no
   // operand has gaps between its columns.
   template <class F, class V, class... Vs>

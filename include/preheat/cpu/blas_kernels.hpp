@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "../core/shapes.hpp"
 #include "matrix.hpp"
 
 namespace preheat::lapack {
@@ -103,10 +104,9 @@ struct blas_kernels {
 
   template <class T>
   static void gemm(T alpha, op ta, view<const T> a, op tb, view<const T> b, T beta, view<T> c) {
-    const index_t inner = ta == op::none ? a.cols() : a.rows();
     const int m = lapack::to_int(c.rows());
     const int n = lapack::to_int(c.cols());
-    const int k = lapack::to_int(inner);
+    const int k = lapack::to_int(cols_of(ta, a));
     const int lda = lapack::to_int(std::max<index_t>(a.ld(), 1));
     const int ldb = lapack::to_int(std::max<index_t>(b.ld(), 1));
     const int ldc = lapack::to_int(std::max<index_t>(c.ld(), 1));
@@ -118,7 +118,7 @@ struct blas_kernels {
   template <class T>
   static void gram(op t, view<const T> a, T beta, view<T> c) {
     const int n = lapack::to_int(c.rows());
-    const int k = lapack::to_int(t == op::none ? a.cols() : a.rows());
+    const int k = lapack::to_int(cols_of(t, a));
     const int lda = lapack::to_int(std::max<index_t>(a.ld(), 1));
     const int ldc = lapack::to_int(std::max<index_t>(c.ld(), 1));
     const T one = 1;

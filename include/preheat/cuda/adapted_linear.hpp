@@ -114,7 +114,7 @@ class cuda_adapted_linear {
       be_->gemm(alpha, ta, a, tb, b, beta, c);
     } else {
       const auto type_of_c = std::is_same_v<C, float> ? CUDA_R_32F : CUDA_R_16BF;
-      const index_t k = ta == op::none ? a.cols() : a.rows();
+      const index_t k = cols_of(ta, a);
       using detail::library_int;
       detail::check(
           cublasGemmEx(be_->context()->blas(), detail::operation(ta), detail::operation(tb),

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "../core/concepts.hpp"
+#include "../core/shapes.hpp"
 #include "factorizations.hpp"
 #include "kernels.hpp"
 #include "launch.hpp"
@@ -71,12 +72,8 @@ class cuda {
 
   void fill(T value, view<T> x) { each_entry(cuda_kernels::fill<T>{value}, x); }
   void copy(op t, view<const T> a, view<T> x) {
-    const bool transposed = t == op::trans;
-    require((transposed ? a.cols() : a.rows()) == x.rows(), "copy: rows agree",
-            transposed ? a.cols() : a.rows(), x.rows());
-    require((transposed ? a.rows() : a.cols()) == x.cols(), "copy: columns agree",
-            transposed ? a.rows() : a.cols(), x.cols());
-    if (transposed) {
+    require_copy_shapes<T>(t, a, x);
+    if (t == op::trans) {
       detail::cuda_transpose(*context_, a, x);
     } else {
       transfer(a, x, cudaMemcpyDeviceToDevice);
@@ -128,13 +125,10 @@ class cuda {
   }
 
   void gemm(T alpha, op ta, view<const T> a, op tb, view<const T> b, T beta, view<T> c) {
-    const index_t m = ta == op::none ? a.rows() : a.cols();
-    const index_t k = ta == op::none ? a.cols() : a.rows();
-    const index_t kb = tb == op::none ? b.rows() : b.cols();
-    const index_t n = tb == op::none ? b.cols() : b.rows();
-    require(k == kb, "gemm: inner dimensions agree", k, kb);
-    require(c.rows() == m, "gemm: rows of the result agree", c.rows(), m);
-    require(c.cols() == n, "gemm: columns of the result agree", c.cols(), n);
+    require_product_shapes<T>(ta, a, tb, b, c);
+    const index_t m = c.rows();
+    const index_t n = c.cols();
+    const index_t k = cols_of(ta, a);
     if (k == 0) {  // cuBLAS does not say what it does then
       beta == T(0) ? fill(T(0), c) : each_entry(cuda_kernels::scale<T>{beta}, c);
     } else if (!c.empty()) {
@@ -147,9 +141,8 @@ class cuda {
     }
   }
   void gram(op t, view<const T> a, view<T> c) {
-    const index_t n = t == op::none ? a.rows() : a.cols();
-    const index_t k = t == op::none ? a.cols() : a.rows();
-    require(c.rows() == n && c.cols() == n, "gram: the result is square", c.rows(), n);
+    const index_t n = require_gram_shapes<T>(t, a, c);
+    const index_t k = cols_of(t, a);
     if (k == 0) {
       fill(T(0), c);
     } else if (n > 0) {
@@ -233,13 +226,6 @@ class cuda {
   }
 
  private:
-  template <class V, class U>
-  static void require_same_shape(const char* who, V a, U b) {
-    if (a.rows() != b.rows() || a.cols() != b.cols()) {
-      require(a.rows() == b.rows(), std::string(who) + ": rows agree", a.rows(), b.rows());
-      require(a.cols() == b.cols(), std::string(who) + ": columns agree", a.cols(), b.cols());
-    }
-  }
   // f(k, x_k, a_k, …) for all entries
   template <class F, class V, class... Vs>
   void each_entry(F f, V x, Vs... others) {

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "../core/concepts.hpp"
+#include "../core/shapes.hpp"
 
 namespace preheat::linalg {
 
@@ -43,7 +44,7 @@ struct root {
 // s·op(a)·op(b)
 template <backend Be>
 mat<Be> product(Be& be, op ta, in<Be> a, op tb, in<Be> b, scalar_of<Be> s = 1) {
-  mat<Be> C = be.zeros(ta == op::none ? a.rows() : a.cols(), tb == op::none ? b.cols() : b.rows());
+  mat<Be> C = be.zeros(rows_of(ta, a), cols_of(tb, b));
   be.gemm(s, ta, a, tb, b, 0, C);
   return C;
 }
@@ -58,7 +59,7 @@ mat<Be> identity(Be& be, index_t n) {
 // a·aᵀ (op::none) or aᵀ·a (op::trans)
 template <backend Be>
 mat<Be> gram(Be& be, op t, in<Be> a) {
-  const index_t n = t == op::none ? a.rows() : a.cols();
+  const index_t n = rows_of(t, a);
   mat<Be> G = be.zeros(n, n);
   be.gram(t, a, G);
   return G;

@@ -1,0 +1,51 @@
+// The shapes of operands: what every backend checks before it works. Errors: invalid_argument with
+// both numbers. The text of an error is put together only when there is one: a step must not
+// allocate.
+#pragma once
+#include <string>
+
+#include "types.hpp"
+
+namespace preheat {
+
+// Of op(a).
+template <class T>
+index_t rows_of(op t, view<T> a) {
+  return t == op::none ? a.rows() : a.cols();
+}
+template <class T>
+index_t cols_of(op t, view<T> a) {
+  return t == op::none ? a.cols() : a.rows();
+}
+
+template <class T, class U>
+void require_same_shape(const char* who, view<T> a, view<U> b) {
+  if (a.rows() != b.rows() || a.cols() != b.cols()) {
+    require(a.rows() == b.rows(), std::string(who) + ": rows agree", a.rows(), b.rows());
+    require(a.cols() == b.cols(), std::string(who) + ": columns agree", a.cols(), b.cols());
+  }
+}
+// x = op(a)
+template <class T>
+void require_copy_shapes(op t, view<const T> a, view<T> x) {
+  require(rows_of(t, a) == x.rows(), "copy: rows agree", rows_of(t, a), x.rows());
+  require(cols_of(t, a) == x.cols(), "copy: columns agree", cols_of(t, a), x.cols());
+}
+// c = op(a)·op(b)
+template <class T>
+void require_product_shapes(op ta, view<const T> a, op tb, view<const T> b, view<T> c) {
+  require(cols_of(ta, a) == rows_of(tb, b), "gemm: inner dimensions agree", cols_of(ta, a),
+          rows_of(tb, b));
+  require(c.rows() == rows_of(ta, a), "gemm: rows of the result agree", c.rows(), rows_of(ta, a));
+  require(c.cols() == cols_of(tb, b), "gemm: columns of the result agree", c.cols(),
+          cols_of(tb, b));
+}
+// c = op(a)·op(a)ᵀ, whose size is returned; c may be in a wider precision.
+template <class T, class U>
+index_t require_gram_shapes(op t, view<const T> a, view<U> c) {
+  const index_t n = rows_of(t, a);
+  require(c.rows() == n && c.cols() == n, "gram: the result is square", c.rows(), n);
+  return n;
+}
+
+}  // namespace preheat
