@@ -9,21 +9,11 @@
 
 namespace comparison {
 
-experiment::experiment(const options& wanted, run_log& log) : wanted_(wanted), log_(log) {
-  const samples digits = read_digits(find_digits(wanted.data));
-  const split parts = stratified_split(digits.y);
-  for (const shift s : wanted.shifts) {
-    data_.emplace(s, make_shift(digits, s, parts));
-  }
-
-  std::vector<std::string> fingerprints(wanted.methods.size());
-  run_jobs(wanted.threads, wanted.methods.size(), [&](std::size_t i) {
-    fingerprints[i] = fingerprint(wanted.methods[i], data_.begin()->second);
-  });
-  const std::string common =
-      fmt::format("{}; digits {:016x} split {}/{}/{} by {}; {}", to_text(wanted.training),
-                  checksum(digits), parts.train.size(), parts.validation.size(), parts.test.size(),
-                  split_seed, describe_backend());
+experiment::experiment(const options& wanted, run_log& log)
+    : wanted_(wanted), log_(log), workshop_(wanted) {
+  std::vector<std::string> settings(wanted.methods.size());
+  run_jobs(wanted.threads, wanted.methods.size(),
+           [&](std::size_t i) { settings[i] = workshop_.settings_of(wanted.methods[i]); });
 
   for (const shift s : wanted.shifts) {
     for (std::size_t i = 0; i < wanted.methods.size(); ++i) {
@@ -33,7 +23,7 @@ experiment::experiment(const options& wanted, run_log& log) : wanted_(wanted), l
         groups_.push_back({.on = s,
                            .method = &m,
                            .rank = rank,
-                           .settings = common + "; fingerprint " + fingerprints[i],
+                           .settings = settings[i],
                            .rates = m.has_rate ? wanted.amount.rates : std::vector<double>{0},
                            .added_rates = 0});
       }
@@ -104,10 +94,7 @@ bool experiment::run(shift s, progress_bar& bar) {
     }
   }
   while (true) {
-    const bool all_done =
-        pretrain_bases(tasks) &&
-        run_jobs(wanted_.threads, tasks.size(), [&](std::size_t i) { do_run(tasks[i], bar); });
-    if (!all_done) {
+    if (!do_all(tasks, bar)) {
       return false;
     }
     tasks.clear();
@@ -133,40 +120,49 @@ bool experiment::run(shift s, progress_bar& bar) {
   }
 }
 
+// Returns false if it was stopped.
+bool experiment::do_all(const std::vector<task>& tasks, progress_bar& bar) {
+  if (spread_) {
+    const auto question = [&](std::size_t i) { return workshop::question(tasks[i].run); };
+    const auto take = [&](std::size_t i, const std::string& line) {
+      keep(*tasks[i].of, from_line(line), bar);
+    };
+    return spread_(tasks.size(), question, take);
+  }
+  return pretrain_bases(tasks) && run_jobs(wanted_.threads, tasks.size(), [&](std::size_t i) {
+           const group& g = *tasks[i].of;
+           keep(g, workshop_.do_run(*g.method, g.on, tasks[i].run), bar);
+         });
+}
+
 // The bases that tasks need and that are not there yet. Returns false if it was stopped.
 bool experiment::pretrain_bases(const std::vector<task>& tasks) {
   struct missing_base {
-    base_key key;
+    workshop::base_key key;
     shift of;
-    std::shared_ptr<const pretrained_base> made;
+    workshop::base made;
   };
   std::vector<missing_base> needed;
-  std::set<base_key> seen;
+  std::set<workshop::base_key> seen;
   for (const task& t : tasks) {
-    const base_key key = base_of(t.of->on, t.run.base);
-    if (!bases_.contains(key) && seen.insert(key).second) {
+    const workshop::base_key key = workshop::key_of(t.of->on, t.run.base);
+    if (!workshop_.has_base(key) && seen.insert(key).second) {
       needed.push_back({key, t.of->on, nullptr});
     }
   }
   const bool all_done = run_jobs(wanted_.threads, needed.size(), [&](std::size_t i) {
     missing_base& b = needed[i];
-    b.made = pretrain(data_.at(b.of).pretrain, b.key.second, wanted_.training);
+    b.made = workshop_.make_base(b.of, b.key.second);
   });
   for (const missing_base& b : needed) {
     if (b.made) {
-      bases_.emplace(b.key, b.made);
+      workshop_.keep_base(b.key, b.made);
     }
   }
   return all_done;
 }
 
-void experiment::do_run(const task& t, progress_bar& bar) {
-  const group& g = *t.of;
-  const pretrained_base& base = *bases_.at(base_of(g.on, t.run.base));
-  run_record record;
-  static_cast<run_definition&>(record) = t.run;
-  static_cast<run_outcome&>(record) = g.method->run(base, data_.at(g.on), wanted_.training, t.run);
-  record.name = g.method->name;
+void experiment::keep(const group& g, const run_record& record, progress_bar& bar) {
   log_.append(record);
   bar.advance(note_best(g, record.validation_accuracy));
 }

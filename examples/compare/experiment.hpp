@@ -1,20 +1,20 @@
 // Which runs the comparison consists of, and the doing of them: one shift at a time, all its runs
-// spread over the threads, then the grids of learning rates that turned out too narrow grow by a
+// spread over threads or processes, then the grids of learning rates that turned out too narrow grow by a
 // rate, until none does.
 #pragma once
+#include <functional>
 #include <map>
-#include <memory>
 #include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "../console/progress.hpp"
-#include "digits.hpp"
 #include "methods.hpp"
 #include "options.hpp"
 #include "results.hpp"
 #include "selection.hpp"
+#include "workshop.hpp"
 
 namespace comparison {
 
@@ -29,6 +29,14 @@ class experiment {
   // Runs that are wanted, as far as known now, and how many of them are kept from before.
   std::size_t wanted_runs() const { return wanted_runs_; }
   std::size_t kept_runs() const { return kept_runs_; }
+
+  // Runs are done on threads of this process, unless they are spread: s(count, question, take) is to
+  // have question(i) answered (workshop::answer) in whatever process, for i = 0 … count − 1, to give
+  // the answer to take(i, …), called by one thread, and to return whether it did so for all.
+  using question_of = std::function<std::string(std::size_t)>;
+  using take_answer = std::function<void(std::size_t, const std::string&)>;
+  using spreader = std::function<bool(std::size_t, const question_of&, const take_answer&)>;
+  void spread(spreader s) { spread_ = std::move(s); }
 
   // Does what is missing of one shift. Returns false if it was stopped before the end.
   bool run(shift s, progress_bar& bar);
@@ -61,21 +69,18 @@ class experiment {
   std::vector<run_definition> definitions(const group& g, double rate) const;
   std::vector<task> missing(const group& g, double rate) const;
   run_group kept(const group& g) const;
+  bool do_all(const std::vector<task>& tasks, progress_bar& bar);
   bool pretrain_bases(const std::vector<task>& tasks);
-  void do_run(const task& t, progress_bar& bar);
+  void keep(const group& g, const run_record& record, progress_bar& bar);
   std::string note_best(const group& g, double accuracy);
 
   const options& wanted_;
   run_log& log_;
-  std::map<shift, shift_data> data_;
+  workshop workshop_;
+  spreader spread_;
   std::vector<group> groups_;
   std::size_t wanted_runs_ = 0;
   std::size_t kept_runs_ = 0;
-
-  // Bases are shared by the shifts that pretrain on the same digits.
-  using base_key = std::pair<bool, int>;  // pretrained on five classes only; seed
-  static base_key base_of(shift s, int seed) { return {s == shift::new_classes, seed}; }
-  std::map<base_key, std::shared_ptr<const pretrained_base>> bases_;
 
   std::mutex best_mutex_;
   std::map<shift, std::pair<double, std::string>> best_;  // validation accuracy, method
