@@ -189,9 +189,13 @@ template <class Lin>
 struct recording_operator {
   Lin& base;
   log_type& log;
+  index_t lowest = 0;
   void begin(pass p) { base.begin(p); }
   out<cpu_double> forward(index_t l, in<cpu_double> X) { return base.forward(l, X); }
   out<cpu_double> backward(index_t l, in<cpu_double> X, in<cpu_double> dY, bool need_dx) {
+    if (l < lowest) {
+      return {};
+    }
     const auto dX = base.backward(l, X, dY, need_dx);
     log.push_back("layer " + std::to_string(l));
     return dX;
@@ -204,6 +208,7 @@ struct recording_network {
   nn::mlp<cpu_double>& base;
   log_type& log;
   bool diverges = false;
+  index_t lowest = 0;  // layers before it are left out of the backward pass
 
   cpu_double& backend() const { return base.backend(); }
   std::span<layer<cpu_double>> layers() { return base.layers(); }
@@ -213,7 +218,7 @@ struct recording_network {
   }
   template <class Lin>
   double loss_and_gradient(const batch_type& batch, Lin& lin) {
-    recording_operator<Lin> watched{lin, log};
+    recording_operator<Lin> watched{lin, log, lowest};
     const double value = base.loss_and_gradient(batch, watched);
     log.push_back("end of backward");
     return diverges ? std::nan("") : value;
@@ -264,6 +269,81 @@ TEST_CASE("one process alone is asked for nothing") {
   const auto alone = numbers(p, fit(lora{}, p.net, p.batches, options));
   CHECK(log.empty());
   CHECK(alone == plain);
+}
+
+namespace {
+
+// Y = V·(W·(W·X)), both adapted: W is used twice. loss ½‖Y − target‖²/N.
+struct tied_network {
+  using backend_type = cpu_double;
+  using batch_type = nn::labelled_batch<cpu_double>;
+  cpu_double be{};
+  std::vector<layer<cpu_double>> body = make_body(be);
+  mat<cpu_double> d{};
+
+  static std::vector<layer<cpu_double>> make_body(cpu_double& be) {
+    std::vector<layer<cpu_double>> made;
+    made.push_back({"W", linalg::normal(be, 5, 5, 0.5, generator(1))});
+    made.push_back({"V", linalg::normal(be, 3, 5, 0.5, generator(2))});
+    return made;
+  }
+  cpu_double& backend() { return be; }
+  std::span<layer<cpu_double>> layers() { return body; }
+  template <class Lin>
+  double loss_and_gradient(const batch_type& batch, Lin& lin) {
+    lin.begin(pass::training);
+    const auto once = lin.forward(0, batch.X);
+    const auto twice = lin.forward(0, once);
+    const auto Y = lin.forward(1, twice);
+    be.resize(d, Y.rows(), Y.cols());
+    be.copy(op::none, Y, d);
+    be.each(linalg::axpby<double>{-1, 1}, d, batch.target);
+    const double tokens = double(Y.cols());
+    const double value = be.dot(d, d) / (2 * tokens);
+    be.each(linalg::scale<double>{1 / tokens}, d);
+    const auto d_twice = lin.backward(1, twice, d, true);
+    const auto d_once = lin.backward(0, once, d_twice, true);
+    lin.backward(0, batch.X, d_once, false);
+    return value;
+  }
+  template <class Lin>
+  double loss(const batch_type& batch, Lin& lin) {
+    return loss_and_gradient(batch, lin);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a layer that is used twice is sent when its second use is behind") {
+  log_type log;
+  recording<comm::mpi> watched{world(), log};
+  fit_options options{.rank = 2, .steps = 10};
+  const auto fit_to = [&](tied_network& net) {
+    nn::minibatches<cpu_double> data(net.be, linalg::normal(net.be, 5, 40, 1, generator(3)),
+                                     linalg::normal(net.be, 3, 40, 1, generator(4)), 8);
+    return fit(lora{.optim = {.lr = 1e-2}}, net, data, options);
+  };
+  tied_network one;
+  const auto alone = fit_to(one);
+  options.processes = watched;
+  tied_network shared;
+  const auto together = fit_to(shared);
+  CHECK(gap(alone.losses, together.losses) < 1e-12);
+  CHECK(std::count(log.begin(), log.end(), "sum 20") == 10);
+  CHECK(std::count(log.begin(), log.end(), "sum 16") == 10);
+}
+
+TEST_CASE("a layer that the backward pass of one process does not reach is summed all the same") {
+  log_type log;
+  problem<cpu_double> p;
+  recording_network net{p.net, log};
+  net.lowest = world().rank() == world().size() - 1 ? 1 : 0;
+  const fit_options options{.rank = 2, .steps = 20, .processes = world()};
+  auto r = start_run(lora{}, net, p.batches, options);
+  r.step();
+  const auto& gradient = r.lin.slots()[0].gradient.B;
+  CHECK(p.be.max_abs(gradient) > 0);
+  CHECK_NOTHROW(require_same_bits(p.be.download(gradient), "gradient"));
 }
 
 // ------------------------------------------------------------------------- agreed on by all
