@@ -1,6 +1,7 @@
 // The laws of a communicator, for the one of MPI.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <numeric>
@@ -63,6 +64,27 @@ TEST_CASE_TEMPLATE("sums: several at a time, of any length, the same bits in eve
     CHECK(worst < 50 * double(std::numeric_limits<T>::epsilon()));
     CHECK_NOTHROW(all.require_same(hash(x[k]), "sum"));
   }
+}
+
+// Sums that were begun earlier are done before anybody waits, as soon as later ones begin. The machine
+// may be busy, so this is tried a few times.
+TEST_CASE("sums progress while others start") {
+  auto& w = world();
+  double done = 0;
+  for (int attempt = 0; attempt < 20 && done == 0; ++attempt) {
+    std::vector<std::vector<float>> x(24, std::vector<float>(1000, 1));
+    w.barrier();
+    for (auto& one : x) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));  // no call to MPI
+      w.start_sum(std::span<float>(one));
+    }
+    const auto& first = x.front();
+    const bool all_there =
+        std::all_of(first.begin(), first.end(), [&](float sum) { return sum == float(w.size()); });
+    w.wait();
+    done = w.sum(all_there ? 1 : 0);
+  }
+  CHECK(done > 0);
 }
 
 TEST_CASE_TEMPLATE("broadcast: everybody has what the root had", T, float, double) {

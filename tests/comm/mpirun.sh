@@ -8,6 +8,7 @@ if [ "$(id -u)" = 0 ]; then
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi
 export OPENBLAS_NUM_THREADS=1
+export OMPI_MCA_mpi_yield_when_idle=1  # the machine has other work
 oversubscribe=
 "$mpiexec" --version 2>/dev/null | grep -q 'Open MPI' && oversubscribe=--oversubscribe
 exec timeout 240 "$mpiexec" $oversubscribe -n "$processes" "$@"

@@ -11,8 +11,9 @@
 // function ends every process, because the others would wait for this one for ever. MPI itself ends
 // them when one is killed.
 //
-// Sums are MPI_Iallreduce; OpenMPI moves them on during any call to MPI, so in a backward pass they
-// progress whenever the next one starts. In OpenMPI every process gets the same bits.
+// Sums are MPI_Iallreduce, of which OpenMPI gives every process the same bits. It moves them on only
+// while it is asked about them: start_sum asks about those begun before, so that in a backward pass
+// they progress whenever the next one starts.
 #pragma once
 // OpenMPI's C++ bindings are not wanted.
 #if !defined(OMPI_SKIP_MPICXX)
@@ -105,6 +106,10 @@ class mpi {
   // --- concept communicator
   template <class T>
   void start_sum(std::span<T> x) {
+    int all_done = 0;  // of no interest: to ask is what counts
+    detail::check(
+        MPI_Testall(detail::count_of(pending_), pending_.data(), &all_done, MPI_STATUSES_IGNORE),
+        "MPI_Testall");
     MPI_Request request = MPI_REQUEST_NULL;
     detail::check(MPI_Iallreduce(MPI_IN_PLACE, x.data(), detail::count_of(x), detail::type_of<T>(),
                                  MPI_SUM, comm_, &request),
