@@ -9,6 +9,5 @@ if [ "$(id -u)" = 0 ]; then
 fi
 export OPENBLAS_NUM_THREADS=1
 export OMPI_MCA_mpi_yield_when_idle=1  # the machine has other work
-oversubscribe=
-"$mpiexec" --version 2>/dev/null | grep -q 'Open MPI' && oversubscribe=--oversubscribe
-exec timeout 240 "$mpiexec" $oversubscribe -n "$processes" "$@"
+export OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe  # OpenMPI 4, 5
+exec timeout 240 "$mpiexec" -n "$processes" "$@"
