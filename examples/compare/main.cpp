@@ -27,7 +27,6 @@
 #include "results.hpp"
 #include "selection.hpp"
 #include "table.hpp"
-#include "workshop.hpp"
 #if defined(PREHEAT_MPI)
 #include <preheat/comm/mpi.hpp>
 #endif
@@ -42,7 +41,7 @@ constexpr int interrupted_status = 130;
 // Who works. `spread` is for an experiment in the first process, with the number of them all.
 struct staff {
   int processes = 1;
-  experiment::spreader spread{};
+  grid::spreader spread{};
 };
 
 void print_header(const options& o, const experiment& e, const staff& all) {
@@ -50,11 +49,9 @@ void print_header(const options& o, const experiment& e, const staff& all) {
              o.methods.size(), o.shifts.size(), joined(o.ranks, " and "), o.training.steps,
              o.training.batch, joined(o.amount.rates, " "), o.amount.bases, o.amount.seeds,
              o.amount.seeds == 1 ? "seed" : "seeds");
-  const int count = all.spread ? all.processes : o.threads;
-  fmt::print("{} on {} {}{}\n", describe_backend(), count, all.spread ? "process" : "thread",
-             count == 1   ? ""
-             : all.spread ? "es"
-                          : "s");
+  fmt::print("{} on {}\n", describe_backend(),
+             all.spread ? fmt::format("{} processes", all.processes)
+                        : fmt::format("{} {}", o.threads, o.threads == 1 ? "thread" : "threads"));
   const std::string hint = backend_hint();
   if (!hint.empty()) {
     fmt::print("note: {}\n", hint);
@@ -156,16 +153,16 @@ int compare_all(const options& o, const staff& all) {
 
 #if defined(PREHEAT_MPI)
 // The first process is the program, and the others work for it.
-int compare_together(const options& o, preheat::comm::mpi& world) {
-  workshop here(o);
-  const auto work = [&](const std::string& question) { return here.answer(question); };
+int compare_together(options o, preheat::comm::mpi& world) {
+  o.threads = 1;  // of each process
   if (world.rank() != 0) {
-    serve(world, work);
+    run_log nothing_kept;
+    const experiment mine(o, nothing_kept);
+    serve(world, [&](const std::string& run) { return mine.answer(run); });
     return 0;
   }
-  const auto spread = [&](std::size_t count, const experiment::question_of& question,
-                          const experiment::take_answer& take) {
-    return run_jobs(world, count, question, work, take);
+  const auto spread = [&](std::size_t count, const auto&... functions) {
+    return run_jobs(world, count, functions...);
   };
   const int status = compare_all(o, {world.size(), spread});
   if (status != 0) {

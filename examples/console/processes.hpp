@@ -18,6 +18,7 @@
 #include <exception>
 #include <future>
 #include <map>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -69,10 +70,11 @@ void dismiss(World& world) {
   }
 }
 
-// For the first process: calls take(i, work(job(i))) for i = 0 … count − 1, each once, `work` in any
-// of the processes and the others here, in an order that nobody should depend on. Once `stop` is set
-// no further job is handed out, and only the one in this process finishes. An exception of `work`,
-// in whatever process, is thrown here. Returns whether every job was done.
+// For the first process: calls take(i, work(*job(i))) for i = 0 … count − 1, each once, `work` in any
+// of the processes and the others here, in an order that nobody should depend on. job(i) is a
+// std::optional text: after one that is empty no further job is handed out, and those that have
+// been finish. Once `stop` is set only the one in this process does. An exception of `work`, in
+// whatever process, is thrown here. Returns whether every job was done.
 template <class World, class Job, class Work, class Take>
 bool run_jobs(World& world, std::size_t count, const Job& job, const Work& work, const Take& take,
               const std::atomic<bool>& stop = stop_requested) {
@@ -85,15 +87,20 @@ bool run_jobs(World& world, std::size_t count, const Job& job, const Work& work,
   std::size_t own_job = 0;
   std::size_t next = 0;
   std::size_t done = 0;
-  while (done < count && !stop) {
-    for (; next < count && !idle.empty(); ++next) {
-      world.send(idle.back(), detail::job_mark + job(next));
-      busy[idle.back()] = next;
-      idle.pop_back();
-    }
-    if (next < count && !own.valid()) {
-      own_job = next++;
-      own = std::async(std::launch::async, [&work, text = job(own_job)] { return work(text); });
+  std::size_t last = count;  // that are handed out
+  while (done < last && !stop) {
+    while (next < last && (!idle.empty() || !own.valid())) {
+      std::optional<std::string> text = job(next);
+      if (!text) {
+        last = next;
+      } else if (!idle.empty()) {
+        world.send(idle.back(), detail::job_mark + *text);
+        busy[idle.back()] = next++;
+        idle.pop_back();
+      } else {
+        own_job = next++;
+        own = std::async(std::launch::async, [&work, mine = *text] { return work(mine); });
+      }
     }
 
     bool news = false;
@@ -117,7 +124,7 @@ bool run_jobs(World& world, std::size_t count, const Job& job, const Work& work,
       detail::rest_a_little();
     }
   }
-  if (stop && done < count) {
+  if (stop && done < last) {
     std::fprintf(stderr, "stopped: no further run is started; the finished ones are kept\n");
     if (own.valid()) {
       take(own_job, own.get());
