@@ -7,6 +7,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
+import encoder
+
 
 class Peer:
     """What PyTorch does: run() is timed, reset() before it is not, result() gives tensors by name."""
@@ -326,5 +328,6 @@ def all_rows(folder):
     makers["AdamW, 10 M parameters"] = adamw
     makers["GELU and its gradient, 1024×3072"] = gelu
     makers["MLP training step, 1024-4096-1024 r8"] = mlp_step
+    makers[encoder.NAME] = lambda: encoder.encoder_row(Row, Peer, {1: 2.5})
     short = [name for name in makers if not re.search(r"4096→|→3072|×3072 r|4096 r|×4096|\bGELU", name)]
     return makers, short
