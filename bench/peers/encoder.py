@@ -119,7 +119,7 @@ def encoder_row(Row, Peer, reach):
 
     products, flops = frozen_products(given)
     return Row(NAME, "encoder_step", given, [(Peer("PEFT", peer.step, peer.result), reach)], error, 1e-3,
-               flops=flops, bound=("encoder_products", Peer("the same products", products, lambda: {}), None))
+               flops=flops, bound=("encoder_products", Peer("the same products", products, lambda: {}), None), bound_name="frozen products")
 
 
 def peak_memory():

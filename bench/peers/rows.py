@@ -22,12 +22,13 @@ class Row:
     """One piece of work. peers: a list of (Peer, ratio to reach by threads). error(result) compares with double."""
 
     def __init__(self, name, work, inputs, peers, error, tolerance, flops=None, check_runs=1, error_first=False,
-                 bound=None):
+                 bound=None, bound_name="two frozen products"):
         self.name, self.work, self.inputs, self.peers = name, work, inputs, peers
         self.error, self.tolerance, self.flops = error, tolerance, flops
         self.check_runs = check_runs    # runs of each side before the results are compared
         self.error_first = error_first  # random work: errors are medians, a ratio counts at equal or smaller error
-        self.bound = bound              # (work, Peer, most): time over that of this smaller work
+        self.bound = bound              # (work, Peer, most): time over that of this smaller work…
+        self.bound_name = bound_name    # …which is called this
 
 
 def seeded(*shape, seed=0, scale=1.0):
