@@ -1,0 +1,165 @@
+// A grid of runs: groups of one method on one problem, each at several learning rates, bases and
+// seeds. It does what the log does not hold yet, spread over the threads; where the best rate of a
+// group is at the edge of its rates, the group grows by a rate, until none does.
+//
+//   comparison::grid g(log, threads, most_added_rates);
+//   const std::size_t hrp = g.add({.problem = "rotated", .method = "hrp", …, .run = …});
+//   g.run({hrp}, bar, [](const grid_group&, const run_record&) { return "a note"; });
+//   for (const run_record* r : g.runs(hrp)) …
+#pragma once
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../console/pool.hpp"
+#include "../console/progress.hpp"
+#include "results.hpp"
+#include "selection.hpp"
+
+namespace comparison {
+
+struct grid_group {
+  std::string problem;  // run_definition::shift
+  std::string method;   // identifier
+  std::string name;     // of the method, for readers
+  int rank = 0;
+  int steps = 0;
+  std::string settings;
+  std::vector<double> rates;
+  int bases = 1;
+  int seeds = 1;  // a base
+  std::function<run_outcome(const run_definition&)> run;
+  int added_rates = 0;
+};
+
+class grid {
+ public:
+  using note = std::function<std::string(const grid_group&, const run_record&)>;
+
+  // `log` must outlive the grid.
+  grid(run_log& log, int threads, int most_added_rates)
+      : log_(log), threads_(threads), most_added_rates_(most_added_rates) {}
+
+  // Returns the group's number.
+  std::size_t add(grid_group g) {
+    groups_.push_back(std::move(g));
+    for (const double rate : groups_.back().rates) {
+      wanted_ += definitions(groups_.back(), rate).size();
+      kept_ += definitions(groups_.back(), rate).size() - missing(groups_.size() - 1, rate).size();
+    }
+    return groups_.size() - 1;
+  }
+
+  std::size_t size() const { return groups_.size(); }
+  const grid_group& group(std::size_t number) const { return groups_[number]; }
+  // Runs that are wanted, as far as known when groups were added, and how many of them are kept.
+  std::size_t wanted_runs() const { return wanted_; }
+  std::size_t kept_runs() const { return kept_; }
+
+  // A group's runs that are there.
+  run_group runs(std::size_t number) const {
+    const grid_group& g = groups_[number];
+    run_group found;
+    for (const double rate : g.rates) {
+      for (const run_definition& run : definitions(g, rate)) {
+        const run_record* const record = log_.find(run);
+        if (record != nullptr) {
+          found.push_back(record);
+        }
+      }
+    }
+    return found;
+  }
+
+  // Does what is missing of these groups; false if it was stopped before the end.
+  bool run(std::span<const std::size_t> which, console::progress_bar& bar, const note& note_of) {
+    std::vector<task> tasks;
+    for (const std::size_t number : which) {
+      for (const double rate : groups_[number].rates) {
+        want(number, rate, tasks);
+      }
+    }
+    while (true) {
+      const bool all_done = console::run_jobs(threads_, tasks.size(), [&](std::size_t i) {
+        const grid_group& g = groups_[tasks[i].group];
+        run_record record;
+        static_cast<run_definition&>(record) = tasks[i].run;
+        static_cast<run_outcome&>(record) = g.run(tasks[i].run);
+        record.name = g.name;
+        log_.append(record);
+        bar.advance(note_of(g, record));
+      });
+      if (!all_done) {
+        return false;
+      }
+      tasks.clear();
+      for (const std::size_t number : which) {
+        grow(number, tasks, bar);
+      }
+      if (tasks.empty()) {
+        return true;
+      }
+    }
+  }
+
+ private:
+  struct task {
+    std::size_t group;
+    run_definition run;
+  };
+
+  static std::vector<run_definition> definitions(const grid_group& g, double rate) {
+    std::vector<run_definition> runs;
+    for (int base = 0; base < g.bases; ++base) {
+      for (int seed = 0; seed < g.seeds; ++seed) {
+        runs.push_back({.shift = g.problem,
+                        .method = g.method,
+                        .rank = g.rank,
+                        .rate = rate,
+                        .base = base,
+                        .seed = seed,
+                        .steps = g.steps,
+                        .settings = g.settings});
+      }
+    }
+    return runs;
+  }
+  std::vector<run_definition> missing(std::size_t number, double rate) const {
+    std::vector<run_definition> all = definitions(groups_[number], rate);
+    std::erase_if(all, [&](const run_definition& run) { return log_.find(run) != nullptr; });
+    return all;
+  }
+  void want(std::size_t number, double rate, std::vector<task>& tasks) const {
+    for (run_definition& run : missing(number, rate)) {
+      tasks.push_back({number, std::move(run)});
+    }
+  }
+  // A rate more, if the best is at the edge.
+  void grow(std::size_t number, std::vector<task>& tasks, console::progress_bar& bar) {
+    grid_group& g = groups_[number];
+    // A rate that is kept already may put the best at the new edge: go on until one must be run.
+    while (const auto rate = rate_to_add(runs(number), g.added_rates, most_added_rates_)) {
+      g.rates.push_back(*rate);
+      ++g.added_rates;
+      const std::size_t before = tasks.size();
+      want(number, *rate, tasks);
+      const std::size_t all = definitions(g, *rate).size();
+      bar.grow(all, all - (tasks.size() - before));
+      if (tasks.size() > before) {
+        return;
+      }
+    }
+  }
+
+  run_log& log_;
+  int threads_;
+  int most_added_rates_;
+  std::vector<grid_group> groups_;
+  std::size_t wanted_ = 0;
+  std::size_t kept_ = 0;
+};
+
+}  // namespace comparison
