@@ -16,6 +16,10 @@ if(TARGET preheat_cuda)
   install(TARGETS preheat_cuda EXPORT preheatCudaTargets)
   install(EXPORT preheatCudaTargets NAMESPACE preheat:: DESTINATION ${package_dir})
 endif()
+if(TARGET preheat_mpi)
+  install(TARGETS preheat_mpi EXPORT preheatMpiTargets)
+  install(EXPORT preheatMpiTargets NAMESPACE preheat:: DESTINATION ${package_dir})
+endif()
 
 configure_package_config_file(cmake/preheatConfig.cmake.in preheatConfig.cmake
   INSTALL_DESTINATION ${package_dir} NO_SET_AND_CHECK_MACRO)

@@ -30,6 +30,10 @@ class experiment {
   std::size_t wanted_runs() const { return grid_.wanted_runs(); }
   std::size_t kept_runs() const { return grid_.kept_runs(); }
 
+  // For several processes: see grid.
+  void spread(grid::spreader s) { grid_.spread(std::move(s)); }
+  std::string answer(const std::string& question) const { return grid_.answer(question); }
+
   // Does what is missing of one shift. Returns false if it was stopped before the end.
   bool run(shift s, progress_bar& bar);
 

@@ -1,5 +1,5 @@
 // A grid of runs: groups of one method on one problem, each at several learning rates, bases and
-// seeds. It does what the log does not hold yet, spread over the threads; where the best rate of a
+// seeds. It does what the log does not hold yet, spread over threads or processes; where the best rate of a
 // group is at the edge of its rates, the group grows by a rate, until none does.
 //
 //   comparison::grid g(log, threads, most_added_rates);
@@ -7,9 +7,12 @@
 //   g.run({hrp}, bar, [](const grid_group&, const run_record&) { return "a note"; });
 //   for (const run_record* r : g.runs(hrp)) …
 #pragma once
+#include <algorithm>
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -38,6 +41,13 @@ struct grid_group {
 class grid {
  public:
   using note = std::function<std::string(const grid_group&, const run_record&)>;
+
+  // How runs are spread over processes: console::run_jobs with a world, for text jobs.
+  using question_of = std::function<std::optional<std::string>(std::size_t)>;
+  using answer_to = std::function<std::string(const std::string&)>;
+  using take_answer = std::function<void(std::size_t, const std::string&)>;
+  using spreader =
+      std::function<bool(std::size_t, const question_of&, const answer_to&, const take_answer&)>;
 
   // `log` must outlive the grid.
   grid(run_log& log, int threads, int most_added_rates)
@@ -74,6 +84,25 @@ class grid {
     return found;
   }
 
+  // Runs are done on threads of this process, unless they are spread.
+  void spread(spreader s) { spread_ = std::move(s); }
+  // Does the run that a line asks for, and answers with the line of its record. Throws
+  // std::runtime_error if this process computes other numbers than the one that asks.
+  std::string answer(const std::string& question) const {
+    const run_definition run = from_line(question);
+    const auto asked = std::find_if(groups_.begin(), groups_.end(), [&](const grid_group& g) {
+      return g.problem == run.shift && g.method == run.method && g.rank == run.rank &&
+             g.steps == run.steps && g.settings == run.settings;
+    });
+    if (asked == groups_.end()) {
+      throw std::runtime_error(run.method +
+                               " gives other numbers here than in the first process: use machines "
+                               "of one kind. There: " +
+                               run.settings);
+    }
+    return to_line(do_run(*asked, run));
+  }
+
   // Does what is missing of these groups; false if it was stopped before the end.
   bool run(std::span<const std::size_t> which, console::progress_bar& bar, const note& note_of) {
     std::vector<task> tasks;
@@ -83,16 +112,11 @@ class grid {
       }
     }
     while (true) {
-      const bool all_done = console::run_jobs(threads_, tasks.size(), [&](std::size_t i) {
-        const grid_group& g = groups_[tasks[i].group];
-        run_record record;
-        static_cast<run_definition&>(record) = tasks[i].run;
-        static_cast<run_outcome&>(record) = g.run(tasks[i].run);
-        record.name = g.name;
+      const auto keep = [&](std::size_t i, const run_record& record) {
         log_.append(record);
-        bar.advance(note_of(g, record));
-      });
-      if (!all_done) {
+        bar.advance(note_of(groups_[tasks[i].group], record));
+      };
+      if (!do_all(tasks, keep)) {
         return false;
       }
       tasks.clear();
@@ -110,6 +134,31 @@ class grid {
     std::size_t group;
     run_definition run;
   };
+
+  static run_record do_run(const grid_group& g, const run_definition& run) {
+    run_record record;
+    static_cast<run_definition&>(record) = run;
+    static_cast<run_outcome&>(record) = g.run(run);
+    record.name = g.name;
+    return record;
+  }
+  // Calls keep(i, record) for each task; false if it was stopped.
+  template <class Keep>
+  bool do_all(const std::vector<task>& tasks, const Keep& keep) const {
+    if (!spread_) {
+      return console::run_jobs(threads_, tasks.size(), [&](std::size_t i) {
+        keep(i, do_run(groups_[tasks[i].group], tasks[i].run));
+      });
+    }
+    const auto question = [&](std::size_t i) -> std::optional<std::string> {
+      run_record asked;
+      static_cast<run_definition&>(asked) = tasks[i].run;
+      return to_line(asked);
+    };
+    return spread_(
+        tasks.size(), question, [this](const std::string& text) { return answer(text); },
+        [&](std::size_t i, const std::string& line) { keep(i, from_line(line)); });
+  }
 
   static std::vector<run_definition> definitions(const grid_group& g, double rate) {
     std::vector<run_definition> runs;
@@ -157,6 +206,7 @@ class grid {
   run_log& log_;
   int threads_;
   int most_added_rates_;
+  spreader spread_;
   std::vector<grid_group> groups_;
   std::size_t wanted_ = 0;
   std::size_t kept_ = 0;

@@ -6,6 +6,7 @@
 //
 //   preheat_compare --quick
 //   preheat_compare --help
+//   mpirun -n 8 preheat_compare         # the same runs, spread over processes
 #include <chrono>
 #include <cstdio>
 #include <exception>
@@ -18,6 +19,7 @@
 #include <fmt/format.h>
 
 #include "../console/pool.hpp"
+#include "../console/processes.hpp"
 #include "../console/progress.hpp"
 #include "experiment.hpp"
 #include "options.hpp"
@@ -25,6 +27,9 @@
 #include "results.hpp"
 #include "selection.hpp"
 #include "table.hpp"
+#if defined(PREHEAT_MPI)
+#include <preheat/comm/mpi.hpp>
+#endif
 
 namespace {
 
@@ -33,12 +38,20 @@ using namespace comparison;
 // The exit status of a program ended by Ctrl-C.
 constexpr int interrupted_status = 130;
 
-void print_header(const options& o, const experiment& e) {
+// Who works. `spread` is for an experiment in the first process, with the number of them all.
+struct staff {
+  int processes = 1;
+  grid::spreader spread{};
+};
+
+void print_header(const options& o, const experiment& e, const staff& all) {
   fmt::print("{} methods × {} shifts, rank {}, {} steps of batch {}, rates {}, {} bases × {} {}\n",
              o.methods.size(), o.shifts.size(), joined(o.ranks, " and "), o.training.steps,
              o.training.batch, joined(o.amount.rates, " "), o.amount.bases, o.amount.seeds,
              o.amount.seeds == 1 ? "seed" : "seeds");
-  fmt::print("{} on {} {}\n", describe_backend(), o.threads, o.threads == 1 ? "thread" : "threads");
+  fmt::print("{} on {}\n", describe_backend(),
+             all.spread ? fmt::format("{} processes", all.processes)
+                        : fmt::format("{} {}", o.threads, o.threads == 1 ? "thread" : "threads"));
   const std::string hint = backend_hint();
   if (!hint.empty()) {
     fmt::print("note: {}\n", hint);
@@ -76,9 +89,8 @@ void print_results(shift s, int rank, const std::vector<experiment::result>& res
   std::fflush(stdout);
 }
 
-int compare_all(const options& o) {
+int compare_all(const options& o, const staff& all) {
   const auto begun = std::chrono::steady_clock::now();
-  use_one_blas_thread();
   stop_on_signals();
   const std::filesystem::path out = o.out;
   std::filesystem::create_directories(out);
@@ -87,7 +99,8 @@ int compare_all(const options& o) {
     fmt::print("{}\n", log.note());
   }
   experiment e(o, log);
-  print_header(o, e);
+  e.spread(all.spread);
+  print_header(o, e, all);
 
   std::vector<summary_row> summary;
   std::map<int, std::vector<plotted_shift>> plotted;  // by rank
@@ -138,15 +151,51 @@ int compare_all(const options& o) {
   return 0;
 }
 
+#if defined(PREHEAT_MPI)
+// The first process is the program, and the others work for it.
+int compare_together(options o, preheat::comm::mpi& world) {
+  o.threads = 1;  // of each process
+  if (world.rank() != 0) {
+    run_log nothing_kept;
+    const experiment mine(o, nothing_kept);
+    serve(world, [&](const std::string& run) { return mine.answer(run); });
+    return 0;
+  }
+  const auto spread = [&](std::size_t count, const auto&... functions) {
+    return run_jobs(world, count, functions...);
+  };
+  const int status = compare_all(o, {world.size(), spread});
+  if (status != 0) {
+    world.abort("the runs were stopped");  // the others may be in the middle of one
+  }
+  dismiss(world);
+  return status;
+}
+#endif
+
 }  // namespace
 
 int main(int argc, char** argv) {
   try {
+#if defined(PREHEAT_MPI)
+    if (preheat::comm::started_by_mpi()) {
+      return preheat::comm::mpi_main(argc, argv, [&](preheat::comm::mpi& world) {
+        const parsed command_line = parse(argc, argv);
+        if (!command_line.wanted) {
+          return command_line.exit_code;
+        }
+        use_one_blas_thread();
+        return world.size() == 1 ? compare_all(*command_line.wanted, {})
+                                 : compare_together(*command_line.wanted, world);
+      });
+    }
+#endif
     const parsed command_line = parse(argc, argv);
     if (!command_line.wanted) {
       return command_line.exit_code;
     }
-    return compare_all(*command_line.wanted);
+    use_one_blas_thread();
+    return compare_all(*command_line.wanted, {});
   } catch (const std::exception& error) {
     fmt::print(stderr, "preheat_compare: {}\n", error.what());
     return 1;

@@ -186,6 +186,8 @@ inline kept_runs read_runs(const std::filesystem::path& path) {
 // The runs of one directory, in memory and in its file. Threads may share it.
 class run_log {
  public:
+  // Of a process that keeps nothing: nothing may be appended.
+  run_log() = default;
   // Reads the file, drops a cut-off last line, and keeps the file locked against a second writer.
   // Throws std::runtime_error if the file cannot be opened, is locked, or is something else.
   explicit run_log(std::filesystem::path path) : path_(std::move(path)) {

@@ -17,6 +17,21 @@ nn::minibatches<watched_cpu<T>> digits(watched_cpu<T>& be, index_t size) {
   return {be, linalg::normal(be, 24, 50, 1, gen), std::move(target), size};
 }
 
+// The first of two processes; the other has nothing but zeros.
+struct first_of_two {
+  static constexpr memory reaches = memory::host;
+  int rank() const { return 0; }
+  int size() const { return 2; }
+  template <class T>
+  void start_sum(std::span<T>) {}
+  void wait() {}
+  double sum(double here) { return here; }
+  template <class T>
+  void broadcast(std::span<T>, int) {}
+  void barrier() {}
+  void abort(const std::string&) {}
+};
+
 // An mlp on minibatches of several sizes; the last batch of an epoch may be smaller.
 template <class T>
 void check_mlp() {
@@ -40,6 +55,8 @@ void check_mlp() {
   one("lora, evaluated every 5 steps", lora{}, 16, {.evaluate_every = 5}, all);
   one("lora, everything at once", lora{}, 7,
       {.max_gradient_norm = 0.1, .accumulate = 2, .dropout = 0.1, .evaluate_every = 5}, all);
+  first_of_two other;
+  one("lora, batches shared with a process", lora{}, 16, {.processes = other});
 }
 
 }  // namespace

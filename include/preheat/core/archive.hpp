@@ -6,12 +6,15 @@
 //   template <class Archive> void archive(Archive& ar) { ar("m", m); ar("t", t); }
 #pragma once
 #include <concepts>
+#include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "communicator.hpp"
 #include "concepts.hpp"
 
 namespace preheat {
@@ -24,6 +27,16 @@ struct saved_matrix {
 struct training_state {
   std::map<std::string, saved_matrix> entries;  // by path, e.g. "layers.0/optim/m/A"
 };
+
+// A number that changes when the state does.
+inline std::uint64_t hash_of(const training_state& state) {
+  bit_hash hash;
+  for (const auto& [name, m] : state.entries) {
+    hash.add(std::span<const char>(name));
+    hash.add(std::span<const double>(m.values));
+  }
+  return hash.value();
+}
 
 // Writes to, or reads from, a training_state. Throws invalid_argument when an entry that the run
 // needs is not in the state (it was saved by another method or network).

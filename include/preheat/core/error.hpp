@@ -20,7 +20,7 @@ struct io_error : std::runtime_error {
   explicit io_error(const std::string& what) : std::runtime_error("preheat: " + what) {}
 };
 
-// A BLAS, LAPACK or CUDA call that reported failure.
+// A BLAS, LAPACK, CUDA or MPI call that reported failure.
 struct library_error : std::runtime_error {
   explicit library_error(const std::string& what) : std::runtime_error("preheat: " + what) {}
 };
@@ -36,6 +36,21 @@ std::string number_text(const T& value) {
   } else {
     return std::to_string(value);
   }
+}
+}  // namespace detail
+
+namespace detail {
+// Where a call is. (std::source_location is not in every standard library that has C++20.)
+struct place {
+  const char* file;
+  int line;
+};
+// "cublas<t>gemm: CUBLAS_STATUS_EXECUTION_FAILED (13), backend.hpp:167"
+inline std::string failed_call(const char* call, const std::string& name, int code, place at) {
+  const std::string path = at.file;
+  const std::string file = path.substr(path.find_last_of('/') + 1);
+  return std::string(call) + ": " + name + " (" + std::to_string(code) + "), " + file + ":" +
+         std::to_string(at.line);
 }
 }  // namespace detail
 

@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "../core/communicator.hpp"
 #include "../core/concepts.hpp"
 #include "../core/shapes.hpp"
 #include "column_kernels.hpp"
@@ -36,6 +37,7 @@ class cuda {
   using scalar = T;
   using matrix = cuda_matrix<T>;
   using wide = std::conditional_t<std::same_as<T, float>, cuda<double>, void>;
+  static constexpr memory place = memory::device;
 
   cuda() : cuda(std::make_shared<const cuda_context>()) {}
   explicit cuda(std::shared_ptr<const cuda_context> context) : context_(std::move(context)) {}

@@ -22,19 +22,9 @@ struct cuda_error : library_error {
 
 namespace detail {
 
-// Where a call is. (std::source_location is not in every standard library that has C++20.)
-struct place {
-  const char* file;
-  int line;
-};
-
 [[noreturn]] inline void throw_cuda_error(const char* call, const std::string& name, int code,
                                           place at) {
-  const std::string path = at.file;
-  const std::string file = path.substr(path.find_last_of('/') + 1);
-  throw cuda_error(std::string(call) + ": " + name + " (" + std::to_string(code) + "), " + file +
-                       ":" + std::to_string(at.line),
-                   code);
+  throw cuda_error(failed_call(call, name, code, at), code);
 }
 
 inline const char* cusolver_status_name(cusolverStatus_t status) {

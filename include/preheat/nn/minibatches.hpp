@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "../core/communicator.hpp"
 #include "mlp.hpp"
 
 namespace preheat::nn {
@@ -29,13 +30,24 @@ class minibatches {
   index_t per_epoch() const { return size_ == 0 ? 1 : (X_.cols() + size_ - 1) / size_; }
 
   void draw(const generator& stream, index_t step, labelled_batch<Be>& batch) {
+    draw_share(stream, step, {}, batch);
+  }
+  // Consecutive columns of that batch, one of `part.count` equal parts. Errors: a batch, or the
+  // smaller last one of an epoch, that has no such parts.
+  void draw_share(const generator& stream, index_t step, share part, labelled_batch<Be>& batch) {
+    const index_t whole = size_ == 0 ? X_.cols() : size_;
+    const index_t last = X_.cols() - (per_epoch() - 1) * whole;
+    require(whole % part.count == 0, "columns of a batch % processes = 0", whole, part.count);
+    require(last % part.count == 0, "columns of an epoch's last batch % processes = 0", last,
+            part.count);
     if (size_ == 0) {
-      take_all(batch);
+      take_all(part, batch);
       return;
     }
     prepare_epoch(stream.fork(purpose::batch, std::uint64_t(step / per_epoch())));
-    const index_t first = step % per_epoch() * size_;
-    const index_t count = std::min(size_, X_.cols() - first);
+    const index_t begin = step % per_epoch() * size_;
+    const index_t count = std::min(size_, X_.cols() - begin) / part.count;
+    const index_t first = begin + part.index * count;
     be_->resize(batch.X, X_.rows(), count);
     be_->resize(batch.target, target_.rows(), count);
     for (index_t j = 0; j < count; ++j) {
@@ -46,11 +58,13 @@ class minibatches {
   }
 
  private:
-  void take_all(labelled_batch<Be>& batch) {
-    be_->resize(batch.X, X_.rows(), X_.cols());
-    be_->resize(batch.target, target_.rows(), target_.cols());
-    be_->copy(op::none, X_, batch.X);
-    be_->copy(op::none, target_, batch.target);
+  void take_all(share part, labelled_batch<Be>& batch) {
+    const index_t count = X_.cols() / part.count;
+    const index_t first = part.index * count;
+    be_->resize(batch.X, X_.rows(), count);
+    be_->resize(batch.target, target_.rows(), count);
+    be_->copy(op::none, view(X_).col_range(first, count), batch.X);
+    be_->copy(op::none, view(target_).col_range(first, count), batch.target);
   }
   void prepare_epoch(const generator& epoch) {
     if (prepared_ && epoch.key() == epoch_key_) {

@@ -75,6 +75,7 @@ struct pruned_a {
       be.each(linalg::scale<T>{T(beta)}, ema);
     }
     be.add_row_dots(T((first ? 1 : 1 - beta) / double(X.cols())), X, X, ema);
+    run.average(ema);  // it was the same in all processes before
   }
 
   template <class Run>

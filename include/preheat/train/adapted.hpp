@@ -75,13 +75,18 @@ class adapted {
     }
   }
 
-  // Dropout on the adapters' inputs, in training passes; `stream` is new for every batch.
-  void set_dropout(double rate, generator stream) {
+  // Dropout on the adapters' inputs, in training passes; `stream` is new for every batch. Where the
+  // batch is the `part`-th of several equal parts, a token has the mask that it has in the whole.
+  void set_dropout(double rate, generator stream, index_t part = 0) {
     dropout_ = rate;
     dropout_stream_ = stream;
+    part_ = part;
   }
   // Told of every input of an attached layer in training passes.
   std::function<void(index_t layer, in<Be> X)> observe_input;
+  // Told of every attached layer whose gradient this pass will not touch any more: its first use in
+  // the forward pass is its last in the backward pass.
+  std::function<void(index_t layer)> gradient_final;
 
   // --- concept linear_operator
   void begin(pass p) {
@@ -116,7 +121,7 @@ class adapted {
     in<Be> branch = X;
     if (drops()) {
       be_->resize(u.dropped, X.rows(), X.cols());
-      be_->each_indexed(mask(l, number), u.dropped, X);
+      be_->each_indexed(mask(l, number, X), u.dropped, X);
       branch = u.dropped;
     }
     adapter_.forward(*be_, s.parameters, frozen, layer_input<Be>{X, branch}, out<Be>(u.Y), u.tape);
@@ -154,7 +159,10 @@ class adapted {
     adapter_.backward(*be_, s.parameters, frozen, layer_input<Be>{X, branch}, dY, s.gradient, dx,
                       u.tape);
     if (need_dx && dropping) {
-      be_->each_indexed(add_dropout_kernel<scalar>{mask(l, number)}, u.dX, u.d_dropped);
+      be_->each_indexed(add_dropout_kernel<scalar>{mask(l, number, X)}, u.dX, u.d_dropped);
+    }
+    if (number == 0 && gradient_final) {
+      gradient_final(l);
     }
     return dx.base;
   }
@@ -181,9 +189,9 @@ class adapted {
 
   bool drops() const { return training_ && dropout_ > 0; }
   // The mask of a layer's use in this pass, the same in forward and backward.
-  dropout_kernel<scalar> mask(index_t l, index_t use_number) const {
+  dropout_kernel<scalar> mask(index_t l, index_t use_number, in<Be> X) const {
     const generator of_layer = dropout_stream_.fork(purpose::dropout, std::uint64_t(l));
-    return {dropout_, of_layer.fork(purpose::dropout, std::uint64_t(use_number))};
+    return {dropout_, of_layer.fork(purpose::dropout, std::uint64_t(use_number)), part_ * X.size()};
   }
 
   Be* be_;
@@ -194,6 +202,7 @@ class adapted {
   bool training_ = false;
   double dropout_ = 0;
   generator dropout_stream_{};
+  index_t part_ = 0;
 };
 
 // The base alone.

@@ -1,5 +1,8 @@
 // Where an init gathers its evidence: once for the whole network, through this one door, which can
 // also train another method (HRP's Warm). The init says what it costs; `fit` charges it.
+//
+// Where several processes train together, each sends the whole batches and so learns the same;
+// a warm method trains on shares, like the main run.
 #pragma once
 #include <cmath>
 #include <string>
@@ -97,7 +100,7 @@ struct evidence_scene {
   void send(index_t from, index_t count, Pass pass) {
     typename Net::batch_type batch{};
     for (index_t k = from; k < from + count && !ended(); ++k) {
-      if (options.stop != nullptr && options.stop->load()) {
+      if (stop_requested(options)) {
         status = fit_status::interrupted;
         return;
       }

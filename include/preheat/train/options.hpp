@@ -10,6 +10,7 @@
 
 #include "../adapter/scaling.hpp"
 #include "../core/archive.hpp"
+#include "../core/communicator.hpp"
 #include "schedule.hpp"
 
 namespace preheat {
@@ -61,7 +62,26 @@ struct fit_options {
   bool charge_evidence = true;          // false: evidence costs no steps (for experiments only)
   std::vector<double> layer_scaling{};  // s of every layer of the network, instead of `scaling`
   const char* phase = "training";       // what `progress` is told
+
+  // Who trains together: a communicator, the same settings and network in every process. Each draws
+  // its share of every batch; the result is that of one process alone, to rounding. Process 0 alone
+  // is observed and writes checkpoints, and all end when `stop` is set in one.
+  process_group processes{};
 };
+
+// The same settings as this process follows them.
+inline fit_options for_this_process(fit_options options) {
+  if (!options.processes.first()) {
+    options.observer = nullptr;
+    options.checkpoint = nullptr;
+  }
+  return options;
+}
+
+// Whether somebody wants the run to end. All processes ask together.
+inline bool stop_requested(const fit_options& options) {
+  return options.processes.any(options.stop != nullptr && options.stop->load());
+}
 
 namespace detail {
 // Shell-like: * stands for any characters, everything else for itself.

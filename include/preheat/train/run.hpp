@@ -10,6 +10,7 @@
 //                            a layer left without ranks is detached
 //   validation_loss()        the loss on the validation batch; every call is counted in the report
 //   finish_early()           end the run after this step
+//   average(x)               the mean of x over the processes that train together
 //
 // `fit` is the loop around it; use `run` itself to step by hand or to look inside.
 #pragma once
@@ -24,6 +25,7 @@
 
 #include "early_stopping.hpp"
 #include "evidence.hpp"
+#include "exchange.hpp"
 #include "gradients.hpp"
 #include "head.hpp"
 
@@ -65,13 +67,20 @@ class run {
       const batch_type* validation)
       : method(m),
         net(network),
-        options(settings),
+        options(for_this_process(settings)),
         lin(network, m.adapter),
         head(network),
         data_(batches),
         validation_(validation),
-        gen_(settings.seed) {
+        gen_(settings.seed),
+        exchange_(network.backend(), settings.processes, network.layers().size()) {
     check_options();
+    if (!options.processes.alone()) {
+      check_processes();
+      lin.gradient_final = [this](index_t l) {
+        exchange_.start(l, lin.slots()[std::size_t(l)].gradient);
+      };
+    }
     optim.resize(net.layers().size());
     clamped_.resize(net.layers().size());
     result_.losses.reserve(std::size_t(options.steps));
@@ -139,8 +148,12 @@ class run {
                   "preheat: this method scores itself on a validation batch. Pass the batch as the "
                   "last argument of fit(method, network, batches, options, validation)");
     ++result_.validation_passes;
-    return double(net.loss(*validation_, lin));
+    // All processes decide by what process 0 has measured.
+    return options.processes.of_first(
+        options.processes.first() ? double(net.loss(*validation_, lin)) : 0);
   }
+  // x, which a policy has as a mean over this process's share of a batch, becomes that over all.
+  void average(out<backend_type> x) { exchange_.mean(x); }
   void finish_early() { finished_ = true; }
 
   // --- the loop
@@ -197,6 +210,31 @@ class run {
     const std::size_t given = options.layer_scaling.size();
     require(given == 0 || given == net.layers().size(), "layer_scaling has one s a layer", given,
             net.layers().size());
+  }
+  // What must not differ between the processes: the settings that decide how many sums there are,
+  // the draws, and the base weights.
+  void check_processes() const {
+    const process_group& all = options.processes;
+    require(shared_data_source<Data, Net>,
+            "several processes need batches that can be shared: void draw_share(generator stream, "
+            "index_t step, share part, batch_type&)");
+    all.require_same(options.seed, "seed");
+    all.require_same(options.rank, "rank");
+    all.require_same(options.steps, "steps");
+    all.require_same(options.accumulate, "accumulated batches");
+    all.require_same(options.evaluate_every, "evaluate_every");
+    all.require_same(options.resume != nullptr ? hash_of(*options.resume) : 0, "saved state");
+    all.require_same(net.layers().size(), "number of layers");
+    bit_hash base;
+    for (const auto& l : net.layers()) {
+      base.add<backend_type>(backend(), l.W);
+      base.add<backend_type>(backend(), l.b);
+    }
+    if constexpr (trains_head<Net>) {
+      visit([&](auto, const auto& x) { base.template add<backend_type>(backend(), x); },
+            net.head().parameters);
+    }
+    all.require_same(base.value(), "base weights");
   }
   // The layers that some target means; every target must mean at least one.
   void select_targets() {
@@ -266,6 +304,7 @@ class run {
     return gen_.fork(purpose::gate, std::uint64_t(draws_) * net.layers().size() + std::uint64_t(l));
   }
   void place(index_t l, double s, params p) {
+    exchange_.broadcast_all(p);  // other machines may round otherwise
     lin.attach(l, std::move(p), scalar(s));
     optim[std::size_t(l)] = method.optim.start(backend(), lin.slots()[std::size_t(l)].parameters);
   }
@@ -289,6 +328,7 @@ class run {
   template <class Init>
   void attach_by(const Init& init, const std::vector<index_t>& layers);
   double compute_gradient();
+  void draw(index_t number);
   step_context context_of_step(double rate) const;
   void penalize(double rate);
   void optimize(double rate);
@@ -312,6 +352,7 @@ class run {
   Data& data_;
   const batch_type* validation_;
   generator gen_;
+  gradient_exchange<backend_type> exchange_;
   std::vector<index_t> targets_;
   std::vector<char> clamped_;
   batch_type batch_{};

@@ -8,7 +8,7 @@ namespace preheat {
 // One optimizer step, hooks included.
 template <class Method, network Net, class Data, bool Validated>
 void run<Method, Net, Data, Validated>::step() {
-  if (options.stop != nullptr && options.stop->load()) {
+  if (stop_requested(options)) {
     result_.status = fit_status::interrupted;
     finished_ = true;
     return;
@@ -42,7 +42,19 @@ void run<Method, Net, Data, Validated>::step() {
   }
 }
 
-// The mean loss and gradient over the step's batches.
+// The batch of this number, or this process's share of it.
+template <class Method, network Net, class Data, bool Validated>
+void run<Method, Net, Data, Validated>::draw(index_t number) {
+  const process_group& all = options.processes;
+  if (all.alone()) {  // check_processes() has refused batches that cannot be shared
+    data_.draw(gen_.fork(purpose::batch), number, batch_);
+  } else if constexpr (shared_data_source<Data, Net>) {
+    data_.draw_share(gen_.fork(purpose::batch), number, {all.rank(), all.size()}, batch_);
+  }
+}
+
+// The mean loss and gradient over the step's batches, and over the processes. The sum over the
+// processes of a layer's gradient begins when the last batch's backward pass has left the layer.
 template <class Method, network Net, class Data, bool Validated>
 double run<Method, Net, Data, Validated>::compute_gradient() {
   lin.zero_gradients();
@@ -50,15 +62,24 @@ double run<Method, Net, Data, Validated>::compute_gradient() {
   double loss = 0;
   for (index_t k = 0; k < options.accumulate; ++k) {
     const index_t number = step_ * options.accumulate + k;
-    data_.draw(gen_.fork(purpose::batch), number, batch_);
-    lin.set_dropout(options.dropout, gen_.fork(purpose::dropout, std::uint64_t(number)));
+    draw(number);
+    lin.set_dropout(options.dropout, gen_.fork(purpose::dropout, std::uint64_t(number)),
+                    options.processes.rank());
+    if (k + 1 == options.accumulate) {
+      exchange_.open();
+    }
     loss += double(net.loss_and_gradient(batch_, lin)) / double(options.accumulate);
   }
+  exchange_.finish(lin.slots());
+  head.each_gradient([&](mat<backend_type>& g) { exchange_.mean(g); });
+  const index_t batches = options.accumulate * options.processes.size();
+  if (batches > 1) {
+    scale_gradients(lin, 1.0 / double(batches));
+  }
   if (options.accumulate > 1) {
-    scale_gradients(lin, 1.0 / double(options.accumulate));
     head.scale_gradient(1.0 / double(options.accumulate));
   }
-  return loss;
+  return options.processes.mean(loss);
 }
 
 template <class Method, network Net, class Data, bool Validated>

@@ -1,4 +1,4 @@
-// A double of cudart, cuBLAS and cuSOLVER for tests: it defines the symbols that the library calls,
+// A double of cudart, cuBLAS, cuSOLVER and NCCL for tests: it defines the symbols that the library calls,
 // computes by BLAS and LAPACK on the host, and refuses what a device would refuse or punish.
 //
 //   - Device memory cannot be read or written by the host: a dereference ends the program with the
@@ -9,7 +9,7 @@
 //     from the last index to the first.
 //   - Any call can be made to fail.
 //
-// Not modelled: events, graphs, several devices, CUDA's default stream as something special.
+// Not modelled: times of events, graphs, several devices, CUDA's default stream as something special.
 #pragma once
 #include <cstddef>
 #include <string>
@@ -29,7 +29,7 @@ struct settings {
 void reset(settings s = {});
 schedule default_schedule();
 
-// Blocks, streams and handles that are alive.
+// Blocks, streams, events and handles that are alive.
 long alive();
 // Misuses so far, each a sentence.
 const std::vector<std::string>& violations();

@@ -69,6 +69,37 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s) {
   return status;
 }
 
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) {
+  return call("cudaEventCreateWithFlags", usual, [&] {
+    auto made = std::make_shared<event>();
+    *e = reinterpret_cast<cudaEvent_t>(made.get());
+    machine::get().events[*e] = std::move(made);
+  });
+}
+cudaError_t cudaEventDestroy(cudaEvent_t e) {
+  return release_call("cudaEventDestroy", usual,
+                      [&] { expect(machine::get().events.erase(e) == 1, "no such event"); });
+}
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
+  return call("cudaEventRecord", usual, [&] {
+    machine& m = machine::get();
+    expect(m.events.count(e) == 1, "no such event");
+    const std::shared_ptr<event> x = m.events[e];
+    x->of = &m.find_stream(s);
+    const long moment = ++x->recorded;
+    m.enqueue(*x->of, [x, moment] { x->reached = moment; });
+  });
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
+  return call("cudaStreamWaitEvent", usual, [&] {
+    machine& m = machine::get();
+    expect(m.events.count(e) == 1, "no such event");
+    const std::shared_ptr<event> x = m.events[e];
+    m.enqueue(m.find_stream(s),
+              [x, moment = x->recorded] { machine::get().run_until(*x, moment); });
+  });
+}
+
 cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t s) {
   return call("cudaMallocAsync", usual, [&] {
     machine& m = machine::get();

@@ -81,6 +81,7 @@ void machine::reset(settings s) {
     delete x;
   }
   streams.clear();
+  events.clear();
   handles.clear();
   default_stream.work.clear();
   violations.clear();
@@ -192,20 +193,29 @@ void machine::enqueue(stream& s, std::function<void()> work) {
 }
 void machine::run(stream& s) {
   while (!s.work.empty()) {
-    const std::function<void()> work = std::move(s.work.front());
-    s.work.pop_front();
-    if (fail_work_in > 0 && --fail_work_in == 0) {
-      broken = true;
-    }
-    running_ = true;
-    try {
-      work();
-    } catch (const misuse& e) {
-      violations.push_back(std::string("on the device: ") + e.what());
-      broken = true;
-    }
-    running_ = false;
+    run_next(s);
   }
+}
+void machine::run_until(const event& e, long moment) {
+  while (e.reached < moment && streams.count(e.of) == 1 && !e.of->work.empty()) {
+    run_next(*e.of);
+  }
+}
+void machine::run_next(stream& s) {
+  const std::function<void()> work = std::move(s.work.front());
+  s.work.pop_front();
+  if (fail_work_in > 0 && --fail_work_in == 0) {
+    broken = true;
+  }
+  const bool inside_other = running_;
+  running_ = true;
+  try {
+    work();
+  } catch (const misuse& e) {
+    violations.push_back(std::string("on the device: ") + e.what());
+    broken = true;
+  }
+  running_ = inside_other;
 }
 
 // The blocks that exist when a kernel runs, among those to which its bytes point.
@@ -260,7 +270,7 @@ long alive() {
   const machine& m = machine::get();
   const auto is_alive = [](const auto& b) { return b.second.now == block::state::alive; };
   return long(std::count_if(m.blocks.begin(), m.blocks.end(), is_alive)) + long(m.streams.size()) +
-         long(m.handles.size());
+         long(m.handles.size()) + long(m.events.size());
 }
 const std::vector<std::string>& violations() {
   return machine::get().violations;

@@ -4,6 +4,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <stdexcept>
@@ -35,6 +36,12 @@ struct block {
 struct stream {
   std::deque<std::function<void()>> work;
 };
+// The latest moment of a stream that was recorded, and the latest that has come.
+struct event {
+  stream* of = nullptr;
+  long recorded = 0;
+  long reached = 0;
+};
 
 class machine {
  public:
@@ -45,6 +52,7 @@ class machine {
   std::map<const char*, block> blocks;  // by their pages
   std::size_t bytes_alive = 0;
   std::set<stream*> streams;
+  std::map<const void*, std::shared_ptr<event>> events;
   std::set<const void*> handles;
   stream default_stream;
   std::size_t cublas_workspace = 0;
@@ -75,6 +83,8 @@ class machine {
   stream& find_stream(void* s);
   void enqueue(stream& s, std::function<void()> work);
   void run(stream& s);
+  // Runs a stream as far as a recorded moment, for another that waits for it.
+  void run_until(const event& e, long moment);
   // Runs f while the host may touch the blocks to which the functor's bytes point.
   void run_kernel(const std::vector<char>& functor, const std::function<void()>& f);
 
@@ -85,6 +95,7 @@ class machine {
  private:
   machine();
   void check_guards(const block& b);
+  void run_next(stream& s);
   std::vector<block*> blocks_of(const std::vector<char>& functor);
 
   static constexpr std::size_t arena_bytes = std::size_t(256) << 30U;

@@ -1,0 +1,125 @@
+// The communicator of NCCL: sums of memory on devices, one device a process, beside the work of a
+// context's stream.
+//
+//   comm::mpi world(argc, argv);                      // or any other communicator of the host
+//   cuda<float> be;                                   // of this process's device
+//   comm::nccl devices(be.context(), world);
+//   auto report = fit(m, network, batches, {.rank = 4, .processes = devices});
+//
+// `host` brings the processes together and goes on carrying single numbers and barriers. Sums run on
+// a stream of their own: start_sum makes it wait for what the context's stream has been given so
+// far, wait() makes the context's stream wait for it, and the host waits for neither. A failing call
+// throws cuda_error with the call, the code and the place. Link with -lnccl.
+#pragma once
+#include <nccl.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "../core/communicator.hpp"
+#include "context.hpp"
+
+namespace preheat {
+
+namespace detail {
+
+inline void check(ncclResult_t status, const char* call,
+                  place at = {__builtin_FILE(), __builtin_LINE()}) {
+  if (status != ncclSuccess) {
+    throw_cuda_error(call, ncclGetErrorString(status), int(status), at);
+  }
+}
+
+template <class T>
+constexpr ncclDataType_t nccl_type() {
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>);
+  return std::is_same_v<T, float> ? ncclFloat32 : ncclFloat64;
+}
+
+}  // namespace detail
+
+namespace comm {
+
+class nccl {
+ public:
+  static constexpr memory reaches = memory::device;
+
+  // All processes of `host` make one together. Each must have a device of its own.
+  nccl(std::shared_ptr<const cuda_context> context, process_group host)
+      : context_(std::move(context)), host_(host) {
+    using preheat::detail::check;
+    ncclUniqueId id{};
+    if (host.first()) {
+      check(ncclGetUniqueId(&id), "ncclGetUniqueId");
+    }
+    std::array<float, sizeof id> bytes{};  // one a number, which every communicator carries
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+      bytes[i] = float(static_cast<unsigned char>(id.internal[i]));
+    }
+    host.broadcast(std::span<float>(bytes));
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+      id.internal[i] = static_cast<char>(static_cast<unsigned char>(bytes[i]));
+    }
+    check(cudaStreamCreateWithFlags(stream_.address(), cudaStreamNonBlocking),
+          "cudaStreamCreateWithFlags");
+    for (auto* event : {&given_, &summed_}) {
+      check(cudaEventCreateWithFlags(event->address(), cudaEventDisableTiming),
+            "cudaEventCreateWithFlags");
+    }
+    check(ncclCommInitRank(comm_.address(), host.size(), id, host.rank()), "ncclCommInitRank");
+  }
+  nccl(const nccl&) = delete;
+  nccl& operator=(const nccl&) = delete;
+
+  // --- concept communicator
+  int rank() const { return host_.rank(); }
+  int size() const { return host_.size(); }
+  template <class T>
+  void start_sum(std::span<T> x) {
+    follow(stream_, given_, context_->stream());
+    preheat::detail::check(ncclAllReduce(x.data(), x.data(), x.size(),
+                                         preheat::detail::nccl_type<T>(), ncclSum, comm_, stream_),
+                           "ncclAllReduce");
+  }
+  void wait() { follow(context_->stream(), summed_, stream_); }
+  double sum(double here) { return host_.sum(here); }
+  template <class T>
+  void broadcast(std::span<T> x, int root) {
+    preheat::detail::check(
+        ncclBroadcast(x.data(), x.data(), x.size(), preheat::detail::nccl_type<T>(), root, comm_,
+                      context_->stream()),
+        "ncclBroadcast");
+  }
+  void barrier() { (void)host_.sum(0); }
+  // Whoever has started the processes sees that this one has failed, and ends the others.
+  [[noreturn]] void abort(const std::string& why) {
+    std::fprintf(stderr, "preheat: process %d of %d: %s\n", rank(), size(), why.c_str());
+    std::abort();
+  }
+
+ private:
+  // What `later` is given from now on waits for what `earlier` has been given so far.
+  static void follow(cudaStream_t later, cudaEvent_t event, cudaStream_t earlier) {
+    preheat::detail::check(cudaEventRecord(event, earlier), "cudaEventRecord");
+    preheat::detail::check(cudaStreamWaitEvent(later, event, 0), "cudaStreamWaitEvent");
+  }
+
+  std::shared_ptr<const cuda_context> context_;
+  process_group host_;
+  // The stream outlives what is bound to it.
+  preheat::detail::cuda_handle<cudaStream_t, cudaStreamDestroy> stream_;
+  preheat::detail::cuda_handle<cudaEvent_t, cudaEventDestroy> given_;
+  preheat::detail::cuda_handle<cudaEvent_t, cudaEventDestroy> summed_;
+  preheat::detail::cuda_handle<ncclComm_t, ncclCommDestroy> comm_;
+};
+
+static_assert(communicator<nccl>);
+
+}  // namespace comm
+}  // namespace preheat
