@@ -366,7 +366,7 @@ def main():
             print(f"no row matches {options.rows!r}; ./run peers --list names them", file=sys.stderr)
             return 2
 
-        child = Child(options.program, 1)
+        child = Child(options.program, options.threads, options.blas_threads)
         peak = options.threads * max(float(child.ask("peak")) for _ in range(3))
         mkl = [l.strip(" -") for l in torch.__config__.show().splitlines() if "Math Kernel" in l or "CPU cap" in l]
         print(f"processor: {processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; "

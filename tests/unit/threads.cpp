@@ -147,16 +147,28 @@ TEST_CASE("blocks of a product: a large one by threads, a thin one by its shape"
   CHECK(cut(op::none, op::none, 96, 96, 96, 8).cut.count == 1);
   CHECK(cut(op::none, op::none, 0, 5, 96, 2).cut.count == 1);
   CHECK(cut(op::none, op::none, 5, 7, 0, 2).cut.count == 1);
-  // A·X, dY·Hᵀ: blocks of less than a million multiplications, the same for any number of threads.
+  // Thin ones: blocks that OpenBLAS does not pack, the same for any number of threads.
   for (const int threads : {1, 2, 3, 8}) {
     const product_blocks ax = cut(op::none, op::none, 8, 512, 768, threads);
     CHECK(ax.along_columns);
-    CHECK(ax.cut.step == 128);
+    CHECK(ax.cut.step == 256);
+    CHECK(ax.inner == 384);
     const product_blocks dyh = cut(op::none, op::trans, 768, 8, 512, threads);
     CHECK(!dyh.along_columns);
-    CHECK(dyh.cut.step == 192);
+    CHECK(dyh.inner == 256);
+    const product_blocks bdy = cut(op::trans, op::none, 8, 512, 768, threads);
+    CHECK(bdy.cut.step == 64);
+    CHECK(bdy.inner == 768);
   }
-  // Strips of a matrix that would be too narrow stay whole: W·X with 16 columns at 4096².
-  CHECK(cut(op::none, op::none, 4096, 16, 4096, 1).cut.count == 1);
-  CHECK(cut(op::trans, op::none, 4096, 16, 4096, 1).cut.step == 8);
+  for (const index_t rank : {1, 2, 8, 16, 32, 64}) {
+    for (const index_t inner : {1, 8, 385, 1000, 4096, 20000}) {
+      for (const op ta : {op::none, op::trans}) {
+        for (const op tb : {op::none, op::trans}) {
+          const product_blocks p = cut(ta, tb, rank, 30000, inner, 1);
+          CHECK(p.inner * ((inner + p.inner - 1) / p.inner) >= inner);
+          CHECK((p.cut.count == 1 || p.cut.step * rank * p.inner < 1000000));
+        }
+      }
+    }
+  }
 }

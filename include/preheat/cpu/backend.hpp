@@ -16,9 +16,9 @@
 // parallel instead, each on a backend of one thread.
 //
 // Numbers do not depend on the threads: elementwise operations and sums over columns give the same
-// bits with any number of them. An entry of a product is one entry of one product by the BLAS, over
-// the whole inner dimension; OpenBLAS was measured to give it the same bits in a block as in the
-// whole matrix, for the blocks that are used here, but no BLAS promises it.
+// bits with any number of them. An entry of a product is always the sum of the same products by the
+// BLAS, of which only the other entries differ; OpenBLAS was measured to give it the same bits in a
+// block as in the whole matrix, for the blocks that are used here, but no BLAS promises it.
 //
 // Nothing is kept between calls but the threads; a backend object may be copied and shared. Copies
 // share their threads, and one that finds them at work does without. Errors: a shape that does not
@@ -191,18 +191,20 @@ class cpu {
     if (c.empty()) {
       return;
     }
-    const auto [along_columns, cut] =
-        blocks_of_product(ta, tb, c.rows(), c.cols(), cols_of(ta, a), threads(), sizes_);
-    in_blocks(cut, [&](index_t first, index_t count) {
-      if (along_columns) {
-        const view<const T> part =
-            tb == op::none ? b.col_range(first, count) : b.row_range(first, count);
-        Kernels::template gemm<T>(alpha, ta, a, tb, part, beta, c.col_range(first, count));
-      } else {
-        const view<const T> part =
-            ta == op::none ? a.row_range(first, count) : a.col_range(first, count);
-        Kernels::template gemm<T>(alpha, ta, part, tb, b, beta, c.row_range(first, count));
-      }
+    const index_t k = cols_of(ta, a);
+    const product_blocks by = blocks_of_product(ta, tb, c.rows(), c.cols(), k, threads(), sizes_);
+    in_blocks(by.cut, [&](index_t first, index_t count) {
+      const view<T> part = by.along_columns ? c.col_range(first, count) : c.row_range(first, count);
+      const index_t row = by.along_columns ? 0 : first;
+      const index_t col = by.along_columns ? first : 0;
+      index_t inner = 0;
+      do {
+        const index_t depth = std::min(by.inner, k - inner);
+        Kernels::template gemm<T>(alpha, ta, op_block(ta, a, row, inner, part.rows(), depth), tb,
+                                  op_block(tb, b, inner, col, depth, part.cols()),
+                                  inner == 0 ? beta : T(1), part);
+        inner += depth;
+      } while (inner < k);
     });
   }
   void gram(op t, view<const T> a, view<T> c) {
@@ -284,6 +286,11 @@ class cpu {
   }
 
  private:
+  // The block of op(a) whose first entry is (i, j).
+  static view<const T> op_block(op t, view<const T> a, index_t i, index_t j, index_t rows,
+                                index_t cols) {
+    return t == op::none ? a.block(i, j, rows, cols) : a.block(j, i, cols, rows);
+  }
   // f(number of the first entry, length, pointers) for every column, or part of one; where no
   // operand has gaps between its columns, all of them are one.
   template <class F, class V, class... Vs>
@@ -306,17 +313,14 @@ class cpu {
   blocks blocks_of_entries(index_t length, index_t entries, index_t unit) const {
     return equal_blocks(length, entries, sizes_.entries, threads(), unit);
   }
-  // f(first, count) for every block, shared out among the threads.
+  // f(first, count) for every block, shared out among the threads. One call of f, behind a pointer,
+  // whatever the number of blocks: a program has hundreds of operations to compile.
   template <class F>
-  void in_blocks(const blocks& cut, const F& f) {
-    const auto block = [&](int i) { f(cut.first(i), cut.size(i)); };
-    if (team_ && cut.count > 1) {
-      team_->run(cut.count, block);
-    } else {
-      for (int i = 0; i < cut.count; ++i) {
-        block(i);
-      }
-    }
+  void in_blocks(const blocks& cut, const F& f) const {
+    run_blocks(team_.get(), cut, std::addressof(f),
+               [](const void* context, index_t first, index_t count) {
+                 (*static_cast<const F*>(context))(first, count);
+               });
   }
   template <class F>
   void in_columns(view<T> x, const F& f) {

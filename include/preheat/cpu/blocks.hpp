@@ -1,14 +1,15 @@
 // How the CPU backend cuts an operation into blocks of its result, for its threads and for the
-// BLAS. No number depends on another block, and the inner dimension of a product is never cut.
+// BLAS. No number depends on another block.
 //
 // A large product is cut for the threads alone: along the columns of the result, or along its rows
 // where it is more than three times as tall as wide. Two threads on 768×512 are 9 % faster by
 // columns, on 4096×256, where every block of columns would pack a large W again, 11 % by rows.
 //
-// A thin product with a long inner dimension, such as A·X (r×n times n×N), is cut by its shape,
-// whatever the threads: OpenBLAS (0.3.21, AVX-512) multiplies without packing, and twice as fast,
-// what has less than a million multiplications, or 3/4 of that where both operands are read along
-// their columns. Elsewhere the cut costs nothing (OpenBLAS for AVX2, Eigen: within 5 %).
+// A product with a thin result, such as A·X (r×n times n×N) or W·X with few columns, is cut by its
+// shape, whatever the threads: OpenBLAS (0.3.21, AVX-512) does not pack what has less than a million
+// multiplications, and so runs at up to twice the speed. Its inner dimension is cut too, because
+// those kernels add it up in one go: their rounding errors would be those of longer sums. Elsewhere
+// the cut costs nothing (OpenBLAS for AVX2, Eigen: within 5 %).
 #pragma once
 #include <algorithm>
 
@@ -42,26 +43,32 @@ inline blocks equal_blocks(index_t length, index_t work, index_t least, int thre
   return step == 0 ? blocks{length, length, 1} : blocks{length, step, int(count)};
 }
 
-// The blocks of an m×n product whose inner dimension is k: along its columns, or along its rows.
+// The blocks of an m×n product whose inner dimension is k: along its columns, or along its rows; and
+// so many of the inner dimension in one product, the next ones added to it.
 struct product_blocks {
   bool along_columns;
   blocks cut;
+  index_t inner;
 };
 inline product_blocks blocks_of_product(op ta, op tb, index_t m, index_t n, index_t k, int threads,
                                         const block_sizes& sizes) {
   constexpr index_t thin = 64;
-  constexpr index_t without_packing = index_t(3) << 18;
-  const bool along_columns = std::min(m, n) <= thin ? m <= n : m <= 3 * n;
-  const index_t length = along_columns ? n : m;
-  const index_t other = along_columns ? m : n;
-  // Whether a block is a run of whole columns in memory, else it is a strip of all of them.
-  const bool contiguous = along_columns ? tb == op::none : ta == op::trans;
-  const index_t step = without_packing / std::max<index_t>(other * k, 1) / 8 * 8;
-  if (other <= thin && step < length && step >= (contiguous ? 8 : 24)) {
-    return {along_columns, {length, step, int((length + step - 1) / step)}};
+  constexpr index_t not_packed = index_t(3) << 18;  // multiplications
+  if (std::min(m, n) > thin || m * n * k <= not_packed) {
+    const bool along_columns = m <= 3 * n;
+    const index_t length = along_columns ? n : m;
+    return {along_columns,
+            equal_blocks(length, m * n * k, sizes.multiplications, threads, sizes.unit), k};
   }
-  return {along_columns,
-          equal_blocks(length, m * n * k, sizes.multiplications, threads, sizes.unit)};
+  // Aᵀ·B has kernels of its own, which add up in many registers and want narrow blocks.
+  const bool dots = ta == op::trans && tb == op::none;
+  const index_t longest = dots ? 768 : 384;
+  const index_t parts = (k + longest - 1) / longest;
+  const index_t inner = (k + parts - 1) / parts;
+  const index_t most = not_packed / (std::min(m, n) * inner) / 8 * 8;
+  const index_t step = dots ? std::min<index_t>(most, 64) : most;
+  const index_t length = std::max(m, n);
+  return {m <= n, {length, step, int((length + step - 1) / step)}, inner};
 }
 
 }  // namespace preheat

@@ -16,11 +16,11 @@
 #include <exception>
 #include <memory>
 #include <thread>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "../core/types.hpp"
+#include "blocks.hpp"
 
 namespace preheat {
 
@@ -46,18 +46,26 @@ class thread_team {
 
   // f(0) … f(parts − 1), in any order and at the same time.
   template <class F>
-  void run(int parts, F&& f) {
+  void run(int parts, const F& f) {
+    run(parts, std::addressof(f),
+        [](const void* context, int part) { (*static_cast<const F*>(context))(part); });
+  }
+
+ private:
+  using counter = std::atomic<int>;
+  using function = void(const void* context, int part);
+  static constexpr int closed = -1;
+
+  // Not a template: a program has hundreds of operations.
+  void run(int parts, const void* context, function* call) {
     if (parts <= 1 || helpers_.empty() || at_work_.test_and_set(std::memory_order_acquire)) {
       for (int part = 0; part < parts; ++part) {
-        f(part);
+        call(context, part);
       }
       return;
     }
-    using function = std::remove_reference_t<F>;
-    context_ = std::addressof(f);
-    call_ = [](const void* context, int part) {
-      (*static_cast<function*>(const_cast<void*>(context)))(part);
-    };
+    context_ = context;
+    call_ = call;
     error_ = nullptr;
     failed_.clear(std::memory_order_relaxed);
     unfinished_.store(parts, std::memory_order_relaxed);
@@ -74,10 +82,6 @@ class thread_team {
       std::rethrow_exception(error);
     }
   }
-
- private:
-  using counter = std::atomic<int>;
-  static constexpr int closed = -1;
 
   // Takes parts until none is left. Whoever has taken one finds call_ and context_ as they are meant
   // for it: run does not return, and writes nothing, before that part has ended.
@@ -124,7 +128,7 @@ class thread_team {
     }
   }
 
-  void (*call_)(const void* context, int part) = nullptr;
+  function* call_ = nullptr;
   const void* context_ = nullptr;
   counter untaken_{0};
   counter unfinished_{0};
@@ -133,5 +137,19 @@ class thread_team {
   std::exception_ptr error_;
   std::vector<std::thread> helpers_;
 };
+
+// f(context, first, count) for every block: by the team, or without one by the caller.
+using block_function = void(const void* context, index_t first, index_t count);
+inline void run_blocks(thread_team* team, const blocks& cut, const void* context,
+                       block_function* f) {
+  const auto block = [&](int i) { f(context, cut.first(i), cut.size(i)); };
+  if (team != nullptr && cut.count > 1) {
+    team->run(cut.count, block);
+  } else {
+    for (int i = 0; i < cut.count; ++i) {
+      block(i);
+    }
+  }
+}
 
 }  // namespace preheat
