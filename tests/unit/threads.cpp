@@ -23,7 +23,7 @@ double work(int part) {
 }
 
 // Whether the blocks are in order, without gaps, and none is empty unless there is nothing to cut.
-bool covers(const blocks& cut) {
+bool covers(const block_cut& cut) {
   index_t next = 0;
   bool holds = cut.count >= 1;
   for (int i = 0; i < cut.count; ++i) {
@@ -113,7 +113,7 @@ TEST_CASE("blocks: equal ones cover the length, and each has the least work") {
       for (const index_t least : {0, 1, 100, 4000, 1 << 20}) {
         for (const int threads : {1, 2, 3, 8}) {
           for (const index_t unit : {1, 16}) {
-            const blocks cut = equal_blocks(length, length * each, least, threads, unit);
+            const block_cut cut = equal_blocks(length, length * each, least, threads, unit);
             CHECK(covers(cut));
             CHECK(cut.count <= threads);
             for (int i = 0; i < cut.count; ++i) {
@@ -132,7 +132,7 @@ TEST_CASE("blocks: equal ones cover the length, and each has the least work") {
 TEST_CASE("blocks of a product: a large one by threads, a thin one by its shape") {
   constexpr block_sizes sizes;
   const auto cut = [&](op ta, op tb, index_t m, index_t n, index_t k, int threads) {
-    const product_blocks p = blocks_of_product(ta, tb, m, n, k, threads, sizes);
+    const product_cut p = blocks_of_product(ta, tb, m, n, k, threads, sizes);
     CHECK(covers(p.cut));
     CHECK(p.cut.length == (p.along_columns ? n : m));
     return p;
@@ -149,14 +149,14 @@ TEST_CASE("blocks of a product: a large one by threads, a thin one by its shape"
   CHECK(cut(op::none, op::none, 5, 7, 0, 2).cut.count == 1);
   // Thin ones: blocks that OpenBLAS does not pack, the same for any number of threads.
   for (const int threads : {1, 2, 3, 8}) {
-    const product_blocks ax = cut(op::none, op::none, 8, 512, 768, threads);
+    const product_cut ax = cut(op::none, op::none, 8, 512, 768, threads);
     CHECK(ax.along_columns);
     CHECK(ax.cut.step == 256);
     CHECK(ax.inner == 384);
-    const product_blocks dyh = cut(op::none, op::trans, 768, 8, 512, threads);
+    const product_cut dyh = cut(op::none, op::trans, 768, 8, 512, threads);
     CHECK(!dyh.along_columns);
     CHECK(dyh.inner == 256);
-    const product_blocks bdy = cut(op::trans, op::none, 8, 512, 768, threads);
+    const product_cut bdy = cut(op::trans, op::none, 8, 512, 768, threads);
     CHECK(bdy.cut.step == 64);
     CHECK(bdy.inner == 768);
   }
@@ -164,7 +164,7 @@ TEST_CASE("blocks of a product: a large one by threads, a thin one by its shape"
     for (const index_t inner : {1, 8, 385, 1000, 4096, 20000}) {
       for (const op ta : {op::none, op::trans}) {
         for (const op tb : {op::none, op::trans}) {
-          const product_blocks p = cut(ta, tb, rank, 30000, inner, 1);
+          const product_cut p = cut(ta, tb, rank, 30000, inner, 1);
           CHECK(p.inner * ((inner + p.inner - 1) / p.inner) >= inner);
           CHECK((p.cut.count == 1 || p.cut.step * rank * p.inner < 1000000));
         }

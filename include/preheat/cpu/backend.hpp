@@ -192,7 +192,7 @@ class cpu {
       return;
     }
     const index_t k = cols_of(ta, a);
-    const product_blocks by = blocks_of_product(ta, tb, c.rows(), c.cols(), k, threads(), sizes_);
+    const product_cut by = blocks_of_product(ta, tb, c.rows(), c.cols(), k, threads(), sizes_);
     in_blocks(by.cut, [&](index_t first, index_t count) {
       const view<T> part = by.along_columns ? c.col_range(first, count) : c.row_range(first, count);
       const index_t row = by.along_columns ? 0 : first;
@@ -310,13 +310,13 @@ class cpu {
       });
     }
   }
-  blocks blocks_of_entries(index_t length, index_t entries, index_t unit) const {
+  block_cut blocks_of_entries(index_t length, index_t entries, index_t unit) const {
     return equal_blocks(length, entries, sizes_.entries, threads(), unit);
   }
   // f(first, count) for every block, shared out among the threads. One call of f, behind a pointer,
   // whatever the number of blocks: a program has hundreds of operations to compile.
   template <class F>
-  void in_blocks(const blocks& cut, const F& f) const {
+  void in_blocks(const block_cut& cut, const F& f) const {
     run_blocks(team_.get(), cut, std::addressof(f),
                [](const void* context, index_t first, index_t count) {
                  (*static_cast<const F*>(context))(first, count);

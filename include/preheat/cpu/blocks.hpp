@@ -27,7 +27,7 @@ struct block_sizes {
 };
 
 // 0 … length − 1 in `count` blocks of `step`; the last one has the rest.
-struct blocks {
+struct block_cut {
   index_t length = 0;
   index_t step = 0;
   int count = 1;
@@ -37,21 +37,22 @@ struct blocks {
 };
 
 // Equal blocks for the threads: no more than have `least` of the work each.
-inline blocks equal_blocks(index_t length, index_t work, index_t least, int threads, index_t unit) {
+inline block_cut equal_blocks(index_t length, index_t work, index_t least, int threads,
+                              index_t unit) {
   const index_t count = std::clamp<index_t>(work / std::max<index_t>(least, 1), 1, threads);
   const index_t step = length / count / unit * unit;
-  return step == 0 ? blocks{length, length, 1} : blocks{length, step, int(count)};
+  return step == 0 ? block_cut{length, length, 1} : block_cut{length, step, int(count)};
 }
 
 // The blocks of an m×n product whose inner dimension is k: along its columns, or along its rows; and
 // so many of the inner dimension in one product, the next ones added to it.
-struct product_blocks {
+struct product_cut {
   bool along_columns;
-  blocks cut;
+  block_cut cut;
   index_t inner;
 };
-inline product_blocks blocks_of_product(op ta, op tb, index_t m, index_t n, index_t k, int threads,
-                                        const block_sizes& sizes) {
+inline product_cut blocks_of_product(op ta, op tb, index_t m, index_t n, index_t k, int threads,
+                                     const block_sizes& sizes) {
   constexpr index_t thin = 64;
   constexpr index_t not_packed = index_t(3) << 18;  // multiplications
   if (std::min(m, n) > thin || m * n * k <= not_packed) {
