@@ -71,8 +71,8 @@ TYPE_TO_STRING_AS("eigen float", conformance::eigen_float);
 TYPE_TO_STRING_AS("eigen double", conformance::eigen_double);
 #endif
 #if defined(PREHEAT_TEST_THREADS)
-TYPE_TO_STRING_AS("two threads, float", conformance::two_threads);
-TYPE_TO_STRING_AS("three threads, double", conformance::three_threads);
+TYPE_TO_STRING_AS("two threads float", conformance::two_threads);
+TYPE_TO_STRING_AS("three threads double", conformance::three_threads);
 #endif
 #if defined(PREHEAT_TEST_CUDA)
 TYPE_TO_STRING_AS("cuda float", conformance::cuda_float);
