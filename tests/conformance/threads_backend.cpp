@@ -10,7 +10,7 @@ table on_threads(int threads, op ta, const table& a, op tb, const table& b, cons
   block_in_frame<cpu_float> A(be, a);
   block_in_frame<cpu_float> B(be, b);
   block_in_frame<cpu_float> C(be, c);
-  be.gemm(2, ta, A.block(), tb, B.block(), 1, C.block());
+  be.gemm(2, ta, A.block(), tb, B.block(), 0.5F, C.block());
   CHECK(C.intact(be));
   return C.read_block(be);
 }
@@ -34,7 +34,7 @@ TEST_CASE("backend: products of a training step on one, two and three threads") 
     const table a = s.ta == op::none ? random_table(s.m, s.k, 40) : random_table(s.k, s.m, 40);
     const table b = s.tb == op::none ? random_table(s.k, s.n, 41) : random_table(s.n, s.k, 41);
     const table c = random_table(s.m, s.n, 42);
-    const table want = 2.0 * (applied<cpu_float>(s.ta, a) * applied<cpu_float>(s.tb, b)) + c;
+    const table want = 2.0 * (applied<cpu_float>(s.ta, a) * applied<cpu_float>(s.tb, b)) + 0.5 * c;
     for (const int threads : {1, 2, 3}) {
       CAPTURE(threads);
       CHECK(gap(on_threads(threads, s.ta, a, s.tb, b, c), want) < tolerance<cpu_float>(s.k));
