@@ -32,6 +32,8 @@ def arguments():
     parser.add_argument("--rows", metavar="REGEX", default="", help="only rows, or builds, whose name matches")
     parser.add_argument("--repeats", metavar="N", type=int, help="turns of each side (15; 7 with --quick)")
     parser.add_argument("--threads", metavar="N", type=int, default=1, help="threads of each side; N > 1: wall time")
+    parser.add_argument("--blas-threads", action="store_true",
+                        help="with --threads N: leave ours to the threads of the BLAS, to see what the library's own are worth")
     parser.add_argument("--quick", action="store_true", help="the short form: small shapes, few turns")
     parser.add_argument("--builds", action="store_true", help="compare builds of preheat instead of peers")
     parser.add_argument("--list", action="store_true", help="print the names of the rows")
@@ -72,7 +74,7 @@ class Ours:
         self.name, self.output = work, os.path.join(scratch, f"{work}.out.safetensors")
         path = os.path.join(scratch, f"{work}.in.safetensors")
         save_file({name: tensor.contiguous() for name, tensor in inputs.items()}, path)
-        self.child = Child(program or options.program, options.threads)
+        self.child = Child(program or options.program, options.threads, options.blas_threads)
         self.child.ask(f"prepare {work} {path}")
 
     def time(self, count):
@@ -111,6 +113,8 @@ def take_turns(contenders, repeats, row=None):
     for turn in range(repeats):
         for i, c in enumerate(contenders):
             if c.most_repeats is None or turn < c.most_repeats:
+                if options.threads > 1:
+                    time.sleep(0.03)  # PyTorch's threads go on spinning for 10 ms, on the other's processors
                 times[i].append(c.time(counts[i])[clock])
                 if row is not None and row.error_first:
                     errors[i].append(row.error(c.result()))
@@ -382,7 +386,7 @@ def main():
             print(f"no row matches {options.rows!r}; ./run peers --list names them", file=sys.stderr)
             return 2
 
-        child = Child(options.program, 1)
+        child = Child(options.program, options.threads, options.blas_threads)
         peak = options.threads * max(float(child.ask("peak")) for _ in range(3))
         mkl = [l.strip(" -") for l in torch.__config__.show().splitlines() if "Math Kernel" in l or "CPU cap" in l]
         print(f"processor: {processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; "
