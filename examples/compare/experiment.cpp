@@ -1,5 +1,6 @@
 #include "experiment.hpp"
 
+#include <algorithm>
 #include <set>
 
 #include <fmt/format.h>
@@ -32,109 +33,50 @@ experiment::experiment(const options& wanted, run_log& log) : wanted_(wanted), l
       for (const int rank : ranks) {
         groups_.push_back({.on = s,
                            .method = &m,
-                           .rank = rank,
-                           .settings = common + "; fingerprint " + fingerprints[i],
-                           .rates = m.has_rate ? wanted.amount.rates : std::vector<double>{0},
-                           .added_rates = 0});
+                           .runs = {.common = {.shift = std::string(name(s)),
+                                               .method = m.id,
+                                               .rank = rank,
+                                               .steps = m.has_rate ? wanted.training.steps : 0,
+                                               .settings =
+                                                   common + "; fingerprint " + fingerprints[i]},
+                                    .bases = wanted.amount.bases,
+                                    .seeds = m.has_rate ? wanted.amount.seeds : 1,
+                                    .rates = m.has_rate ? wanted.amount.rates
+                                                        : std::vector<double>{0}}});
       }
     }
   }
   for (const group& g : groups_) {
-    for (const double rate : g.rates) {
-      const std::size_t all = definitions(g, rate).size();
+    for (const double rate : g.runs.rates) {
+      const std::size_t all = definitions(g.runs, rate).size();
       wanted_runs_ += all;
-      kept_runs_ += all - missing(g, rate).size();
+      kept_runs_ += all - missing(g.runs, rate, log_).size();
     }
   }
 }
 
-std::vector<run_definition> experiment::definitions(const group& g, double rate) const {
-  std::vector<run_definition> runs;
-  const int seeds = g.method->has_rate ? wanted_.amount.seeds : 1;
-  for (int base = 0; base < wanted_.amount.bases; ++base) {
-    for (int seed = 0; seed < seeds; ++seed) {
-      runs.push_back({.shift = std::string(name(g.on)),
-                      .method = g.method->id,
-                      .rank = g.rank,
-                      .rate = rate,
-                      .base = base,
-                      .seed = seed,
-                      .steps = g.method->has_rate ? wanted_.training.steps : 0,
-                      .settings = g.settings});
-    }
-  }
-  return runs;
-}
-
-std::vector<experiment::task> experiment::missing(const group& g, double rate) const {
-  std::vector<task> tasks;
-  for (run_definition& run : definitions(g, rate)) {
-    if (log_.find(run) == nullptr) {
-      tasks.push_back({&g, std::move(run)});
-    }
-  }
-  return tasks;
-}
-
-run_group experiment::kept(const group& g) const {
-  run_group runs;
-  for (const double rate : g.rates) {
-    for (const run_definition& run : definitions(g, rate)) {
-      const run_record* const record = log_.find(run);
-      if (record != nullptr) {
-        runs.push_back(record);
-      }
-    }
-  }
-  return runs;
+const experiment::group& experiment::group_of(const grid_task& t) const {
+  return *std::find_if(groups_.begin(), groups_.end(),
+                       [&](const group& g) { return &g.runs == t.of; });
 }
 
 bool experiment::run(shift s, progress_bar& bar) {
-  std::vector<task> tasks;
-  const auto want = [&](const group& g, double rate) {
-    for (task& t : missing(g, rate)) {
-      tasks.push_back(std::move(t));
-    }
-  };
-  for (const group& g : groups_) {
+  std::vector<run_series*> series;
+  for (group& g : groups_) {
     if (g.on == s) {
-      for (const double rate : g.rates) {
-        want(g, rate);
-      }
+      series.push_back(&g.runs);
     }
   }
-  while (true) {
-    const bool all_done =
-        pretrain_bases(tasks) &&
-        run_jobs(wanted_.threads, tasks.size(), [&](std::size_t i) { do_run(tasks[i], bar); });
-    if (!all_done) {
-      return false;
-    }
-    tasks.clear();
-    bool grown = false;
-    for (group& g : groups_) {
-      if (g.on != s) {
-        continue;
-      }
-      const auto rate = rate_to_add(kept(g), g.added_rates, wanted_.amount.most_added_rates);
-      if (rate) {
-        g.rates.push_back(*rate);
-        ++g.added_rates;
-        grown = true;
-        const std::size_t before = tasks.size();
-        want(g, *rate);
-        const std::size_t all = definitions(g, *rate).size();
-        bar.grow(all, all - (tasks.size() - before));
-      }
-    }
-    if (!grown) {
-      return true;
-    }
-  }
+  return run_grid(series, log_, wanted_.amount.most_added_rates, bar,
+                  [&](const std::vector<grid_task>& tasks) {
+                    return pretrain_bases(tasks) &&
+                           run_jobs(wanted_.threads, tasks.size(),
+                                    [&](std::size_t i) { do_run(tasks[i], bar); });
+                  });
 }
 
 // The bases that tasks need and that are not there yet. Returns false if it was stopped.
-bool experiment::pretrain_bases(const std::vector<task>& tasks) {
+bool experiment::pretrain_bases(const std::vector<grid_task>& tasks) {
   struct missing_base {
     base_key key;
     shift of;
@@ -142,10 +84,11 @@ bool experiment::pretrain_bases(const std::vector<task>& tasks) {
   };
   std::vector<missing_base> needed;
   std::set<base_key> seen;
-  for (const task& t : tasks) {
-    const base_key key = base_of(t.of->on, t.run.base);
+  for (const grid_task& t : tasks) {
+    const shift on = group_of(t).on;
+    const base_key key = base_of(on, t.run.base);
     if (!bases_.contains(key) && seen.insert(key).second) {
-      needed.push_back({key, t.of->on, nullptr});
+      needed.push_back({key, on, nullptr});
     }
   }
   const bool all_done = run_jobs(wanted_.threads, needed.size(), [&](std::size_t i) {
@@ -160,8 +103,8 @@ bool experiment::pretrain_bases(const std::vector<task>& tasks) {
   return all_done;
 }
 
-void experiment::do_run(const task& t, progress_bar& bar) {
-  const group& g = *t.of;
+void experiment::do_run(const grid_task& t, progress_bar& bar) {
+  const group& g = group_of(t);
   const pretrained_base& base = *bases_.at(base_of(g.on, t.run.base));
   run_record record;
   static_cast<run_definition&>(record) = t.run;
@@ -185,21 +128,21 @@ std::string experiment::note_best(const group& g, double accuracy) {
 
 std::vector<experiment::result> experiment::results(shift s, int rank) const {
   const auto belongs = [&](const group& g) {
-    return g.on == s && (g.rank == rank || !g.method->has_rank);
+    return g.on == s && (g.runs.common.rank == rank || !g.method->has_rank);
   };
   run_group reference;
   for (const group& g : groups_) {
     if (belongs(g) && g.method->id == reference_method) {
-      reference = kept(g);
+      reference = kept(g.runs, log_);
     }
   }
   std::vector<result> all;
   for (const group& g : groups_) {
     if (belongs(g)) {
-      const run_group runs = kept(g);
+      const run_group runs = kept(g.runs, log_);
       const bool is_reference = g.method->id == reference_method;
       all.push_back({.method = g.method,
-                     .rank = g.rank,
+                     .rank = g.runs.common.rank,
                      .runs = runs,
                      .summary = summarize(runs, is_reference ? run_group{} : reference)});
     }

@@ -11,6 +11,7 @@
 
 #include "../console/progress.hpp"
 #include "digits.hpp"
+#include "grid.hpp"
 #include "methods.hpp"
 #include "options.hpp"
 #include "results.hpp"
@@ -48,21 +49,12 @@ class experiment {
   struct group {
     shift on;
     const method_entry* method;
-    int rank;
-    std::string settings;
-    std::vector<double> rates;
-    int added_rates;
-  };
-  struct task {
-    const group* of;
-    run_definition run;
+    run_series runs;
   };
 
-  std::vector<run_definition> definitions(const group& g, double rate) const;
-  std::vector<task> missing(const group& g, double rate) const;
-  run_group kept(const group& g) const;
-  bool pretrain_bases(const std::vector<task>& tasks);
-  void do_run(const task& t, progress_bar& bar);
+  const group& group_of(const grid_task& t) const;
+  bool pretrain_bases(const std::vector<grid_task>& tasks);
+  void do_run(const grid_task& t, progress_bar& bar);
   std::string note_best(const group& g, double accuracy);
 
   const options& wanted_;
