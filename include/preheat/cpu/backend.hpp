@@ -17,6 +17,7 @@
 
 #include "../core/concepts.hpp"
 #include "../core/shapes.hpp"
+#include "column_operations.hpp"
 #include "eigen_kernels.hpp"
 #include "matrix.hpp"
 #include "packet.hpp"
@@ -220,6 +221,19 @@ class cpu {
       D(label, j) -= weight;
     }
     return loss;
+  }
+
+  // Operations on columns, for encoders (nn/encoder_backend.hpp); not part of the concept `backend`.
+  void softmax_cols(view<T> x) { column_operations::softmax(x); }
+  void softmax_cols_gradient(view<const T> p, view<T> d) {
+    column_operations::softmax_gradient(p, d);
+  }
+  void layer_norm(T epsilon, view<const T> gamma, view<const T> beta, view<T> x, view<T> r,
+                  view<T> y) {
+    column_operations::layer_norm(epsilon, gamma, beta, x, r, y);
+  }
+  void layer_norm_gradient(view<const T> gamma, view<const T> x, view<const T> r, view<T> d) {
+    column_operations::layer_norm_gradient(gamma, x, r, d);
   }
 
  private:
