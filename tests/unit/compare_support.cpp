@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "../../examples/compare/digits.hpp"
+#include "../../examples/compare/grid.hpp"
 #include "../../examples/compare/results.hpp"
 #include "../../examples/compare/selection.hpp"
 #include "../../examples/compare/statistics.hpp"
@@ -261,6 +262,12 @@ TEST_CASE("compare: a run's line reads back as the run") {
   CHECK(back.test_loss == r.test_loss);
   CHECK(back.name == r.name);
   CHECK(back.curve.size() == 2);
+  CHECK(to_line(r).find("training_curve") == std::string::npos);
+
+  run_record with_training = r;
+  with_training.training_curve = {{5, 0.75}, {10, 0.5}};
+  CHECK(from_line(to_line(with_training)).training_curve.back().loss == 0.5);
+  CHECK(to_line(from_line(to_line(with_training))) == to_line(with_training));
 
   run_record failed = r;
   failed.validation_loss = not_a_number;
@@ -510,4 +517,45 @@ TEST_CASE("compare: the progress line counts kept runs as done, but not as a pac
   const progress_state nothing_done{
       .done = 50, .kept = 50, .total = 100, .elapsed = 20, .note = ""};
   CHECK(remaining_seconds(nothing_done) < 0);
+}
+
+// ------------------------------------------------------------------------------------------- grid
+
+TEST_CASE("compare: a grid grows towards the best rate, and does each run once") {
+  const temporary_directory place;
+  run_log log(place / "runs.jsonl");
+  progress_bar bar;
+  int made = 0;
+  // Searches where the validation loss is smallest at the rate `best`.
+  const auto search = [&](double best, int most_added) {
+    run_series s{.common = example_run(), .bases = 2, .seeds = 1, .rates = {0.01, 0.1}};
+    s.common.method = "best " + to_text(best);
+    std::vector<run_series*> all = {&s};
+    const bool completed =
+        run_grid(all, log, most_added, bar, [&](const std::vector<grid_task>& tasks) {
+          for (const grid_task& t : tasks) {
+            CHECK(log.find(t.run) == nullptr);
+            run_record r = example_run();
+            static_cast<run_definition&>(r) = t.run;
+            r.validation_loss = std::abs(std::log(t.run.rate / best));
+            log.append(r);
+            ++made;
+          }
+          return true;
+        });
+    CHECK(completed);
+    CHECK(kept(s, log).size() == 2 * s.rates.size());
+    return s.rates;
+  };
+  CHECK(search(1, 3) == std::vector<double>{0.01, 0.1, 1, 10});
+  CHECK(made == 8);
+  CHECK(search(0.001, 3) == std::vector<double>{0.01, 0.1, 0.001, 1e-4});
+  CHECK(search(1000, 1) == std::vector<double>{0.01, 0.1, 1});
+  made = 0;
+  CHECK(search(1, 3).size() == 4);  // all of it is kept
+  CHECK(made == 0);
+
+  run_series s{.common = example_run(), .rates = {1, 2}};
+  std::vector<run_series*> all = {&s};
+  CHECK_FALSE(run_grid(all, log, 3, bar, [](const std::vector<grid_task>&) { return false; }));
 }
