@@ -31,18 +31,17 @@ experiment::experiment(const options& wanted, run_log& log) : wanted_(wanted), l
       const method_entry& m = wanted.methods[i];
       const std::vector<int> ranks = m.has_rank ? wanted.ranks : std::vector<int>{0};
       for (const int rank : ranks) {
-        groups_.push_back({.on = s,
-                           .method = &m,
-                           .runs = {.common = {.shift = std::string(name(s)),
-                                               .method = m.id,
-                                               .rank = rank,
-                                               .steps = m.has_rate ? wanted.training.steps : 0,
-                                               .settings =
-                                                   common + "; fingerprint " + fingerprints[i]},
-                                    .bases = wanted.amount.bases,
-                                    .seeds = m.has_rate ? wanted.amount.seeds : 1,
-                                    .rates = m.has_rate ? wanted.amount.rates
-                                                        : std::vector<double>{0}}});
+        groups_.push_back(
+            {.on = s,
+             .method = &m,
+             .runs = {.common = {.shift = std::string(name(s)),
+                                 .method = m.id,
+                                 .rank = rank,
+                                 .steps = m.has_rate ? wanted.training.steps : 0,
+                                 .settings = common + "; fingerprint " + fingerprints[i]},
+                      .bases = wanted.amount.bases,
+                      .seeds = m.has_rate ? wanted.amount.seeds : 1,
+                      .rates = m.has_rate ? wanted.amount.rates : std::vector<double>{0}}});
       }
     }
   }
@@ -67,12 +66,11 @@ bool experiment::run(shift s, progress_bar& bar) {
       series.push_back(&g.runs);
     }
   }
-  return run_grid(series, log_, wanted_.amount.most_added_rates, bar,
-                  [&](const std::vector<grid_task>& tasks) {
-                    return pretrain_bases(tasks) &&
-                           run_jobs(wanted_.threads, tasks.size(),
-                                    [&](std::size_t i) { do_run(tasks[i], bar); });
-                  });
+  return run_grid(
+      series, log_, wanted_.amount.most_added_rates, bar, [&](const std::vector<grid_task>& tasks) {
+        return pretrain_bases(tasks) && run_jobs(wanted_.threads, tasks.size(),
+                                                 [&](std::size_t i) { do_run(tasks[i], bar); });
+      });
 }
 
 // The bases that tasks need and that are not there yet. Returns false if it was stopped.

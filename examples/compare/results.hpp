@@ -64,7 +64,8 @@ struct run_outcome {
   double seconds = not_a_number;   // of processor time
   std::string cut_layers;          // layers too small for the rank, "layers.2: 10"; else empty
   std::vector<curve_point> curve;  // validation loss
-  std::vector<curve_point> training_curve;  // mean training loss since the point before; may be empty
+  std::vector<curve_point>
+      training_curve;  // mean training loss since the point before; may be empty
 };
 
 struct run_record : run_definition, run_outcome {
