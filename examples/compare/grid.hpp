@@ -1,115 +1,191 @@
-// Series of runs: a method's grid of learning rates, over bases and seeds, which grows where its best
-// rate is at the edge.
+// A grid of runs: groups of one method on one problem, each at several learning rates, bases and
+// seeds. It does what the log does not hold yet, spread over the threads; where the best rate of a
+// group is at the edge of its rates, the group grows by a rate, until none does.
 //
-//   std::vector<run_series> all = …;
-//   run_grid(all, log, most_added_rates, bar, [&](const std::vector<grid_task>& tasks) {
-//     return run_jobs(threads, tasks.size(), [&](std::size_t i) { … log.append(record); });
-//   });
+//   comparison::grid g(log, threads, most_added_rates);
+//   const std::size_t hrp = g.add({.problem = "rotated", .method = "hrp", …, .run = …});
+//   g.run({hrp}, bar, [](const grid_group&, const run_record&) { return "a note"; });
+//   for (const run_record* r : g.runs(hrp)) …
 #pragma once
+#include <algorithm>
+#include <atomic>
 #include <cstddef>
-#include <optional>
+#include <functional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "../console/pool.hpp"
 #include "../console/progress.hpp"
 #include "results.hpp"
 #include "selection.hpp"
 
 namespace comparison {
 
-// All runs of one method at one rank on one shift.
-struct run_series {
-  run_definition common;  // of all its runs; their rate, base and seed are given below
+struct grid_group {
+  std::string problem{};  // run_definition::shift
+  std::string method{};   // identifier
+  std::string name{};     // of the method, for readers
+  int rank = 0;
+  int steps = 0;
+  std::string settings{};
+  std::vector<double> rates{};
   int bases = 1;
-  int seeds = 1;
-  std::vector<double> rates;
+  int seeds = 1;  // a base
+  std::function<run_outcome(const run_definition&)> run{};
   int added_rates = 0;
 };
 
-inline std::vector<run_definition> definitions(const run_series& s, double rate) {
-  std::vector<run_definition> runs;
-  for (int base = 0; base < s.bases; ++base) {
-    for (int seed = 0; seed < s.seeds; ++seed) {
-      run_definition run = s.common;
-      run.rate = rate;
-      run.base = base;
-      run.seed = seed;
-      runs.push_back(std::move(run));
-    }
-  }
-  return runs;
-}
+class grid {
+ public:
+  using note = std::function<std::string(const grid_group&, const run_record&)>;
+  using permission = std::function<bool()>;
 
-// The runs of a rate that are not in the log.
-inline std::vector<run_definition> missing(const run_series& s, double rate, const run_log& log) {
-  std::vector<run_definition> runs;
-  for (run_definition& run : definitions(s, rate)) {
-    if (log.find(run) == nullptr) {
-      runs.push_back(std::move(run));
-    }
-  }
-  return runs;
-}
+  // `log` must outlive the grid.
+  grid(run_log& log, int threads, int most_added_rates)
+      : log_(log), threads_(threads), most_added_rates_(most_added_rates) {}
 
-// The runs of all its rates that are in the log.
-inline run_group kept(const run_series& s, const run_log& log) {
-  run_group runs;
-  for (const double rate : s.rates) {
-    for (const run_definition& run : definitions(s, rate)) {
-      const run_record* const record = log.find(run);
-      if (record != nullptr) {
-        runs.push_back(record);
+  // Returns the group's number.
+  std::size_t add(grid_group g) {
+    groups_.push_back(std::move(g));
+    for (const double rate : groups_.back().rates) {
+      wanted_ += definitions(groups_.back(), rate).size();
+      kept_ += definitions(groups_.back(), rate).size() - missing(groups_.size() - 1, rate).size();
+    }
+    return groups_.size() - 1;
+  }
+
+  std::size_t size() const { return groups_.size(); }
+  const grid_group& group(std::size_t number) const { return groups_[number]; }
+  // Runs that are wanted, as far as known when groups were added, and how many of them are kept.
+  std::size_t wanted_runs() const { return wanted_; }
+  std::size_t kept_runs() const { return kept_; }
+
+  // A group's runs that are there.
+  run_group runs(std::size_t number) const {
+    const grid_group& g = groups_[number];
+    run_group found;
+    for (const double rate : g.rates) {
+      for (const run_definition& run : definitions(g, rate)) {
+        const run_record* const record = log_.find(run);
+        if (record != nullptr) {
+          found.push_back(record);
+        }
+      }
+    }
+    return found;
+  }
+
+  // Whether every group has all runs of its first rates at this base.
+  bool complete(std::span<const std::size_t> which, int base) const {
+    return std::all_of(which.begin(), which.end(), [&](std::size_t number) {
+      const grid_group& g = groups_[number];
+      return std::all_of(g.rates.begin(), g.rates.end() - g.added_rates, [&](double rate) {
+        const std::vector<run_definition> absent = missing(number, rate);
+        return std::none_of(absent.begin(), absent.end(),
+                            [&](const run_definition& run) { return run.base == base; });
+      });
+    });
+  }
+
+  // Does what is missing of these groups, base by base, so that what there is after a stop is
+  // balanced. False if it was stopped before the end, by a signal or because `may_begin`, asked
+  // before each run, said no.
+  bool run(
+      std::span<const std::size_t> which, console::progress_bar& bar, const note& note_of,
+      const permission& may_begin = [] { return true; }) {
+    std::vector<task> tasks;
+    for (const std::size_t number : which) {
+      for (const double rate : groups_[number].rates) {
+        want(number, rate, tasks);
+      }
+    }
+    std::atomic<bool> refused{false};
+    while (true) {
+      std::stable_sort(tasks.begin(), tasks.end(),
+                       [](const task& a, const task& b) { return a.run.base < b.run.base; });
+      const bool all_done = console::run_jobs(threads_, tasks.size(), [&](std::size_t i) {
+        if (refused || !may_begin()) {
+          refused = true;
+          return;
+        }
+        const grid_group& g = groups_[tasks[i].group];
+        run_record record;
+        static_cast<run_definition&>(record) = tasks[i].run;
+        static_cast<run_outcome&>(record) = g.run(tasks[i].run);
+        record.name = g.name;
+        log_.append(record);
+        bar.advance(note_of(g, record));
+      });
+      if (!all_done || refused) {
+        return false;
+      }
+      tasks.clear();
+      for (const std::size_t number : which) {
+        grow(number, tasks, bar);
+      }
+      if (tasks.empty()) {
+        return true;
       }
     }
   }
-  return runs;
-}
 
-struct grid_task {
-  const run_series* of;
-  run_definition run;
-};
-
-// Does what is missing of the series through do_all(tasks), which appends to the log and returns
-// false if it was stopped; then adds a rate to each series whose best is at the edge, at most
-// `most_added` times, until no series grows. Returns false if it was stopped.
-template <class DoAll>
-bool run_grid(std::span<run_series* const> series, const run_log& log, int most_added,
-              console::progress_bar& bar, DoAll do_all) {
-  std::vector<grid_task> tasks;
-  const auto want = [&](const run_series& s, double rate) {
-    const std::size_t before = tasks.size();
-    for (run_definition& run : missing(s, rate, log)) {
-      tasks.push_back({&s, std::move(run)});
-    }
-    return tasks.size() - before;
+ private:
+  struct task {
+    std::size_t group;
+    run_definition run;
   };
-  for (const run_series* const s : series) {
-    for (const double rate : s->rates) {
-      want(*s, rate);
-    }
-  }
-  while (true) {
-    if (!do_all(std::as_const(tasks))) {
-      return false;
-    }
-    tasks.clear();
-    bool grown = false;
-    for (run_series* const s : series) {
-      const std::optional<double> rate = rate_to_add(kept(*s, log), s->added_rates, most_added);
-      if (rate) {
-        s->rates.push_back(*rate);
-        ++s->added_rates;
-        grown = true;
-        const std::size_t all = definitions(*s, *rate).size();
-        bar.grow(all, all - want(*s, *rate));
+
+  static std::vector<run_definition> definitions(const grid_group& g, double rate) {
+    std::vector<run_definition> runs;
+    for (int base = 0; base < g.bases; ++base) {
+      for (int seed = 0; seed < g.seeds; ++seed) {
+        runs.push_back({.shift = g.problem,
+                        .method = g.method,
+                        .rank = g.rank,
+                        .rate = rate,
+                        .base = base,
+                        .seed = seed,
+                        .steps = g.steps,
+                        .settings = g.settings});
       }
     }
-    if (!grown) {
-      return true;
+    return runs;
+  }
+  std::vector<run_definition> missing(std::size_t number, double rate) const {
+    std::vector<run_definition> all = definitions(groups_[number], rate);
+    std::erase_if(all, [&](const run_definition& run) { return log_.find(run) != nullptr; });
+    return all;
+  }
+  void want(std::size_t number, double rate, std::vector<task>& tasks) const {
+    for (run_definition& run : missing(number, rate)) {
+      tasks.push_back({number, std::move(run)});
     }
   }
-}
+  // A rate more, if the best is at the edge.
+  void grow(std::size_t number, std::vector<task>& tasks, console::progress_bar& bar) {
+    grid_group& g = groups_[number];
+    // A rate that is kept already may put the best at the new edge: go on until one must be run.
+    while (const auto rate = rate_to_add(runs(number), g.added_rates, most_added_rates_)) {
+      g.rates.push_back(*rate);
+      ++g.added_rates;
+      const std::size_t before = tasks.size();
+      want(number, *rate, tasks);
+      const std::size_t all = definitions(g, *rate).size();
+      bar.grow(all, all - (tasks.size() - before));
+      if (tasks.size() > before) {
+        return;
+      }
+    }
+  }
+
+  run_log& log_;
+  int threads_;
+  int most_added_rates_;
+  std::vector<grid_group> groups_;
+  std::size_t wanted_ = 0;
+  std::size_t kept_ = 0;
+};
 
 }  // namespace comparison

@@ -1,6 +1,6 @@
 // What is compared, seen from the driver: a list of methods, each a function that adapts a
 // pretrained base to a shift. The training itself, and the only use of the library, is in
-// methods.cpp.
+// adapt.hpp.
 #pragma once
 #include <functional>
 #include <memory>
@@ -23,8 +23,9 @@ struct training_settings {
   int curve_points = 15;  // evaluations of the validation loss during a run
 };
 
-// The settings as text, for a run's definition.
-std::string to_text(const training_settings& s);
+// Everything that all runs share, as text for their definitions: settings, data, split, backend.
+std::string describe_settings(const training_settings& s, const samples& digits,
+                              const split& parts);
 
 // What the program computes with, for readers and for a run's definition: "cpu<float>, OpenBLAS …".
 std::string describe_backend();

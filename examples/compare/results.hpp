@@ -53,19 +53,19 @@ struct run_definition {
 
 // What came of it. A number that is not finite is written as null and read as NaN.
 struct run_outcome {
-  std::string status;                          // "completed", "non-finite loss", "interrupted"
+  std::string status{};                        // "completed", "non-finite loss", "interrupted"
   double validation_loss = not_a_number;       // after the last step: chooses the rate
   double best_validation_loss = not_a_number;  // smallest on the curve
   double validation_accuracy = not_a_number;
   double test_loss = not_a_number;
   double test_accuracy = not_a_number;
   long trainable_parameters = 0;
-  int evidence_steps = 0;          // of all steps, those spent on evidence (HRP's preheating)
-  double seconds = not_a_number;   // of processor time
-  std::string cut_layers;          // layers too small for the rank, "layers.2: 10"; else empty
-  std::vector<curve_point> curve;  // validation loss
+  int evidence_steps = 0;            // of all steps, those spent on evidence (HRP's preheating)
+  double seconds = not_a_number;     // of processor time
+  std::string cut_layers{};          // layers too small for the rank, "layers.2: 10"; else empty
+  std::vector<curve_point> curve{};  // validation loss
   std::vector<curve_point>
-      training_curve;  // mean training loss since the point before; may be empty
+      training_curve{};  // mean training loss since the point before; may be empty
 };
 
 struct run_record : run_definition, run_outcome {

@@ -525,27 +525,27 @@ TEST_CASE("compare: a grid grows towards the best rate, and does each run once")
   const temporary_directory place;
   run_log log(place / "runs.jsonl");
   progress_bar bar;
+  const auto no_note = [](const grid_group&, const run_record&) { return std::string(); };
   int made = 0;
-  // Searches where the validation loss is smallest at the rate `best`.
+  // A method whose validation loss is smallest at the rate `best`.
+  const auto group_with_best = [&](double best) {
+    return grid_group{.problem = "none",
+                      .method = "best " + to_text(best),
+                      .rates = {0.01, 0.1},
+                      .bases = 2,
+                      .run = [&made, best](const run_definition& run) {
+                        ++made;
+                        run_outcome outcome;
+                        outcome.validation_loss = std::abs(std::log(run.rate / best));
+                        return outcome;
+                      }};
+  };
   const auto search = [&](double best, int most_added) {
-    run_series s{.common = example_run(), .bases = 2, .seeds = 1, .rates = {0.01, 0.1}};
-    s.common.method = "best " + to_text(best);
-    std::vector<run_series*> all = {&s};
-    const bool completed =
-        run_grid(all, log, most_added, bar, [&](const std::vector<grid_task>& tasks) {
-          for (const grid_task& t : tasks) {
-            CHECK(log.find(t.run) == nullptr);
-            run_record r = example_run();
-            static_cast<run_definition&>(r) = t.run;
-            r.validation_loss = std::abs(std::log(t.run.rate / best));
-            log.append(r);
-            ++made;
-          }
-          return true;
-        });
-    CHECK(completed);
-    CHECK(kept(s, log).size() == 2 * s.rates.size());
-    return s.rates;
+    grid g(log, 1, most_added);
+    const std::array number = {g.add(group_with_best(best))};
+    CHECK(g.run(number, bar, no_note));
+    CHECK(g.runs(number[0]).size() == 2 * g.group(number[0]).rates.size());
+    return g.group(number[0]).rates;
   };
   CHECK(search(1, 3) == std::vector<double>{0.01, 0.1, 1, 10});
   CHECK(made == 8);
@@ -554,8 +554,28 @@ TEST_CASE("compare: a grid grows towards the best rate, and does each run once")
   made = 0;
   CHECK(search(1, 3).size() == 4);  // all of it is kept
   CHECK(made == 0);
+}
 
-  run_series s{.common = example_run(), .rates = {1, 2}};
-  std::vector<run_series*> all = {&s};
-  CHECK_FALSE(run_grid(all, log, 3, bar, [](const std::vector<grid_task>&) { return false; }));
+TEST_CASE("compare: a grid that may go no further stops, with whole bases first") {
+  const temporary_directory place;
+  run_log log(place / "runs.jsonl");
+  progress_bar bar;
+  const auto no_note = [](const grid_group&, const run_record&) { return std::string(); };
+  int made = 0;
+  const auto run = [&](const run_definition&) {
+    ++made;
+    return run_outcome{.validation_loss = 1};
+  };
+  grid g(log, 1, 0);
+  const std::array both = {
+      g.add({.problem = "p", .method = "a", .rates = {1, 2}, .bases = 2, .run = run}),
+      g.add({.problem = "p", .method = "b", .rates = {1, 2}, .bases = 2, .run = run})};
+  CHECK_FALSE(g.complete(both, 0));
+  CHECK_FALSE(g.run(both, bar, no_note, [&] { return made < 5; }));
+  CHECK(made == 5);
+  CHECK(g.complete(both, 0));
+  CHECK_FALSE(g.complete(both, 1));
+  CHECK(g.run(both, bar, no_note));
+  CHECK(made == 8);
+  CHECK(g.complete(both, 1));
 }
