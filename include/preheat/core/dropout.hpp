@@ -5,13 +5,15 @@
 
 namespace preheat {
 
-// x = y with each entry zeroed with probability `rate`, the others divided by 1 − rate.
+// x = y with each entry zeroed with probability `rate`, the others divided by 1 − rate. The first
+// entry is number `first` of the stream.
 template <class T>
 struct dropout_kernel {
   double rate;
   generator gen;
+  index_t first = 0;
   constexpr void operator()(index_t i, T& x, const T& y) const {
-    const bool keep = gen.uniforms(std::uint64_t(i))[0] >= rate;
+    const bool keep = gen.uniforms(std::uint64_t(first + i))[0] >= rate;
     x = keep ? T(double(y) / (1 - rate)) : T(0);
   }
 };

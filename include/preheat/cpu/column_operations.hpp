@@ -32,11 +32,8 @@ void softmax_gradient(view<const T> p, view<T> d) {
 template <class T>
 void layer_norm(T epsilon, view<const T> gamma, view<const T> beta, view<T> x, view<T> r,
                 view<T> y) {
-  require_same_shape("layer_norm", x, y);
-  require(gamma.rows() == x.rows(), "layer_norm: one gamma a row", gamma.rows(), x.rows());
-  require(beta.rows() == x.rows(), "layer_norm: one beta a row", beta.rows(), x.rows());
-  require(r.rows() == x.cols(), "layer_norm: one deviation a column", r.rows(), x.cols());
-  require(x.rows() > 0, "layer_norm: a column has at least one entry", x.rows(), 1);
+  require_layer_norm_shapes<T>("layer_norm", gamma, x, y, r);
+  require_layer_norm_shapes<T>("layer_norm", beta, x, y, r);
   const auto G = eigen_map(gamma).col(0).array();
   const auto B = eigen_map(beta).col(0).array();
   auto X = eigen_map(x);
@@ -53,10 +50,7 @@ void layer_norm(T epsilon, view<const T> gamma, view<const T> beta, view<T> x, v
 
 template <class T>
 void layer_norm_gradient(view<const T> gamma, view<const T> x, view<const T> r, view<T> d) {
-  require_same_shape("layer_norm_gradient", x, d);
-  require(gamma.rows() == x.rows(), "layer_norm_gradient: one gamma a row", gamma.rows(), x.rows());
-  require(r.rows() == x.cols(), "layer_norm_gradient: one deviation a column", r.rows(), x.cols());
-  require(x.rows() > 0, "layer_norm_gradient: a column has at least one entry", x.rows(), 1);
+  require_layer_norm_shapes<T>("layer_norm_gradient", gamma, x, d, r);
   const auto G = eigen_map(gamma).col(0).array();
   const auto X = eigen_map(x);
   auto D = eigen_map(d);

@@ -25,6 +25,7 @@
 #include "early_stopping.hpp"
 #include "evidence.hpp"
 #include "gradients.hpp"
+#include "head.hpp"
 
 namespace preheat {
 
@@ -66,6 +67,7 @@ class run {
         net(network),
         options(settings),
         lin(network, m.adapter),
+        head(network),
         data_(batches),
         validation_(validation),
         gen_(settings.seed) {
@@ -77,6 +79,7 @@ class run {
     if (options.evaluate_every > 0) {
       result_.evaluations.reserve(std::size_t(options.steps / options.evaluate_every));
     }
+    result_.head_parameters = head.size();
     select_targets();
     if constexpr (someone_has<hook::observe_input>) {
       lin.observe_input = [this](index_t l, in<backend_type> X) {
@@ -97,6 +100,7 @@ class run {
   Net& net;
   const fit_options options;
   adapted<backend_type, adapter_type> lin;  // parameters and gradients: lin.slots()
+  head_trainer<Net> head;                   // of a network that trains one
   std::vector<optim_state> optim;           // one a layer
   typename rank_type::template state<backend_type> rank_state{};
   typename chain_type::template state<backend_type> chain_state{};
@@ -181,6 +185,8 @@ class run {
     require(0 <= options.dropout && options.dropout < 1, "0 <= dropout < 1", options.dropout, 1.0);
     require(options.max_gradient_norm >= 0, "largest gradient norm >= 0", options.max_gradient_norm,
             0.0);
+    require(options.head_rate.value_or(0) >= 0, "learning rate of the head >= 0",
+            options.head_rate.value_or(0), 0.0);
     require(options.evaluate_every >= 0, "evaluate_every >= 0", options.evaluate_every, 0);
     require(options.patience >= 0, "patience >= 0", options.patience, 0);
     require(options.checkpoint_every >= 0, "checkpoint_every >= 0", options.checkpoint_every, 0);

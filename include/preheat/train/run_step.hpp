@@ -46,6 +46,7 @@ void run<Method, Net, Data, Validated>::step() {
 template <class Method, network Net, class Data, bool Validated>
 double run<Method, Net, Data, Validated>::compute_gradient() {
   lin.zero_gradients();
+  head.zero_gradient();
   double loss = 0;
   for (index_t k = 0; k < options.accumulate; ++k) {
     const index_t number = step_ * options.accumulate + k;
@@ -55,6 +56,7 @@ double run<Method, Net, Data, Validated>::compute_gradient() {
   }
   if (options.accumulate > 1) {
     scale_gradients(lin, 1.0 / double(options.accumulate));
+    head.scale_gradient(1.0 / double(options.accumulate));
   }
   return loss;
 }
@@ -87,7 +89,7 @@ void run<Method, Net, Data, Validated>::optimize(double rate) {
   step_context context = context_of_step(rate);
   const generator of_step = gen_.fork(purpose::step, std::uint64_t(step_));
   if (options.max_gradient_norm > 0) {
-    clip_gradients(lin, options.max_gradient_norm);
+    clip_gradients(lin, head, options.max_gradient_norm);
   }
   for (std::size_t l = 0; l < optim.size(); ++l) {
     auto& s = lin.slots()[l];
@@ -97,6 +99,10 @@ void run<Method, Net, Data, Validated>::optimize(double rate) {
       context.gen = of_step.fork(purpose::step, l);
       method.optim.step(backend(), s.parameters, s.gradient, optim[l], context);
     }
+  }
+  if constexpr (trains_head<Net>) {
+    const double factor = options.schedule(step_, steps_planned());
+    head.step(options.head_rate ? *options.head_rate * factor : rate, step_);
   }
 }
 
