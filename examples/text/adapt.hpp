@@ -60,8 +60,8 @@ inline std::uint64_t seed_of(const run_definition& run) {
 }
 
 // The mean of the training loss over consecutive parts of the run.
-inline std::vector<comparison::curve_point> mean_losses(const std::vector<double>& losses, int points,
-                                                        int evidence_steps) {
+inline std::vector<comparison::curve_point> mean_losses(const std::vector<double>& losses,
+                                                        int points, int evidence_steps) {
   std::vector<comparison::curve_point> curve;
   const std::size_t n = losses.size();
   for (std::size_t k = 0; k < std::size_t(points) && n > 0; ++k) {
@@ -83,8 +83,9 @@ run_outcome adapt(Method m, rank_rule rank, const base_model& model, const encod
   preheat::learning_rate(m.optim) = run.rate;
   sentence_batches<backend> batches(the_backend(), set.train, s.batch);
   // For methods that score themselves (ALoRA).
-  const batch scored = batch_of(
-      the_backend(), std::span(set.validation).first(std::min<std::size_t>(32, set.validation.size())));
+  const batch scored =
+      batch_of(the_backend(),
+               std::span(set.validation).first(std::min<std::size_t>(32, set.validation.size())));
   const index_t warmup = index_t(std::lround(s.warmup * s.steps));
   auto training = preheat::start_run(m, net, batches,
                                      {.rank = rank(std::max(1, run.rank)),
@@ -119,8 +120,8 @@ run_outcome adapt(Method m, rank_rule rank, const base_model& model, const encod
   result.training_curve = mean_losses(report.losses, s.training_points, result.evidence_steps);
   for (const auto& layer : report.layers) {
     if (layer.clamped) {
-      result.cut_layers += (result.cut_layers.empty() ? "" : ", ") + layer.name + ": " +
-                           std::to_string(layer.rank);
+      result.cut_layers +=
+          (result.cut_layers.empty() ? "" : ", ") + layer.name + ": " + std::to_string(layer.rank);
     }
   }
   if (report.status == preheat::fit_status::completed) {

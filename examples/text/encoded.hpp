@@ -38,7 +38,8 @@ struct encoded_set {
   std::size_t cut = 0;  // sentences longer than the longest
 
   double positive() const {  // the share of positive sentences in the test part
-    const auto count = std::count_if(test.begin(), test.end(), [](auto& e) { return e.label == 1; });
+    const auto count =
+        std::count_if(test.begin(), test.end(), [](auto& e) { return e.label == 1; });
     return double(count) / double(test.size());
   }
 };

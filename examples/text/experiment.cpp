@@ -14,11 +14,6 @@
 namespace sentiment {
 namespace {
 
-using comparison::definitions;
-using comparison::grid_task;
-using comparison::run_record;
-using comparison::run_series;
-
 std::filesystem::path part_of(const std::string& data, const char* name) {
   const std::filesystem::path folder = std::filesystem::path(data) / name;
   if (!std::filesystem::is_directory(folder)) {
@@ -31,7 +26,7 @@ std::filesystem::path part_of(const std::string& data, const char* name) {
 }  // namespace
 
 experiment::experiment(const options& wanted, comparison::run_log& log)
-    : wanted_(wanted), log_(log) {
+    : wanted_(wanted), grid_(log, wanted.threads, wanted.amount.most_added_rates) {
   const std::filesystem::path model = part_of(wanted.data, "minilm");
   const std::filesystem::path sentences = part_of(wanted.data, "sentiment");
   const auto tokenizer = preheat::io::wordpiece::read(model / "vocab.txt");
@@ -47,33 +42,26 @@ experiment::experiment(const options& wanted, comparison::run_log& log)
 
   for (const set_description* const s : wanted.sets) {
     const encoded_set& set = sets_.at(s->name);
-    const std::string common = fmt::format(
-        "{}; {}; sentences {:016x} split {}/{}/{} by {}; {}", model_->name(),
-        to_text(wanted.training), set.checksum, set.train.size(), set.validation.size(),
-        set.test.size(), split_seed, describe_backend());
+    const std::string common =
+        fmt::format("{}; {}; sentences {:016x} split {}/{}/{} by {}; {}", model_->name(),
+                    to_text(wanted.training), set.checksum, set.train.size(), set.validation.size(),
+                    set.test.size(), split_seed, describe_backend());
     for (std::size_t i = 0; i < wanted.methods.size(); ++i) {
       const method_entry& m = wanted.methods[i];
       const std::vector<int> ranks = m.has_rank ? wanted.amount.ranks : std::vector<int>{0};
       for (const int rank : ranks) {
-        groups_.push_back(
-            {.on = s,
-             .method = &m,
-             .runs = {.common = {.shift = s->name,
-                                 .method = m.id,
-                                 .rank = rank,
-                                 .steps = wanted.training.steps,
-                                 .settings = common + "; fingerprint " + fingerprints[i]},
-                      .bases = wanted.amount.seeds,
-                      .seeds = 1,
-                      .rates = m.has_rate ? wanted.amount.rates : std::vector<double>{0}}});
+        const std::size_t number = grid_.add(
+            {.problem = s->name,
+             .method = m.id,
+             .name = m.name,
+             .rank = rank,
+             .steps = wanted.training.steps,
+             .settings = common + "; fingerprint " + fingerprints[i],
+             .rates = m.has_rate ? wanted.amount.rates : std::vector<double>{0},
+             .bases = wanted.amount.seeds,
+             .run = [this, &m, &set](const run_definition& run) { return timed(m, set, run); }});
+        members_.push_back({s, &m, rank, number});
       }
-    }
-  }
-  for (const group& g : groups_) {
-    for (const double rate : g.runs.rates) {
-      const std::size_t all = definitions(g.runs, rate).size();
-      wanted_runs_ += all;
-      kept_runs_ += all - comparison::missing(g.runs, rate, log_).size();
     }
   }
 }
@@ -88,120 +76,106 @@ long experiment::head_parameters() const {
   return long(head.W.rows() * head.W.cols() + head.b.rows());
 }
 
-const experiment::group& experiment::group_of(const grid_task& t) const {
-  return *std::find_if(groups_.begin(), groups_.end(),
-                       [&](const group& g) { return &g.runs == t.of; });
+// Remembers how long a run takes by the clock on the wall.
+run_outcome experiment::timed(const method_entry& m, const encoded_set& set,
+                              const run_definition& run) {
+  const clock::time_point started = clock::now();
+  run_outcome outcome = m.run(*model_, set, wanted_.training, run);
+  const std::chrono::duration<double> took = clock::now() - started;
+  longest_run_ = std::max(longest_run_.load(), took.count());
+  return outcome;
 }
 
-bool experiment::time_is_up() const {
-  if (wanted_.amount.minutes <= 0) {
-    return false;
-  }
+bool experiment::may_begin() {
   const std::chrono::duration<double> elapsed = clock::now() - begun_;
-  return elapsed.count() + longest_run_ > 60 * wanted_.amount.minutes;
+  const double minutes = wanted_.amount.minutes;
+  if (minutes > 0 && elapsed.count() + longest_run_ > 60 * minutes) {
+    out_of_time_ = true;
+  }
+  return !out_of_time_;
+}
+
+std::vector<std::size_t> experiment::numbers_of(const set_description& set) const {
+  std::vector<std::size_t> numbers;
+  for (const member& m : members_) {
+    if (m.on == &set) {
+      numbers.push_back(m.number);
+    }
+  }
+  return numbers;
 }
 
 experiment::ending experiment::run(const set_description& set, console::progress_bar& bar) {
-  std::vector<run_series*> series;
-  for (group& g : groups_) {
-    if (g.on == &set) {
-      series.push_back(&g.runs);
-    }
-  }
-  const auto do_all = [&](std::vector<grid_task> tasks) {
-    std::stable_sort(tasks.begin(), tasks.end(), [](const grid_task& a, const grid_task& b) {
-      return a.run.base < b.run.base;
-    });
-    const bool all_done = console::run_jobs(wanted_.threads, tasks.size(), [&](std::size_t i) {
-      if (out_of_time_ || time_is_up()) {
-        out_of_time_ = true;
-        return;
-      }
-      do_run(tasks[i], bar);
-    });
-    return all_done && !out_of_time_;
-  };
-  if (run_grid(series, log_, wanted_.amount.most_added_rates, bar, do_all)) {
+  const bool completed = grid_.run(
+      numbers_of(set), bar,
+      [&](const comparison::grid_group&, const comparison::run_record& r) {
+        return note_best(set.name, r);
+      },
+      [&] { return may_begin(); });
+  if (completed) {
     return ending::completed;
   }
   return out_of_time_ && !console::stop_requested ? ending::out_of_time : ending::stopped;
 }
 
-void experiment::do_run(const grid_task& t, console::progress_bar& bar) {
-  const group& g = group_of(t);
-  const clock::time_point started = clock::now();
-  run_record record;
-  static_cast<run_definition&>(record) = t.run;
-  static_cast<run_outcome&>(record) =
-      g.method->run(*model_, sets_.at(g.on->name), wanted_.training, t.run);
-  record.name = g.method->name;
-  log_.append(record);
-  const std::chrono::duration<double> took = clock::now() - started;
-  longest_run_ = std::max(longest_run_.load(), took.count());
-  bar.advance(note_best(g, record.validation_accuracy));
-}
-
 // The best validation accuracy of any single run of the set, for the progress line.
-std::string experiment::note_best(const group& g, double accuracy) {
+std::string experiment::note_best(const std::string& set, const comparison::run_record& r) {
   const std::lock_guard lock(best_mutex_);
-  auto& [best, method] = best_[g.on->name];
-  if (accuracy > best) {
-    best = accuracy;
-    method = g.method->name;
+  auto& [best, method] = best_[set];
+  if (r.validation_accuracy > best) {
+    best = r.validation_accuracy;
+    method = r.name;
   }
-  return method.empty() ? g.on->name
-                        : fmt::format("{}, best {} ({})", g.on->name, console::fixed(best, 3), method);
+  return method.empty() ? set
+                        : fmt::format("{}, best {} ({})", set, console::fixed(best, 3), method);
 }
 
 // The seeds 0 … n − 1 for which every method has a run at each rate of the first grid.
 int experiment::complete_seeds(const set_description& set) const {
-  int complete = wanted_.amount.seeds;
-  for (const group& g : groups_) {
-    if (g.on != &set) {
-      continue;
-    }
-    const std::size_t first_rates = g.runs.rates.size() - std::size_t(g.runs.added_rates);
-    for (std::size_t k = 0; k < first_rates; ++k) {
-      for (const run_definition& run : comparison::missing(g.runs, g.runs.rates[k], log_)) {
-        complete = std::min(complete, run.base);
-      }
-    }
+  const std::vector<std::size_t> numbers = numbers_of(set);
+  int complete = 0;
+  while (complete < wanted_.amount.seeds && grid_.complete(numbers, complete)) {
+    ++complete;
   }
   return complete;
 }
 
+// The runs with these seeds at the rates that have one for each of them.
+run_group experiment::complete_runs(const member& m, int seeds) const {
+  run_group runs = grid_.runs(m.number);
+  std::erase_if(runs, [&](const comparison::run_record* r) { return r->base >= seeds; });
+  std::map<double, int> count;
+  for (const comparison::run_record* const r : runs) {
+    ++count[r->rate];
+  }
+  std::erase_if(runs, [&](const comparison::run_record* r) { return count.at(r->rate) < seeds; });
+  return runs;
+}
+
 std::vector<experiment::result> experiment::results(const set_description& set, int rank) const {
   const int seeds = complete_seeds(set);
-  const auto belongs = [&](const group& g) {
-    return g.on == &set && (g.runs.common.rank == rank || !g.method->has_rank);
-  };
-  // The rates that have a run for each of these seeds.
-  const auto complete_runs = [&](const group& g) {
-    run_series some = g.runs;
-    some.bases = seeds;
-    std::erase_if(some.rates, [&](double rate) {
-      return !comparison::missing(some, rate, log_).empty();
-    });
-    return comparison::kept(some, log_);
-  };
   if (seeds == 0) {
     return {};
   }
+  const auto belongs = [&](const member& m) {
+    return m.on == &set && (m.rank == rank || !m.method->has_rank);
+  };
   run_group reference;
-  for (const group& g : groups_) {
-    if (belongs(g) && g.method->id == reference_method) {
-      reference = complete_runs(g);
+  for (const member& m : members_) {
+    if (belongs(m) && m.method->id == reference_method) {
+      reference = complete_runs(m, seeds);
     }
   }
   std::vector<result> all;
-  for (const group& g : groups_) {
-    if (belongs(g)) {
-      const run_group runs = complete_runs(g);
-      const bool is_reference = g.method->id == reference_method;
-      all.push_back({.method = g.method,
-                     .rank = g.runs.common.rank,
-                     .runs = runs,
-                     .summary = comparison::summarize(runs, is_reference ? run_group{} : reference)});
+  for (const member& m : members_) {
+    if (belongs(m)) {
+      const run_group runs = complete_runs(m, seeds);
+      const bool is_reference = m.method->id == reference_method;
+      all.push_back(
+          {.method = m.method,
+           .rank = m.rank,
+           .runs = runs,
+           .summary = comparison::summarize(runs, is_reference ? run_group{} : reference)});
     }
   }
   return all;

@@ -7,7 +7,9 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "../compare/grid.hpp"
@@ -29,8 +31,8 @@ class experiment {
   experiment(const options& wanted, comparison::run_log& log);
 
   // Runs that are wanted, as far as known now, and how many of them are kept from before.
-  std::size_t wanted_runs() const { return wanted_runs_; }
-  std::size_t kept_runs() const { return kept_runs_; }
+  std::size_t wanted_runs() const { return grid_.wanted_runs(); }
+  std::size_t kept_runs() const { return grid_.kept_runs(); }
   const std::map<std::string, encoded_set>& sets() const { return sets_; }
   const std::string& model_name() const;
   // Numbers of the head, which every method trains alike.
@@ -55,25 +57,25 @@ class experiment {
  private:
   using clock = std::chrono::steady_clock;
 
-  struct group {
+  struct member {
     const set_description* on;
     const method_entry* method;
-    comparison::run_series runs;
+    int rank;
+    std::size_t number;  // in the grid
   };
 
-  const group& group_of(const comparison::grid_task& t) const;
+  std::vector<std::size_t> numbers_of(const set_description& set) const;
   int complete_seeds(const set_description& set) const;
-  void do_run(const comparison::grid_task& t, console::progress_bar& bar);
-  std::string note_best(const group& g, double accuracy);
-  bool time_is_up() const;
+  run_group complete_runs(const member& m, int seeds) const;
+  run_outcome timed(const method_entry& m, const encoded_set& set, const run_definition& run);
+  std::string note_best(const std::string& set, const comparison::run_record& r);
+  bool may_begin();
 
   const options& wanted_;
-  comparison::run_log& log_;
   std::shared_ptr<const base_model> model_;
   std::map<std::string, encoded_set> sets_;  // by name
-  std::vector<group> groups_;
-  std::size_t wanted_runs_ = 0;
-  std::size_t kept_runs_ = 0;
+  comparison::grid grid_;
+  std::vector<member> members_;
 
   clock::time_point begun_ = clock::now();
   std::atomic<double> longest_run_{0};  // seconds, of those done now

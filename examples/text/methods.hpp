@@ -20,10 +20,10 @@ class base_model;  // model.hpp
 struct training_settings {
   int steps = 64;  // of every method, whatever it spends them on
   int batch = 32;
-  double scaling = 2;       // s of ΔW = s·B·A
-  double warmup = 0.06;     // of the steps: the rate rises, then falls linearly to 0
-  double head_rate = 5e-3;  // of the head, whatever the method's own rate
-  int evaluations = 1;      // of the validation loss during a run, the last at its end
+  double scaling = 2;        // s of ΔW = s·B·A
+  double warmup = 0.06;      // of the steps: the rate rises, then falls linearly to 0
+  double head_rate = 5e-3;   // of the head, whatever the method's own rate
+  int evaluations = 1;       // of the validation loss during a run, the last at its end
   int training_points = 16;  // of the curve of the training loss
 };
 

@@ -10,12 +10,13 @@ method_list gated() {
                                        .xi_last = 7e-4,
                                        .schedule = optim::xi_schedule::linear,
                                        .stages = 7};
-  return {entry({.id = "sora",
-                 .name = "SoRA",
-                 .citation = "arXiv 2311.11696; η 1e-3, ξ from 0 to 7e-4 in 7 stages, decay 0.1; ranks can "
-                             "only fall",
-                 .kind = family::system},
-                preheat::sora{.optim = schedule})};
+  return {entry(
+      {.id = "sora",
+       .name = "SoRA",
+       .citation = "arXiv 2311.11696; η 1e-3, ξ from 0 to 7e-4 in 7 stages, decay 0.1; ranks can "
+                   "only fall",
+       .kind = family::system},
+      preheat::sora{.optim = schedule})};
 }
 
 }  // namespace sentiment

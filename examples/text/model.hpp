@@ -23,7 +23,8 @@ inline backend& the_backend() {
 
 class base_model {
  public:
-  explicit base_model(network net, std::string name) : net_(std::move(net)), name_(std::move(name)) {}
+  explicit base_model(network net, std::string name)
+      : net_(std::move(net)), name_(std::move(name)) {}
 
   // The encoder as it was pretrained, with a head that this seed draws: the same for every method.
   network start(std::uint64_t seed) const {

@@ -167,8 +167,9 @@ parsed parse(int argc, const char* const* argv) {
       ->delimiter(',')
       ->type_name("LIST")
       ->check(CLI::Range(1e-8, 1e3));
-  app.add_option("--steps", given.steps,
-                 fmt::format("training steps, everything charged; default {}", reduced_preset.steps))
+  app.add_option(
+         "--steps", given.steps,
+         fmt::format("training steps, everything charged; default {}", reduced_preset.steps))
       ->type_name("N")
       ->check(CLI::Range(10, 1000000));
   app.add_option("--batch", given.batch,

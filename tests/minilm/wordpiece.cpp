@@ -1,5 +1,5 @@
 // The tokenizer with the vocabulary of all-MiniLM-L6-v2 against the `tokenizers` library: every
-// number of every text. Where the model's folder is, model.hpp says.
+// number of every text.
 #include <doctest/doctest.h>
 
 #include <cstddef>
@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "../golden/fixtures.hpp"
-#include "model.hpp"
+#include "golden/fixtures.hpp"
+#include "model_folder.hpp"
 
 namespace {
 
@@ -42,7 +42,7 @@ class items {
 };
 
 TEST_CASE("minilm: the tokenizer gives the numbers of `tokenizers`") {
-  const wordpiece tokenizer = wordpiece::read(minilm::folder() / "vocab.txt");
+  const wordpiece tokenizer = wordpiece::read(minilm::model_folder() + "/vocab.txt");
   const golden::fixture file("wordpiece");
   const items texts(file, "text.bytes", "text.offsets");
   const items ids(file, "ids.values", "ids.offsets");
@@ -55,7 +55,7 @@ TEST_CASE("minilm: the tokenizer gives the numbers of `tokenizers`") {
 }
 
 TEST_CASE("minilm: pairs of texts and their types") {
-  const wordpiece tokenizer = wordpiece::read(minilm::folder() / "vocab.txt");
+  const wordpiece tokenizer = wordpiece::read(minilm::model_folder() + "/vocab.txt");
   const golden::fixture file("wordpiece");
   const items a(file, "pair_a.bytes", "pair_a.offsets");
   const items b(file, "pair_b.bytes", "pair_b.offsets");
@@ -67,6 +67,31 @@ TEST_CASE("minilm: pairs of texts and their types") {
     const encoded_text pair = tokenizer.encode(a.text(i), b.text(i));
     CHECK(pair.ids == ids.numbers(i));
     CHECK(pair.types == types.numbers(i));
+  }
+}
+
+TEST_CASE("minilm: texts cut and padded to one length") {
+  const wordpiece tokenizer = wordpiece::read(minilm::model_folder() + "/vocab.txt");
+  const golden::fixture file("minilm/embeddings");
+  const items texts(file, "text.bytes", "text.offsets");
+  for (const index_t length : file.param<std::vector<index_t>>("max_length")) {
+    const std::string suffix = "_" + std::to_string(length);
+    const golden::dense ids = file.matrix("input_ids" + suffix);
+    const golden::dense mask = file.matrix("attention_mask" + suffix);
+    std::vector<encoded_text> encoded;
+    for (std::size_t i = 0; i < texts.count(); ++i) {
+      encoded.push_back(tokenizer.encode(texts.text(i), length));
+    }
+    const preheat::io::padded_texts batch = tokenizer.pad(encoded, length);
+    REQUIRE(ids.rows() == index_t(texts.count()));
+    REQUIRE(ids.cols() == length);
+    for (index_t i = 0; i < ids.rows(); ++i) {
+      CAPTURE(i);
+      CHECK(batch.lengths[std::size_t(i)] == index_t(mask.row(i).sum()));
+      for (index_t k = 0; k < length; ++k) {
+        CHECK(batch.ids[std::size_t(i * length + k)] == index_t(ids(i, k)));
+      }
+    }
   }
 }
 

@@ -18,9 +18,9 @@ using preheat::io::wordpiece;
 using preheat::io::wordpiece_options;
 
 // Numbers are places in this list.
-const std::vector<std::string> small = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un",   "##aff",
-                                        "##able", "cafe", "it",    "'",     "s",      ".",    "中",
-                                        "文",     "a",    "##a",   "b",     "##b",    "Café", "$"};
+const std::vector<std::string> small = {
+    "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un",  "##aff", "##able", "cafe", "it", "'",
+    "s",     ".",     "中",    "文",    "a",      "##a", "b",     "##b",    "Café", "$"};
 
 std::vector<std::string> words(const wordpiece& tokenizer, std::string_view text) {
   std::vector<std::string> found;
@@ -45,11 +45,11 @@ TEST_CASE("wordpiece: the longest piece first, and a word that cannot be cut is 
 TEST_CASE("wordpiece: case, accents, punctuation, Chinese, white space") {
   const wordpiece tokenizer(small);
   const list cafe = {"cafe"};
-  CHECK(words(tokenizer, "Café") == cafe);         // one code point
-  CHECK(words(tokenizer, "CAFE\u0301") == cafe);   // letter and accent
-  CHECK(words(tokenizer, "ca\u200Bfe") == cafe);   // a format character
-  CHECK(words(tokenizer, "ca\u0007fe") == cafe);   // a control character
-  CHECK(words(tokenizer, "ca\uE000fe") == cafe);   // private use
+  CHECK(words(tokenizer, "Café") == cafe);        // one code point
+  CHECK(words(tokenizer, "CAFE\u0301") == cafe);  // letter and accent
+  CHECK(words(tokenizer, "ca\u200Bfe") == cafe);  // a format character
+  CHECK(words(tokenizer, "ca\u0007fe") == cafe);  // a control character
+  CHECK(words(tokenizer, "ca\uE000fe") == cafe);  // private use
   CHECK(words(tokenizer, "ca\uFFFDfe") == cafe);
   CHECK(words(tokenizer, "it's.") == list{"it", "'", "s", "."});
   CHECK(words(tokenizer, "a$b") == list{"a", "$", "b"});
@@ -134,7 +134,7 @@ TEST_CASE("wordpiece: two texts; the longer one is cut first") {
 
   using two = std::pair<index_t, index_t>;
   CHECK(kept(4, 4, 11) == two{4, 4});
-  CHECK(kept(9, 2, 9) == two{4, 2});   // only the longer one
+  CHECK(kept(9, 2, 9) == two{4, 2});  // only the longer one
   CHECK(kept(2, 9, 9) == two{2, 4});
   CHECK(kept(9, 9, 9) == two{3, 3});   // both
   CHECK(kept(9, 9, 10) == two{3, 4});  // an odd token: b's
@@ -167,8 +167,7 @@ TEST_CASE("wordpiece: what is wrong with a vocabulary is said") {
                        preheat::invalid_argument);
   std::vector<std::string> twice = small;
   twice.push_back("un");
-  CHECK_THROWS_WITH_AS(wordpiece{twice},
-                       "preheat: vocabulary: token 21 is new: un is there twice",
+  CHECK_THROWS_WITH_AS(wordpiece{twice}, "preheat: vocabulary: token 21 is new: un is there twice",
                        preheat::invalid_argument);
   twice.back() = "";
   CHECK_THROWS_WITH_AS(wordpiece{twice}, "preheat: vocabulary: token 21 is not empty",
