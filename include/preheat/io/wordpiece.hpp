@@ -18,7 +18,8 @@
 // Errors: io_error for a vocabulary file that cannot be read; invalid_argument for a vocabulary with
 // an empty or repeated token or without the special ones, and for a length without room for them.
 // Cost: linear in the text, times the longest piece. Needs utf8proc (Debian: libutf8proc-dev); no
-// other header does. Source: Devlin et al., arXiv 1810.04805; agrees with the `tokenizers` library.
+// other header does. Source: Devlin et al., arXiv 1810.04805. Agrees with the `tokenizers` library but
+// for a few hundred characters that Unicode has classified since version 8, which that does not know.
 #pragma once
 #include <utf8proc.h>
 
