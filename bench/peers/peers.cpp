@@ -15,6 +15,7 @@
 #include <memory>
 #include <sstream>
 
+#include "encoder.hpp"
 #include "factorizations.hpp"
 #include "steps.hpp"
 
@@ -58,6 +59,12 @@ std::unique_ptr<work> make_work(backend_type& be, const std::string& name,
   }
   if (name == "mlp_step") {
     return std::make_unique<mlp_step>(be, given);
+  }
+  if (name == "encoder_step") {
+    return std::make_unique<encoder_step>(be, given);
+  }
+  if (name == "encoder_products") {
+    return std::make_unique<encoder_products>(be, given);
   }
   if (name == "pissa") {
     return std::make_unique<pissa_start>(be, given);
