@@ -112,24 +112,29 @@ inline std::uint64_t run_seed(const run_definition& run) {
   return std::uint64_t(run.base) * 1000 + std::uint64_t(run.seed);
 }
 
+// What every run is made with; the rank is `run.rank`, or 1 where there is none.
+inline preheat::fit_options options_of(const training_settings& s, const run_definition& run,
+                                       std::uint64_t seed) {
+  const index_t warmup = index_t(std::lround(s.warmup * s.steps));
+  return {.rank = std::max(1, run.rank),
+          .steps = s.steps,
+          .seed = seed,
+          .scaling = preheat::scaling::constant(s.scaling),
+          .clamp_rank = true,
+          .schedule = preheat::schedule::linear{.warmup = warmup}};
+}
+
 template <class Method>
-run_outcome adapt(const row<Method>& r, const pretrained_base& base, const shift_data& data,
+run_outcome adapt(Method m, rank_rule rank, const pretrained_base& base, const shift_data& data,
                   const training_settings& s, const run_definition& run) {
-  Method m = r.method;
   const double started = thread_seconds();
   network net = base.net.copy();
   preheat::learning_rate(m.optim) = run.rate;
-  const batch validation = to_batch(data.validation);
-  const index_t warmup = index_t(std::lround(s.warmup * s.steps));
-  const auto report = preheat::fit(m, net, to_minibatches(data.train, s.batch),
-                                   {.rank = r.rank(std::max(1, run.rank)),
-                                    .steps = s.steps,
-                                    .seed = run_seed(run),
-                                    .scaling = preheat::scaling::constant(s.scaling),
-                                    .clamp_rank = true,
-                                    .schedule = preheat::schedule::linear{.warmup = warmup},
-                                    .evaluate_every = std::max(1, s.steps / s.curve_points)},
-                                   validation);
+  preheat::fit_options options = options_of(s, run, run_seed(run));
+  options.rank = rank(int(options.rank));
+  options.evaluate_every = std::max(1, s.steps / s.curve_points);
+  const auto report =
+      preheat::fit(m, net, to_minibatches(data.train, s.batch), options, to_batch(data.validation));
 
   run_outcome result;
   result.status = preheat::to_string(report.status);
@@ -161,15 +166,16 @@ run_outcome adapt(const row<Method>& r, const pretrained_base& base, const shift
 
 template <class Method>
 method_entry to_entry(const row<Method>& r) {
-  return {
-      .id = r.id,
-      .name = r.name,
-      .citation = r.citation,
-      .kind = r.kind,
-      .has_rank = Method::adapter_type::has_factors,
-      .has_rate = true,
-      .run = [r](const pretrained_base& base, const shift_data& data, const training_settings& s,
-                 const run_definition& run) { return adapt(r, base, data, s, run); }};
+  return {.id = r.id,
+          .name = r.name,
+          .citation = r.citation,
+          .kind = r.kind,
+          .has_rank = Method::adapter_type::has_factors,
+          .has_rate = true,
+          .run = [r](const pretrained_base& base, const shift_data& data,
+                     const training_settings& s, const run_definition& run) {
+            return adapt(r.method, r.rank, base, data, s, run);
+          }};
 }
 
 // HRP's other warm methods.

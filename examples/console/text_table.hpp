@@ -90,6 +90,8 @@ class table {
     rows_.push_back(std::move(row));
   }
 
+  bool empty() const { return rows_.empty(); }
+
   std::string to_string() const {
     std::vector<std::string> titles;
     std::vector<std::size_t> widths;

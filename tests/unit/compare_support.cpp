@@ -20,7 +20,6 @@
 #include <vector>
 
 #include "../../examples/compare/digits.hpp"
-#include "../../examples/compare/grid.hpp"
 #include "../../examples/compare/results.hpp"
 #include "../../examples/compare/selection.hpp"
 #include "../../examples/compare/statistics.hpp"
@@ -517,65 +516,4 @@ TEST_CASE("compare: the progress line counts kept runs as done, but not as a pac
   const progress_state nothing_done{
       .done = 50, .kept = 50, .total = 100, .elapsed = 20, .note = ""};
   CHECK(remaining_seconds(nothing_done) < 0);
-}
-
-// ------------------------------------------------------------------------------------------- grid
-
-TEST_CASE("compare: a grid grows towards the best rate, and does each run once") {
-  const temporary_directory place;
-  run_log log(place / "runs.jsonl");
-  progress_bar bar;
-  const auto no_note = [](const grid_group&, const run_record&) { return std::string(); };
-  int made = 0;
-  // A method whose validation loss is smallest at the rate `best`.
-  const auto group_with_best = [&](double best) {
-    return grid_group{.problem = "none",
-                      .method = "best " + to_text(best),
-                      .rates = {0.01, 0.1},
-                      .bases = 2,
-                      .run = [&made, best](const run_definition& run) {
-                        ++made;
-                        run_outcome outcome;
-                        outcome.validation_loss = std::abs(std::log(run.rate / best));
-                        return outcome;
-                      }};
-  };
-  const auto search = [&](double best, int most_added) {
-    grid g(log, 1, most_added);
-    const std::array number = {g.add(group_with_best(best))};
-    CHECK(g.run(number, bar, no_note));
-    CHECK(g.runs(number[0]).size() == 2 * g.group(number[0]).rates.size());
-    return g.group(number[0]).rates;
-  };
-  CHECK(search(1, 3) == std::vector<double>{0.01, 0.1, 1, 10});
-  CHECK(made == 8);
-  CHECK(search(0.001, 3) == std::vector<double>{0.01, 0.1, 0.001, 1e-4});
-  CHECK(search(1000, 1) == std::vector<double>{0.01, 0.1, 1});
-  made = 0;
-  CHECK(search(1, 3).size() == 4);  // all of it is kept
-  CHECK(made == 0);
-}
-
-TEST_CASE("compare: a grid that may go no further stops, with whole bases first") {
-  const temporary_directory place;
-  run_log log(place / "runs.jsonl");
-  progress_bar bar;
-  const auto no_note = [](const grid_group&, const run_record&) { return std::string(); };
-  int made = 0;
-  const auto run = [&](const run_definition&) {
-    ++made;
-    return run_outcome{.validation_loss = 1};
-  };
-  grid g(log, 1, 0);
-  const std::array both = {
-      g.add({.problem = "p", .method = "a", .rates = {1, 2}, .bases = 2, .run = run}),
-      g.add({.problem = "p", .method = "b", .rates = {1, 2}, .bases = 2, .run = run})};
-  CHECK_FALSE(g.complete(both, 0));
-  CHECK_FALSE(g.run(both, bar, no_note, [&] { return made < 5; }));
-  CHECK(made == 5);
-  CHECK(g.complete(both, 0));
-  CHECK_FALSE(g.complete(both, 1));
-  CHECK(g.run(both, bar, no_note));
-  CHECK(made == 8);
-  CHECK(g.complete(both, 1));
 }

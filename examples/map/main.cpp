@@ -1,0 +1,199 @@
+// preheat_map: when does preheating pay? The directions that HRP starts from, by how it preheats,
+// at which rank and for how long, against random directions; then the choice, and its confirmation
+// on data that chose nothing.
+//
+//   preheat_map --quick
+//   preheat_map --help
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <set>
+#include <thread>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include "report.hpp"
+
+namespace preheat_map {
+namespace {
+
+constexpr int interrupted_status = 130;  // of a program ended by Ctrl-C
+
+constexpr const char* examples = R"(Examples:
+  preheat_map --quick
+  preheat_map
+  preheat_map --full --out results/preheat-map
+
+Every finished run is kept in DIR/runs.jsonl: the same command goes on where it was stopped.
+DIR/map.csv and DIR/energy.csv have the numbers, DIR/report.txt what is printed, DIR/plots the pictures.)";
+
+// What is printed is kept as well.
+class report_text {
+ public:
+  void add(const std::string& text) {
+    fmt::print("{}", text);
+    std::fflush(stdout);
+    all_ += text;
+  }
+  const std::string& all() const { return all_; }
+
+ private:
+  std::string all_;
+};
+
+int interrupted(const comparison::run_log& log, const std::filesystem::path& out) {
+  fmt::print("stopped. {} runs are kept in {}; the same command goes on from there.\n", log.size(),
+             (out / "runs.jsonl").string());
+  return interrupted_status;
+}
+
+std::string describe_plan(const amount& a) {
+  std::string text = fmt::format(
+      "{}; {} bases behind every interval, {} for the confirmation; rates {}, more at an edge; {} "
+      "threads\n",
+      comparison::describe_backend(), a.bases, a.confirm_bases,
+      console::joined(a.trials.rates, " "), a.trials.threads);
+  if (!a.full) {
+    text +=
+        "the fraction that is run: all kinds on rotated at 50 and 150 steps and on two teachers; "
+        "rotated at 400 steps and the flat teacher for train A by SGD and classic by Adam only "
+        "(--full: all)\n";
+  }
+  return text;
+}
+
+int study(const amount& a, const std::filesystem::path& out) {
+  const auto begun = std::chrono::steady_clock::now();
+  comparison::use_one_blas_thread();
+  console::stop_on_signals();
+  std::filesystem::create_directories(out);
+  comparison::run_log log(out / "runs.jsonl");
+  trials t(a.trials, log);
+  report_text report;
+  report.add(log.note().empty() ? std::string() : log.note() + "\n");
+  report.add(describe_plan(a));
+  console::progress_bar bar;
+  csv numbers;
+
+  for (const map_place& m : map_places(a)) {
+    for (const cell& kind : m.kinds) {
+      t.want(m.at, random_like(kind), a.bases);
+      for (const int rank : preheating_ranks(a)) {
+        for (const double share : shares(a)) {
+          t.want(m.at, placed(kind, rank, share, m.at.steps), a.bases);
+        }
+      }
+    }
+    if (!t.run(bar)) {
+      return interrupted(log, out);
+    }
+    bar.clear();
+    report.add(map_table(t, a, m));
+    numbers.add(t, "map", m.at, random_like(m.kinds.front()), random_like(m.kinds.front()));
+    for (const cell& kind : m.kinds) {
+      for (const int rank : preheating_ranks(a)) {
+        for (const double share : shares(a)) {
+          const cell c = placed(kind, rank, share, m.at.steps);
+          numbers.add(t, "map", m.at, c, random_like(c));
+        }
+      }
+    }
+  }
+  report.add(sides_table(t, a));
+
+  const std::vector<candidate> ranked = rank_candidates(t, a);
+  if (ranked.empty()) {
+    throw std::runtime_error("every kind of preheating diverged at every rate");
+  }
+  const candidate chosen = choose(ranked);
+  report.add(choice_table(ranked, chosen));
+
+  for (const map_place& m : map_places(a)) {
+    if (m.chooses) {
+      for (const cell& c : starts_by_size(chosen, a, m.at.steps)) {
+        t.want(m.at, c, a.bases);
+      }
+    }
+  }
+  if (!t.run(bar)) {
+    return interrupted(log, out);
+  }
+  bar.clear();
+  for (const map_place& m : map_places(a)) {
+    if (m.chooses) {
+      report.add(size_table(t, chosen, a, m.at));
+      for (const cell& c : starts_by_size(chosen, a, m.at.steps)) {
+        numbers.add(t, "size", m.at, c, {.from = start::kaiming});
+      }
+    }
+  }
+  const double norm = rank_sizes(t, chosen, a).front().norm;
+  report.add(fmt::format("\nchosen: rows of norm {}\n", norm));
+
+  const energy_table energy = measure_energies(t, a, bar);
+  bar.clear();
+  report.add(energy_text(energy));
+
+  for (const place& p : confirming_places(a)) {
+    for (const cell& c : confirmed_cells(chosen, norm, p.steps)) {
+      t.want(p, c, a.confirm_bases);
+    }
+  }
+  if (!t.run(bar)) {
+    return interrupted(log, out);
+  }
+  bar.clear();
+  for (const place& p : confirming_places(a)) {
+    const std::vector<cell> cells = confirmed_cells(chosen, norm, p.steps);
+    report.add(confirmed_table(t, p, cells));
+    for (const cell& c : cells) {
+      numbers.add(t, "confirmed", p, c, cells.front());
+    }
+  }
+
+  console::write_file(out / "map.csv", numbers.text());
+  console::write_file(out / "energy.csv", energy_csv(energy));
+  console::write_file(out / "report.txt", report.all());
+  const std::vector<console::picture> all = pictures(t, a, chosen, energy);
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begun;
+  fmt::print("\n{}\nnumbers: {}\nruns: {}\ndone in {}\n",
+             console::draw_pictures(out / "plots", all), (out / "map.csv").string(),
+             (out / "runs.jsonl").string(), console::clock_text(elapsed.count()));
+  return 0;
+}
+
+}  // namespace
+}  // namespace preheat_map
+
+int main(int argc, char** argv) {
+  CLI::App app{
+      "When does preheating pay? HRP's directions against random ones, by preheating rank, "
+      "preheating\nsteps and total steps, preheating charged; then the choice by validation, and "
+      "its confirmation.",
+      "preheat_map"};
+  app.footer(preheat_map::examples);
+  preheat_map::amount a;
+  a.trials.threads = int(std::max(1u, std::thread::hardware_concurrency()));
+  std::string out = "results/preheat-map";
+  app.add_flag("--full", a.full, "all kinds at all lengths, 10 bases (about an hour)");
+  app.add_flag("--quick", a.quick, "few of everything: to see that it works, not to conclude")
+      ->excludes("--full");
+  app.add_option("--out", out, "folder for the results")->capture_default_str();
+  app.add_option("--data", a.trials.data, "digits.csv, if it is not found by itself");
+  app.add_option("--threads", a.trials.threads, "runs at a time; default one a processor")
+      ->check(CLI::Range(1, 1024));
+  CLI11_PARSE(app, argc, argv);
+  a.trials.rates = {1e-2, 3e-2, 1e-1};
+  a.trials.most_added_rates = a.quick ? 0 : 3;
+  a.bases = a.quick ? 2 : a.full ? 10 : 5;
+  a.confirm_bases = a.quick ? 2 : a.full ? 20 : 10;
+  try {
+    return preheat_map::study(a, out);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "preheat_map: {}\n", error.what());
+    return 1;
+  }
+}
