@@ -12,6 +12,12 @@ method_list random_starts() {
                             preheat::lora{});
   head.has_rank = false;
   head.has_rate = false;
+  head.run = [adapt_at_zero = head.run](const base_model& model, const encoded_set& set,
+                                        const training_settings& s, const run_definition& run) {
+    run_outcome outcome = adapt_at_zero(model, set, s, run);
+    outcome.trainable_parameters = 0;
+    return outcome;
+  };
   return {head,
           entry({.id = "lora",
                  .name = "LoRA, Kaiming",

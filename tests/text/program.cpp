@@ -247,12 +247,12 @@ TEST_CASE("text: every method of the list runs") {
 TEST_CASE("text: when the time is up no run begins, and the rest is done later") {
   const text_folder folder;
   const std::string command =
-      std::string(small) +
-      "--sets tweets --methods lora,gaussian --lrs 0.003,0.01 --seeds 2 --no-report ";
+      "--steps 16 --batch 8 --validation 24 --test 32 --sets tweets --methods lora,gaussian "
+      "--lrs 0.003,0.01 --seeds 2 --no-report ";
   CHECK(folder.run("out", command + "--minutes 1e-9") == 0);
   CHECK(folder.runs("out").empty());
   CHECK_FALSE(std::filesystem::exists(folder / "out/summary.csv"));
-  CHECK(folder.run("out", command) == 0);
+  CHECK(folder.run("out", command + "--minutes 0") == 0);
   CHECK(std::filesystem::exists(folder / "out/summary.csv"));
 }
 
