@@ -274,6 +274,11 @@ TEST_CASE_TEMPLATE("bert: a copy has linear layers and a head of its own", Be, P
   const auto batch = small_batch<Be>(be);
   const table before = read<Be>(be, net.forward(batch, base));
   CHECK(same(read<Be>(be, copy.forward(batch, base_of_copy)), before));
+  net.set_dropout({.hidden = 0.1});
+  auto dropping = net.copy();
+  base_operator<Be> base_of_dropping(dropping);
+  CHECK_THROWS_AS(dropping.loss_and_gradient(batch, base_of_dropping),
+                  invalid_argument);  // a stream
   be.fill(0, copy.layers()[0].W);
   be.fill(0, copy.head().parameters.W);
   CHECK(same(read<Be>(be, net.forward(batch, base)), before));
