@@ -1,5 +1,8 @@
 #include "model.hpp"
 
+#include <bit>
+#include <cstdint>
+
 #include <fmt/format.h>
 
 #include <preheat/io/bert.hpp>
@@ -9,17 +12,15 @@
 namespace sentiment {
 namespace {
 
-// A number that changes when the weights do: their sums and those of their squares.
-std::string checksum(network& net) {
-  double sum = 0;
-  double squares = 0;
+// A number that changes when the weights of the linear layers do: 64-bit FNV-1a.
+std::uint64_t checksum(network& net) {
+  std::uint64_t hash = 14695981039346656037u;
   for (const auto& l : net.layers()) {
     for (const float value : the_backend().download(l.W)) {
-      sum += double(value);
-      squares += double(value) * double(value);
+      hash = (hash ^ std::bit_cast<std::uint32_t>(value)) * 1099511628211u;
     }
   }
-  return fmt::format("{:.17g} {:.17g}", sum, squares);
+  return hash;
 }
 
 }  // namespace
@@ -30,7 +31,7 @@ std::shared_ptr<const base_model> read_model(const std::filesystem::path& folder
   network net(
       the_backend(), std::move(weights),
       preheat::nn::random_head(the_backend(), classes, shape.hidden_size, preheat::generator(0)));
-  const std::string name = fmt::format("BERT of {} layers, width {}, weights {}",
+  const std::string name = fmt::format("BERT of {} layers, width {}, weights {:016x}",
                                        shape.num_hidden_layers, shape.hidden_size, checksum(net));
   return std::make_shared<const base_model>(std::move(net), name);
 }

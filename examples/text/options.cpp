@@ -67,7 +67,8 @@ constexpr const char* examples = R"(Examples:
 
 The same command gives the same numbers, however many threads it uses. Every finished run is kept in
 DIR/runs.jsonl: the same command goes on where it was stopped, and a command that asks for more runs
-does only what is missing. DIR/report.html has tables and figures, DIR/summary.csv the tables.)";
+does only what is missing. Ctrl-C ends after the runs under way, a second one at once.
+DIR/report.html has tables and figures, DIR/summary.csv the tables.)";
 
 std::string names_of(const std::vector<method_entry>& methods) {
   std::string all;

@@ -64,75 +64,106 @@ std::string title_of(const table_of_set& t) {
   return fmt::format("{}, rank {}", t.set->title, t.rank);
 }
 
-template <class Points>
-picture lines(const report_contents& c, const std::map<std::string, line_style>& styles,
-              const comparison::line_figure_settings& settings, Points points) {
-  std::vector<figure_panel<figure_line>> panels;
-  std::vector<std::string> legend;
-  for (const table_of_set& t : c.tables) {
-    auto& panel = panels.emplace_back();
-    panel.title = title_of(t);
-    for (const experiment::result& r : t.results) {
-      panel.items.push_back({r.method->name, styles.at(r.method->id), points(r)});
+// The figures of one rank, a panel a set.
+class figures_of_rank {
+ public:
+  figures_of_rank(const report_contents& c, int rank)
+      : methods_(c.wanted->methods),
+        styles_(choose_styles(methods_)),
+        suffix_(c.wanted->amount.ranks.size() > 1 ? fmt::format("-rank{}", rank) : "") {
+    for (const table_of_set& t : c.tables) {
+      if (t.rank == rank) {
+        tables_.push_back(&t);
+      }
     }
   }
-  for (const method_entry& m : c.wanted->methods) {
-    legend.push_back(m.name);
+
+  picture accuracy() const {
+    std::vector<figure_panel<accuracy_point>> panels;
+    for (const table_of_set* const t : tables_) {
+      auto& panel = panels.emplace_back();
+      panel.title = title_of(*t);
+      for (const experiment::result& r : t->results) {
+        panel.items.push_back({r.method->name, styles_.at(r.method->id), r.summary.test_accuracy});
+      }
+    }
+    return comparison::accuracy_figure(
+        "accuracy" + suffix_, "Test accuracy, mean and 95 % interval over seeds", program, panels);
   }
-  return comparison::line_figure(settings, legend, panels);
-}
+
+  // The mean over seeds at the chosen rate.
+  picture loss(const std::string& name, std::vector<comparison::curve_point> run_outcome::*curve,
+               bool with_points) const {
+    const std::string axes =
+        "  set xrange [0:*] noextend\n"
+        "  set xlabel \"training steps, everything charged\" offset 0,0.3\n";
+    return lines({.name = name + suffix_,
+                  .title = name + " loss at the chosen rate, mean over seeds",
+                  .program = program,
+                  .axes = axes + "  set ylabel \"" + name + " loss\"\n",
+                  .with_points = with_points},
+                 [&](const experiment::result& r) {
+                   return comparison::mean_curve(r.runs, r.summary.rate, curve);
+                 });
+  }
+
+  picture rates() const {
+    return lines(
+        {.name = "rates" + suffix_,
+         .title = "Test accuracy against learning rate, mean over seeds",
+         .program = program,
+         .axes = "  set logscale x\n  set xrange [*:*] noextend\n  set format x \"%g\"\n"
+                 "  set xtics (0.00005, 0.00015, 0.0005, 0.0015, 0.005, 0.015, 0.05, 0.15)\n"
+                 "  set xlabel \"learning rate\" offset 0,0.3\n"
+                 "  set ylabel \"test accuracy\"\n",
+         .with_points = true},
+        [](const experiment::result& r) {
+          return r.method->has_rate ? comparison::accuracy_by_rate(r.runs) : std::string();
+        });
+  }
+
+ private:
+  static constexpr const char* program = "preheat_text";
+
+  template <class Points>
+  picture lines(const comparison::line_figure_settings& settings, Points points) const {
+    std::vector<figure_panel<figure_line>> panels;
+    for (const table_of_set* const t : tables_) {
+      auto& panel = panels.emplace_back();
+      panel.title = title_of(*t);
+      for (const experiment::result& r : t->results) {
+        panel.items.push_back({r.method->name, styles_.at(r.method->id), points(r)});
+      }
+    }
+    std::vector<std::string> legend;
+    for (const method_entry& m : methods_) {
+      legend.push_back(m.name);
+    }
+    return comparison::line_figure(settings, legend, panels);
+  }
+
+  const std::vector<method_entry>& methods_;
+  std::map<std::string, line_style> styles_;
+  std::string suffix_;
+  std::vector<const table_of_set*> tables_;
+};
 
 std::vector<picture> figures_of(const report_contents& c) {
-  const std::map<std::string, line_style> styles = choose_styles(c.wanted->methods);
-  std::vector<figure_panel<accuracy_point>> accuracies;
-  for (const table_of_set& t : c.tables) {
-    auto& panel = accuracies.emplace_back();
-    panel.title = title_of(t);
-    for (const experiment::result& r : t.results) {
-      panel.items.push_back({r.method->name, styles.at(r.method->id), r.summary.test_accuracy});
+  std::vector<picture> all;
+  for (const int rank : c.wanted->amount.ranks) {
+    const bool has_table = std::any_of(c.tables.begin(), c.tables.end(),
+                                       [&](const table_of_set& t) { return t.rank == rank; });
+    if (!has_table) {
+      continue;
     }
+    const figures_of_rank figures(c, rank);
+    all.push_back(figures.accuracy());
+    all.push_back(figures.loss("training", &run_outcome::training_curve, false));
+    if (c.wanted->training.evaluations > 1) {
+      all.push_back(figures.loss("validation", &run_outcome::curve, true));
+    }
+    all.push_back(figures.rates());
   }
-  const std::string steps =
-      "  set xrange [0:*] noextend\n"
-      "  set xlabel \"training steps, everything charged\" offset 0,0.3\n";
-  std::vector<picture> all = {comparison::accuracy_figure(
-      "accuracy",
-      "Test accuracy at the rate chosen on validation data, mean and 95 % interval over seeds",
-      "preheat_text", accuracies)};
-  all.push_back(lines(c, styles,
-                      {.name = "training",
-                       .title = "Training loss at the chosen rate, mean over seeds",
-                       .program = "preheat_text",
-                       .axes = steps + "  set ylabel \"training loss\"\n"},
-                      [](const experiment::result& r) {
-                        return comparison::mean_curve(r.runs, r.summary.rate,
-                                                      &run_outcome::training_curve);
-                      }));
-  if (c.wanted->training.evaluations > 1) {
-    all.push_back(lines(c, styles,
-                        {.name = "validation",
-                         .title = "Validation loss at the chosen rate, mean over seeds",
-                         .program = "preheat_text",
-                         .axes = steps + "  set ylabel \"validation loss\"\n",
-                         .with_points = true},
-                        [](const experiment::result& r) {
-                          return comparison::mean_curve(r.runs, r.summary.rate,
-                                                        &run_outcome::curve);
-                        }));
-  }
-  all.push_back(
-      lines(c, styles,
-            {.name = "rates",
-             .title = "Test accuracy against learning rate, mean over seeds",
-             .program = "preheat_text",
-             .axes = "  set logscale x\n  set xrange [*:*] noextend\n  set format x \"%g\"\n"
-                     "  set xtics (0.00005, 0.00015, 0.0005, 0.0015, 0.005, 0.015, 0.05, "
-                     "0.15)\n  set xlabel \"learning rate\" offset 0,0.3\n"
-                     "  set ylabel \"test accuracy\"\n",
-             .with_points = true},
-            [](const experiment::result& r) {
-              return r.method->has_rate ? comparison::accuracy_by_rate(r.runs) : std::string();
-            }));
   return all;
 }
 
@@ -150,6 +181,9 @@ std::string escaped(const std::string& text) {
         break;
       case '>':
         safe += "&gt;";
+        break;
+      case '"':
+        safe += "&quot;";
         break;
       default:
         safe += c;
