@@ -16,8 +16,8 @@ import tempfile
 import time
 
 EXAMPLES = """examples:
-  ./run peers                                   every row; four minutes of processor time
-  ./run peers --quick                           the short form, half a minute of it
+  ./run peers                                   every row; five minutes of processor time
+  ./run peers --quick                           the short form, a minute of it
   ./run peers --rows 'adapted step' --repeats 31
   ./run peers --rows 'adapted step|MLP' --threads 2
   ./run peers --builds                          ours alone: what each compiler and BLAS is worth
@@ -369,7 +369,7 @@ def main():
             return llama(scratch, 2 if options.quick else 32)
         jobs = {name: (lambda name=name: measure(makers[name](), scratch, peak)) for name in makers
                 if not options.quick or name in short}
-        if not options.quick or encoder.NAME in short:
+        if not options.quick:
             jobs[ENCODER_MEMORY] = lambda: encoder_memory(scratch)
         jobs[LLAMA] = of_llama
         if options.threads == 1:
