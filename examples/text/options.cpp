@@ -177,6 +177,11 @@ parsed parse(int argc, const char* const* argv) {
                  fmt::format("sentences in a batch; default {}", reduced_preset.batch))
       ->type_name("N")
       ->check(CLI::Range(1, 100000));
+  app.add_option("--head-rate", wanted.training.head_rate,
+                 fmt::format("learning rate of the head, for every method; default {}",
+                             wanted.training.head_rate))
+      ->type_name("X")
+      ->check(CLI::Range(0.0, 1e3));
   app.add_option("--validation", given.sizes.validation,
                  fmt::format("validation sentences; default {}", reduced_preset.sizes.validation))
       ->type_name("N")
