@@ -113,7 +113,7 @@ class figures_of_rank {
          .title = "Test accuracy against learning rate, mean over seeds",
          .program = program,
          .axes = "  set logscale x\n  set xrange [*:*] noextend\n  set format x \"%g\"\n"
-                 "  set xtics (0.00005, 0.00015, 0.0005, 0.0015, 0.005, 0.015, 0.05, 0.15)\n"
+                 "  set xtics (0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)\n"
                  "  set xlabel \"learning rate\" offset 0,0.3\n"
                  "  set ylabel \"test accuracy\"\n",
          .with_points = true},
