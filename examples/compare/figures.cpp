@@ -130,13 +130,14 @@ std::string mean_curve(const run_group& runs, double rate,
   return text;
 }
 
-std::string accuracy_by_rate(const run_group& runs) {
-  std::map<double, std::vector<double>> accuracies;
+std::string mean_by_rate(const run_group& runs,
+                         const std::function<double(const run_record&)>& number_of) {
+  std::map<double, std::vector<double>> by_rate;
   for (const run_record* r : runs) {
-    accuracies[r->rate].push_back(r->test_accuracy);
+    by_rate[r->rate].push_back(number_of(*r));
   }
   std::string text;
-  for (const auto& [rate, values] : accuracies) {
+  for (const auto& [rate, values] : by_rate) {
     text += fmt::format("{} {}\n", number(rate), number(mean(values)));
   }
   return text;

@@ -1,6 +1,7 @@
 // The two kinds of figures that comparisons draw: accuracies with intervals, and lines. What is in
 // them is given as plain data; plot.cpp of a program says what.
 #pragma once
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -57,7 +58,9 @@ console::picture line_figure(const line_figure_settings& settings,
 std::string mean_curve(const run_group& runs, double rate,
                        std::vector<curve_point> run_outcome::*curve);
 
-// The mean test accuracy at every rate that was tried. Runs that failed leave a gap.
-std::string accuracy_by_rate(const run_group& runs);
+// The mean of a number of the runs at every rate that was tried, as such points. Runs that failed
+// leave a gap.
+std::string mean_by_rate(const run_group& runs,
+                         const std::function<double(const run_record&)>& number_of);
 
 }  // namespace comparison

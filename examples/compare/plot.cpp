@@ -113,7 +113,10 @@ std::string curve_points(const plotted_group& g) {
   return mean_curve(g.runs, g.summary.rate, &run_outcome::curve);
 }
 std::string rate_points(const plotted_group& g) {
-  return g.method->has_rate ? accuracy_by_rate(g.runs) : std::string();
+  if (!g.method->has_rate) {
+    return {};
+  }
+  return mean_by_rate(g.runs, [](const run_record& r) { return r.test_accuracy; });
 }
 
 // Two groups of methods, so that a picture has no more lines than eyes can follow: the inits, and

@@ -146,6 +146,9 @@ int run_all(const options& wanted) {
       fmt::print("{}\n", write_report(out, contents));
     }
   }
+  for (const std::string& text : findings(contents)) {
+    fmt::print("{}\n", text);
+  }
   for (const std::string& text : caveats(contents)) {
     fmt::print("- {}\n", text);
   }
