@@ -185,6 +185,8 @@ TEST_CASE("text: the same table however many threads, and after an interruption"
   CHECK(folder.run("whole", command + "--no-report") == 0);
   CHECK(read_file(folder / "whole/runs.jsonl") == lines);
 
+  CHECK(read_file(folder / "whole/report.md").find("HRP against LoRA, Kaiming: test accuracy") !=
+        std::string::npos);
   const std::string page = read_file(folder / "whole/report.html");
   CHECK(page.find("<td>HRP<td>") != std::string::npos);
   CHECK(page.find("no review has sentences in two parts") != std::string::npos);
