@@ -16,7 +16,7 @@ using comparison::run_record;
 class made_up_results {
  public:
   void add(const std::string& id, const std::vector<double>& accuracies, double training_loss) {
-    methods_.push_back({.id = id, .name = id, .citation = ""});
+    methods_.emplace_back().id = id;
     run_group runs;
     for (std::size_t base = 0; base < accuracies.size(); ++base) {
       run_record& r = records_.emplace_back();
@@ -50,7 +50,7 @@ TEST_CASE("text: a difference is called one only if its interval leaves 0 out") 
   made.add("worse", {0.78, 0.679, 0.731}, 0.6);
   made.add("unclear", {0.85, 0.65, 0.80}, 0.5);
 
-  const options wanted;
+  const options wanted{};
   const report_contents contents{&wanted, nullptr, {made.table}, ""};
   const std::vector<std::string> said = findings(contents);
   REQUIRE(said.size() == 3);
