@@ -56,7 +56,7 @@ void check_differences(const nn::bert_dropout& rates, const table& target) {
         be, [&] { return net.loss_and_gradient(batch, lin); }, *parameter);
     worst = std::max(worst, gap(gradient, expected));
   }
-  CHECK(worst < 2e-8);
+  CHECK(worst < 1e-9);
 }
 
 table labels() {

@@ -82,7 +82,7 @@ void check_attention_gradient(double rate) {
           return dot(w, attention_problem<Be>(be, rate).forward(y));
         },
         x.*part);
-    CHECK(gap(read<Be>(be, found), expected) < 1e-8);
+    CHECK(gap(read<Be>(be, found), expected) < 1e-9);
   };
   check(problem.scratch.dQ, &qkv::q);
   check(problem.scratch.dK, &qkv::k);
@@ -194,7 +194,7 @@ void check_head_gradient(const Head& head) {
   mat<Be> d = matrix(be, w);
   mat<Be> dX = be.zeros(size, tokens);
   state.backward(be, head, d, lengths, pooler, lin, true, dX);
-  CHECK(gap(read<Be>(be, dX), expected) < 1e-8);
+  CHECK(gap(read<Be>(be, dX), expected) < 1e-9);
 }
 
 }  // namespace

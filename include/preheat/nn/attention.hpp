@@ -13,6 +13,7 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "dropout.hpp"
@@ -23,8 +24,8 @@ namespace preheat::nn {
 // Buffers that the layers of a network share, because only one of them is at work at a time.
 template <class Be>
 struct attention_scratch {
-  mat<Be> dropped;  // D(P) of one sequence
-  mat<Be> dS;       // of one sequence
+  mat<Be> dropped;  // D(P) of one head of one sequence
+  mat<Be> dS;       // likewise
   mat<Be> dQ, dK, dV;
 };
 
@@ -50,22 +51,13 @@ class attention {
     const index_t longest = *std::max_element(lengths.begin(), lengths.end());
     be.resize(P_, longest, heads * Q.cols());
     be.resize(C_, Q.rows(), Q.cols());
-    index_t first = 0;
-    for (std::size_t s = 0; s < lengths.size(); ++s) {
-      const index_t n = lengths[s];
-      const out<Be> P = probabilities_of_sequence(first, n);
-      for (index_t h = 0; h < heads; ++h) {
-        be.gemm(scale(), op::trans, head(K, h, first, n), op::none, head(Q, h, first, n), 0,
-                P.col_range(h * n, n));
-      }
+    each_head(lengths, [&](const place& at) {
+      const out<Be> P = probabilities_at(at);
+      be.gemm(scale(), op::trans, at.of(K), op::none, at.of(Q), 0, P);
       be.softmax_cols(P);
-      const in<Be> used = with_dropout<Be>(be, site.fork(s), P, scratch.dropped);
-      for (index_t h = 0; h < heads; ++h) {
-        be.gemm(1, op::none, head(V, h, first, n), op::none, used.col_range(h * n, n), 0,
-                head(out<Be>(C_), h, first, n));
-      }
-      first += n;
-    }
+      const in<Be> used = with_dropout<Be>(be, site.fork(at.number), P, scratch.dropped);
+      be.gemm(1, op::none, at.of(V), op::none, used, 0, at.of(out<Be>(C_)));
+    });
     return C_;
   }
 
@@ -73,27 +65,30 @@ class attention {
   void backward(Be& be, const std::vector<index_t>& lengths, in<Be> dC,
                 const attention_wanted& wanted, const dropout_site& site,
                 attention_scratch<Be>& scratch) {
-    const index_t longest = *std::max_element(lengths.begin(), lengths.end());
-    be.resize(scratch.dS, longest, heads_ * longest);
     be.resize(scratch.dQ, dC.rows(), dC.cols());
     be.resize(scratch.dK, dC.rows(), dC.cols());
     be.resize(scratch.dV, dC.rows(), dC.cols());
-    index_t first = 0;
-    for (std::size_t s = 0; s < lengths.size(); ++s) {
-      const index_t n = lengths[s];
-      const in<Be> P = probabilities_of_sequence(first, n);
+    each_head(lengths, [&](const place& at) {
+      const in<Be> P = probabilities_at(at);
+      const dropout_site own = site.fork(at.number);
       if (wanted.value) {
-        const in<Be> used = with_dropout<Be>(be, site.fork(s), P, scratch.dropped);
-        for (index_t h = 0; h < heads_; ++h) {
-          be.gemm(1, op::none, head(dC, h, first, n), op::trans, used.col_range(h * n, n), 0,
-                  head(out<Be>(scratch.dV), h, first, n));
-        }
+        const in<Be> used = with_dropout<Be>(be, own, P, scratch.dropped);
+        be.gemm(1, op::none, at.of(dC), op::trans, used, 0, at.of(out<Be>(scratch.dV)));
       }
-      if (wanted.query || wanted.key) {
-        score_gradient(be, first, n, dC, wanted, site.fork(s), scratch);
+      if (!wanted.query && !wanted.key) {
+        return;
       }
-      first += n;
-    }
+      be.resize(scratch.dS, at.length, at.length);
+      be.gemm(1, op::trans, at.of(V_), op::none, at.of(dC), 0, scratch.dS);
+      apply_dropout<Be>(be, own, scratch.dS);
+      be.softmax_cols_gradient(P, scratch.dS);
+      if (wanted.query) {
+        be.gemm(scale(), op::none, at.of(K_), op::none, scratch.dS, 0, at.of(out<Be>(scratch.dQ)));
+      }
+      if (wanted.key) {
+        be.gemm(scale(), op::none, at.of(Q_), op::trans, scratch.dS, 0, at.of(out<Be>(scratch.dK)));
+      }
+    });
   }
 
   // Of one head of the sequence that starts at token `first`: keys × queries.
@@ -102,37 +97,32 @@ class attention {
   }
 
  private:
+  // One head of one sequence.
+  struct place {
+    index_t head, heads, first, length;
+    std::uint64_t number;
+    template <class V>
+    V of(V x) const {
+      const index_t size = x.rows() / heads;
+      return x.block(head * size, first, size, length);
+    }
+  };
+  template <class F>
+  void each_head(const std::vector<index_t>& lengths, F f) {
+    place at{0, heads_, 0, 0, 0};
+    for (const index_t length : lengths) {
+      at.length = length;
+      for (at.head = 0; at.head < heads_; ++at.head) {
+        f(std::as_const(at));
+        ++at.number;
+      }
+      at.first += length;
+    }
+  }
+  out<Be> probabilities_at(const place& at) {
+    return out<Be>(P_).block(0, heads_ * at.first + at.head * at.length, at.length, at.length);
+  }
   T scale() const { return T(1 / std::sqrt(double(Q_.rows() / heads_))); }
-  // The heads of a sequence side by side.
-  out<Be> probabilities_of_sequence(index_t first, index_t n) {
-    return out<Be>(P_).block(0, heads_ * first, n, heads_ * n);
-  }
-  template <class V>
-  V head(V x, index_t h, index_t first, index_t n) const {
-    const index_t size = x.rows() / heads_;
-    return x.block(h * size, first, size, n);
-  }
-  void score_gradient(Be& be, index_t first, index_t n, in<Be> dC, const attention_wanted& wanted,
-                      const dropout_site& site, attention_scratch<Be>& scratch) {
-    const out<Be> dS = out<Be>(scratch.dS).block(0, 0, n, heads_ * n);
-    for (index_t h = 0; h < heads_; ++h) {
-      be.gemm(1, op::trans, head(V_, h, first, n), op::none, head(dC, h, first, n), 0,
-              dS.col_range(h * n, n));
-    }
-    apply_dropout<Be>(be, site, dS);
-    be.softmax_cols_gradient(probabilities_of_sequence(first, n), dS);
-    for (index_t h = 0; h < heads_; ++h) {
-      const in<Be> dS_of_head = dS.col_range(h * n, n);
-      if (wanted.query) {
-        be.gemm(scale(), op::none, head(K_, h, first, n), op::none, dS_of_head, 0,
-                head(out<Be>(scratch.dQ), h, first, n));
-      }
-      if (wanted.key) {
-        be.gemm(scale(), op::none, head(Q_, h, first, n), op::trans, dS_of_head, 0,
-                head(out<Be>(scratch.dK), h, first, n));
-      }
-    }
-  }
 
   index_t heads_ = 1;
   in<Be> Q_, K_, V_;
