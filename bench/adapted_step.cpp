@@ -1,5 +1,5 @@
 // The adapted step: forward, dX, dA, dB of one LoRA layer; and, as its bound, the two products with
-// the frozen W alone (W·X and Wᵀ·dY).
+// the frozen W alone (W·X and Wᵀ·dY). On one thread and, by the wall clock, on two.
 #include "bench.hpp"
 
 namespace bench {
@@ -14,8 +14,9 @@ template <class Be>
 struct problem {
   Be be;
   mat<Be> W, X, dY, Y, dX;
-  explicit problem(const shape& s)
-      : W(random(be, s.out, s.in, 1)),
+  problem(const shape& s, int threads)
+      : be(threads),
+        W(random(be, s.out, s.in, 1)),
         X(random(be, s.in, s.tokens, 2)),
         dY(random(be, s.out, s.tokens, 3)),
         Y(be.zeros(s.out, s.tokens)),
@@ -31,10 +32,11 @@ double thin_flops(const shape& s) {
 
 struct step_body {
   shape s;
+  int threads = 1;
   template <class Be>
   auto operator()() const {
-    return [s = s](benchmark::State& state) {
-      problem<Be> p(s);
+    return [s = s, threads = threads](benchmark::State& state) {
+      problem<Be> p(s, threads);
       Be& be = p.be;
       const adapter::lora lora;
       const frozen_linear<Be> base{.W = p.W, .b = {}, .scaling = 2};
@@ -57,10 +59,11 @@ struct step_body {
 
 struct frozen_body {
   shape s;
+  int threads = 1;
   template <class Be>
   auto operator()() const {
-    return [s = s](benchmark::State& state) {
-      problem<Be> p(s);
+    return [s = s, threads = threads](benchmark::State& state) {
+      problem<Be> p(s, threads);
       for (auto _ : state) {
         p.be.gemm(1, op::none, p.W, op::none, p.X, 0, p.Y);
         p.be.gemm(1, op::trans, p.W, op::none, p.dY, 0, p.dX);
@@ -74,6 +77,8 @@ struct frozen_body {
 void add_both(const std::string& name, const shape& s) {
   add("adapted_step", name, step_body{s});
   add("frozen_products", name, frozen_body{s});
+  add("adapted_step", name + "_2_threads", step_body{s, 2}, timing::wall);
+  add("frozen_products", name + "_2_threads", frozen_body{s, 2}, timing::wall);
 }
 
 }  // namespace

@@ -4,8 +4,8 @@
 //   ./run bench --benchmark_filter=adapted_step/system/float
 //
 // compares exactly what it says. Names with "large" in them take seconds and run only when a filter
-// asks for them. Rates are per second of CPU time, one thread: FLOP/s counts multiplications and
-// additions, bytes/s what must be read and written at least.
+// asks for them. Rates are per second of CPU time, one thread, but where the name has threads:
+// FLOP/s counts multiplications and additions, bytes/s what must be read and written at least.
 #pragma once
 #include <benchmark/benchmark.h>
 
@@ -39,23 +39,30 @@ inline void count_bytes(benchmark::State& state, double each_time) {
       benchmark::Counter(each_time, benchmark::Counter::kIsIterationInvariantRate);
 }
 
+enum class timing { processor, wall };
+
 // Registers make_body.operator()<Be>() for every backend: a callable void(benchmark::State&).
 template <class Be, class MakeBody>
 void add_one(const std::string& primitive, const std::string& kernels, const std::string& shape,
-             MakeBody make_body) {
+             MakeBody make_body, timing by) {
   const std::string scalar_name = sizeof(scalar_of<Be>) == 4 ? "float" : "double";
   const std::string name = primitive + "/" + kernels + "/" + scalar_name + "/" + shape;
-  benchmark::RegisterBenchmark(name.c_str(), make_body.template operator()<Be>())
-      ->Unit(benchmark::kMillisecond);
+  auto* const added =
+      benchmark::RegisterBenchmark(name.c_str(), make_body.template operator()<Be>());
+  added->Unit(benchmark::kMillisecond);
+  if (by == timing::wall) {
+    added->UseRealTime();
+  }
 }
 template <class MakeBody>
-void add(const std::string& primitive, const std::string& shape, MakeBody make_body) {
+void add(const std::string& primitive, const std::string& shape, MakeBody make_body,
+         timing by = timing::processor) {
   if constexpr (!std::is_same_v<default_cpu_kernels, eigen_kernels>) {
-    add_one<cpu<float>>(primitive, "system", shape, make_body);
-    add_one<cpu<double>>(primitive, "system", shape, make_body);
+    add_one<cpu<float>>(primitive, "system", shape, make_body, by);
+    add_one<cpu<double>>(primitive, "system", shape, make_body, by);
   }
-  add_one<cpu<float, eigen_kernels>>(primitive, "eigen", shape, make_body);
-  add_one<cpu<double, eigen_kernels>>(primitive, "eigen", shape, make_body);
+  add_one<cpu<float, eigen_kernels>>(primitive, "eigen", shape, make_body, by);
+  add_one<cpu<double, eigen_kernels>>(primitive, "eigen", shape, make_body, by);
 }
 
 }  // namespace bench

@@ -6,14 +6,14 @@ import subprocess
 class Child:
     """Sends one command a line to a preheat_peers program and reads one line of answer."""
 
-    def __init__(self, program, threads=1):
+    def __init__(self, program, threads=1, blas_threads=False):
         environment = dict(os.environ)
         environment.pop("OPENBLAS_CORETYPE", None)
         environment.pop("OPENBLAS_L2_SIZE", None)
         self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env=environment)
+        self.ask(f"{'blas_threads' if blas_threads else 'threads'} {threads}")
         self.about = self.ask("about")
-        self.ask(f"threads {threads}")
 
     def ask(self, command):
         self.process.stdin.write(command + "\n")

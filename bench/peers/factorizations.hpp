@@ -61,10 +61,10 @@ class extraction : public work {
 };
 
 // The adapter of a Llama of 7 billion parameters, R = 128 → 16: seven modules in each of 32 layers, all in memory.
-// Modules are shared out among the threads, one BLAS thread each.
+// Modules are shared out among the threads, each with a backend of one thread.
 class llama_extraction : public work {
  public:
-  llama_extraction(backend_type& be, index_t layers, index_t threads) : be_(be), threads_(threads) {
+  llama_extraction(backend_type& be, index_t layers, index_t threads) : threads_(threads) {
     constexpr index_t d = 4096;
     constexpr index_t wide = 11008;
     constexpr std::pair<index_t, index_t> shapes[] = {{d, d},    {d, d},    {d, d},   {d, d},
@@ -83,7 +83,7 @@ class llama_extraction : public work {
     std::atomic<std::size_t> next = 0;
     const auto take = [&] {
       for (std::size_t i = next++; i < modules_.size(); i = next++) {
-        backend_type be = be_;
+        backend_type be;
         resized_[i] = linalg::factored_svd<backend_type>(be, modules_[i].B, modules_[i].A,
                                                          rank_after, generator(i));
       }
@@ -116,7 +116,6 @@ class llama_extraction : public work {
   static constexpr index_t rank_before = 128;
   static constexpr index_t rank_after = 16;
 
-  backend_type& be_;
   index_t threads_;
   std::vector<factors<backend_type>> modules_;
   std::vector<svd_result<matrix>> resized_;

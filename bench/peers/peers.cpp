@@ -2,7 +2,8 @@
 // of its input is a command, each is answered by one line; an error is "error MESSAGE".
 //
 //   about                  what it runs on
-//   threads N              BLAS threads from now on
+//   threads N              threads of the backend from now on, with one thread of the BLAS in each; before prepare
+//   blas_threads N         the same the other way round: the BLAS's own threads under a backend of one
 //   prepare WORK FILE      reads the inputs of WORK (see make_work); llama_extraction LAYERS THREADS instead of a file
 //   run N                  runs it N times; answers CPU and wall milliseconds of one run
 //   save FILE              writes the outputs of the last run
@@ -15,6 +16,7 @@
 #include <memory>
 #include <sstream>
 
+#include "encoder.hpp"
 #include "factorizations.hpp"
 #include "steps.hpp"
 
@@ -58,6 +60,12 @@ std::unique_ptr<work> make_work(backend_type& be, const std::string& name,
   }
   if (name == "mlp_step") {
     return std::make_unique<mlp_step>(be, given);
+  }
+  if (name == "encoder_step") {
+    return std::make_unique<encoder_step>(be, given);
+  }
+  if (name == "encoder_products") {
+    return std::make_unique<encoder_products>(be, given);
   }
   if (name == "pissa") {
     return std::make_unique<pissa_start>(be, given);
@@ -122,10 +130,14 @@ class session {
     if (command == "about") {
       return be_.describe();
     }
-    if (command == "threads") {
+    if (command == "threads" || command == "blas_threads") {
+      const bool of_blas = command == "blas_threads";
       int threads = 0;
       require(bool(words >> threads) && threads > 0, "threads N, N >= 1");
-      return set_blas_threads(threads) ? "ok" : "the number of threads is not this BLAS's to set";
+      work_.reset();
+      be_ = backend_type(of_blas ? 1 : threads);
+      const bool told = set_blas_threads(of_blas ? threads : 1);
+      return told ? "ok" : "the number of threads is not this BLAS's to set";
     }
     if (command == "prepare") {
       std::string name;

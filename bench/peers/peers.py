@@ -16,8 +16,8 @@ import tempfile
 import time
 
 EXAMPLES = """examples:
-  ./run peers                                   every row; four minutes of processor time
-  ./run peers --quick                           the short form, half a minute of it
+  ./run peers                                   every row; five minutes of processor time
+  ./run peers --quick                           the short form, a minute of it
   ./run peers --rows 'adapted step' --repeats 31
   ./run peers --rows 'adapted step|MLP' --threads 2
   ./run peers --builds                          ours alone: what each compiler and BLAS is worth
@@ -32,6 +32,8 @@ def arguments():
     parser.add_argument("--rows", metavar="REGEX", default="", help="only rows, or builds, whose name matches")
     parser.add_argument("--repeats", metavar="N", type=int, help="turns of each side (15; 7 with --quick)")
     parser.add_argument("--threads", metavar="N", type=int, default=1, help="threads of each side; N > 1: wall time")
+    parser.add_argument("--blas-threads", action="store_true",
+                        help="with --threads N: leave ours to the threads of the BLAS, to see what the library's own are worth")
     parser.add_argument("--quick", action="store_true", help="the short form: small shapes, few turns")
     parser.add_argument("--builds", action="store_true", help="compare builds of preheat instead of peers")
     parser.add_argument("--list", action="store_true", help="print the names of the rows")
@@ -55,6 +57,7 @@ import torch  # noqa: E402  (after --help, which is then quick)
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import encoder  # noqa: E402
 import rows as row_list  # noqa: E402
 from child import Child  # noqa: E402
 from report import brief, print_table, write_csv, write_svg  # noqa: E402
@@ -71,7 +74,7 @@ class Ours:
         self.name, self.output = work, os.path.join(scratch, f"{work}.out.safetensors")
         path = os.path.join(scratch, f"{work}.in.safetensors")
         save_file({name: tensor.contiguous() for name, tensor in inputs.items()}, path)
-        self.child = Child(program or options.program, options.threads)
+        self.child = Child(program or options.program, options.threads, options.blas_threads)
         self.child.ask(f"prepare {work} {path}")
 
     def time(self, count):
@@ -110,6 +113,8 @@ def take_turns(contenders, repeats, row=None):
     for turn in range(repeats):
         for i, c in enumerate(contenders):
             if c.most_repeats is None or turn < c.most_repeats:
+                if options.threads > 1:
+                    time.sleep(0.03)  # PyTorch's threads go on spinning for 10 ms, on the other's processors
                 times[i].append(c.time(counts[i])[clock])
                 if row is not None and row.error_first:
                     errors[i].append(row.error(c.result()))
@@ -189,13 +194,13 @@ def measure(row, scratch, peak):
             line["ok"] = line["ratio"] >= line["reach"]
     if row.bound:
         first = len(row.peers) + 1
-        line = {"row": row.name + ", over two frozen products", "peer": row.peers[0][0].name, "at_most": True,
+        line = {"row": f"{row.name}, over {row.bound_name}", "peer": row.peers[0][0].name, "at_most": True,
                 "threads": options.threads, "ours_ms": median[first], "peer_ms": median[first + 1],
                 "reach": row.bound[2] if options.threads == 1 else None}
         line["ratio"], line["spread"] = compared(times[0], times[first])
         line["note"] = f"{row.peers[0][0].name} {compared(times[1], times[first + 1])[0]:.2f} over its own"
         limit = compared(times[1], times[first])[0]
-        lines[0]["note"] = f"limit {limit:.2f}: {row.peers[0][0].name} over our two frozen products"
+        lines[0]["note"] = f"limit {limit:.2f}: {row.peers[0][0].name} over our {row.bound_name}"
         line["ok"] = line["ratio"] <= line["reach"] if line["reach"] else None
         lines.append(line)
     for c in contenders:
@@ -207,6 +212,7 @@ def measure(row, scratch, peak):
 # ------------------------------------------------------------------------------- rows that have no peer in turns
 
 LLAMA = "Llama-7B adapter, 224 modules R128→16"
+ENCODER_MEMORY = encoder.NAME + ", peak memory"
 
 
 def llama(scratch, layers):
@@ -240,6 +246,22 @@ def llama(scratch, layers):
                   "reach": 1.3 if whole else None, "ok": ratio <= 1.3 if whole else None,
                   "note": f"{memory / 1e9:.2f} GB"})
     return lines, broken
+
+
+def encoder_memory(scratch):
+    """The peak memory of a process that trains the encoder for three steps, over that of one that does it in PyTorch."""
+    path = os.path.join(scratch, "encoder_memory.safetensors")
+    save_file({name: tensor.contiguous() for name, tensor in encoder.inputs().items()}, path)
+    command = [sys.executable, encoder.__file__, str(options.threads), path]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    before, theirs = map(int, printed.split())
+    child = Child(options.program, options.threads)
+    child.ask(f"prepare encoder_step {path}")
+    child.run(3)
+    ours = child.close()
+    return [{"row": ENCODER_MEMORY, "peer": "PEFT", "threads": options.threads, "at_most": True, "ratio": ours / theirs,
+             "reach": 1.0, "ok": ours <= theirs,
+             "note": f"{ours / 1e9:.2f} of {theirs / 1e9:.2f} GB, {before / 1e9:.2f} of which are its libraries"}], []
 
 
 def compile_costs(scratch, quick):
@@ -351,6 +373,8 @@ def main():
             return llama(scratch, 2 if options.quick else 32)
         jobs = {name: (lambda name=name: measure(makers[name](), scratch, peak)) for name in makers
                 if not options.quick or name in short}
+        if not options.quick:
+            jobs[ENCODER_MEMORY] = lambda: encoder_memory(scratch)
         jobs[LLAMA] = of_llama
         if options.threads == 1:
             jobs["compile"] = lambda: compile_costs(scratch, options.quick)
@@ -362,7 +386,7 @@ def main():
             print(f"no row matches {options.rows!r}; ./run peers --list names them", file=sys.stderr)
             return 2
 
-        child = Child(options.program, 1)
+        child = Child(options.program, options.threads, options.blas_threads)
         peak = options.threads * max(float(child.ask("peak")) for _ in range(3))
         mkl = [l.strip(" -") for l in torch.__config__.show().splitlines() if "Math Kernel" in l or "CPU cap" in l]
         print(f"processor: {processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; "

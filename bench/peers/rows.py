@@ -7,6 +7,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
+import encoder
+
 
 class Peer:
     """What PyTorch does: run() is timed, reset() before it is not, result() gives tensors by name."""
@@ -20,12 +22,13 @@ class Row:
     """One piece of work. peers: a list of (Peer, ratio to reach by threads). error(result) compares with double."""
 
     def __init__(self, name, work, inputs, peers, error, tolerance, flops=None, check_runs=1, error_first=False,
-                 bound=None):
+                 bound=None, bound_name="two frozen products"):
         self.name, self.work, self.inputs, self.peers = name, work, inputs, peers
         self.error, self.tolerance, self.flops = error, tolerance, flops
         self.check_runs = check_runs    # runs of each side before the results are compared
         self.error_first = error_first  # random work: errors are medians, a ratio counts at equal or smaller error
-        self.bound = bound              # (work, Peer, most): time over that of this smaller work
+        self.bound = bound              # (work, Peer, most): time over that of this smaller work…
+        self.bound_name = bound_name    # …which is called this
 
 
 def seeded(*shape, seed=0, scale=1.0):
@@ -326,5 +329,6 @@ def all_rows(folder):
     makers["AdamW, 10 M parameters"] = adamw
     makers["GELU and its gradient, 1024×3072"] = gelu
     makers["MLP training step, 1024-4096-1024 r8"] = mlp_step
+    makers[encoder.NAME] = lambda: encoder.encoder_row(Row, Peer, {1: 2.5})
     short = [name for name in makers if not re.search(r"4096→|→3072|×3072 r|4096 r|×4096|\bGELU", name)]
     return makers, short

@@ -1,8 +1,6 @@
 // How one run is made with the library: a pretrained classifier is adapted to a shift by any method.
 // Included only where methods are instantiated; the driver sees methods.hpp.
 #pragma once
-#include <time.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -14,6 +12,7 @@
 
 #include <preheat/preheat.hpp>
 
+#include "../console/thread_clock.hpp"
 #include "methods.hpp"
 
 namespace comparison {
@@ -98,13 +97,6 @@ score evaluate(network& net, const samples& s, Lin& lin) {
     loss += std::log(sum) + double(z[best]) - double(z[s.y[j]]);
   }
   return {loss / double(s.count()), double(right) / double(s.count())};
-}
-
-// Processor time of this thread, which other programs on the machine do not lengthen.
-inline double thread_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return double(now.tv_sec) + 1e-9 * double(now.tv_nsec);
 }
 
 inline void put_scores(run_outcome& result, const score& validation, const score& test) {

@@ -24,6 +24,8 @@
 
 #include <preheat/core/random.hpp>
 
+#include "split.hpp"
+
 namespace comparison {
 
 inline constexpr int image_side = 8;
@@ -135,13 +137,6 @@ inline std::uint64_t checksum(const samples& s) {
 }
 
 // ------------------------------------------------------------------------------------- splitting
-
-// Numbers of samples, each in one of the three parts.
-struct split {
-  std::vector<std::size_t> train;
-  std::vector<std::size_t> validation;
-  std::vector<std::size_t> test;
-};
 
 inline constexpr std::size_t train_size = 1000;
 inline constexpr std::size_t validation_size = 200;

@@ -8,6 +8,7 @@
 //   for (const run_record* r : g.runs(hrp)) …
 #pragma once
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <functional>
 #include <optional>
@@ -25,22 +26,23 @@
 namespace comparison {
 
 struct grid_group {
-  std::string problem;  // run_definition::shift
-  std::string method;   // identifier
-  std::string name;     // of the method, for readers
+  std::string problem{};  // run_definition::shift
+  std::string method{};   // identifier
+  std::string name{};     // of the method, for readers
   int rank = 0;
   int steps = 0;
-  std::string settings;
-  std::vector<double> rates;
+  std::string settings{};
+  std::vector<double> rates{};
   int bases = 1;
   int seeds = 1;  // a base
-  std::function<run_outcome(const run_definition&)> run;
+  std::function<run_outcome(const run_definition&)> run{};
   int added_rates = 0;
 };
 
 class grid {
  public:
   using note = std::function<std::string(const grid_group&, const run_record&)>;
+  using permission = std::function<bool()>;
 
   // How runs are spread over processes: console::run_jobs with a world, for text jobs.
   using question_of = std::function<std::optional<std::string>(std::size_t)>;
@@ -103,8 +105,24 @@ class grid {
     return to_line(do_run(*asked, run));
   }
 
-  // Does what is missing of these groups; false if it was stopped before the end.
-  bool run(std::span<const std::size_t> which, console::progress_bar& bar, const note& note_of) {
+  // Whether every group has all runs of its first rates at this base.
+  bool complete(std::span<const std::size_t> which, int base) const {
+    return std::all_of(which.begin(), which.end(), [&](std::size_t number) {
+      const grid_group& g = groups_[number];
+      return std::all_of(g.rates.begin(), g.rates.end() - g.added_rates, [&](double rate) {
+        const std::vector<run_definition> absent = missing(number, rate);
+        return std::none_of(absent.begin(), absent.end(),
+                            [&](const run_definition& run) { return run.base == base; });
+      });
+    });
+  }
+
+  // Does what is missing of these groups, base by base, so that what there is after a stop is
+  // balanced. False if it was stopped before the end, by a signal or because `may_begin`, asked
+  // before each run, said no.
+  bool run(
+      std::span<const std::size_t> which, console::progress_bar& bar, const note& note_of,
+      const permission& may_begin = [] { return true; }) {
     std::vector<task> tasks;
     for (const std::size_t number : which) {
       for (const double rate : groups_[number].rates) {
@@ -112,11 +130,13 @@ class grid {
       }
     }
     while (true) {
+      std::stable_sort(tasks.begin(), tasks.end(),
+                       [](const task& a, const task& b) { return a.run.base < b.run.base; });
       const auto keep = [&](std::size_t i, const run_record& record) {
         log_.append(record);
         bar.advance(note_of(groups_[tasks[i].group], record));
       };
-      if (!do_all(tasks, keep)) {
+      if (!do_all(tasks, keep, may_begin)) {
         return false;
       }
       tasks.clear();
@@ -144,13 +164,22 @@ class grid {
   }
   // Calls keep(i, record) for each task; false if it was stopped.
   template <class Keep>
-  bool do_all(const std::vector<task>& tasks, const Keep& keep) const {
+  bool do_all(const std::vector<task>& tasks, const Keep& keep, const permission& may_begin) const {
     if (!spread_) {
-      return console::run_jobs(threads_, tasks.size(), [&](std::size_t i) {
+      std::atomic<bool> refused{false};
+      const bool all_done = console::run_jobs(threads_, tasks.size(), [&](std::size_t i) {
+        if (refused || !may_begin()) {
+          refused = true;
+          return;
+        }
         keep(i, do_run(groups_[tasks[i].group], tasks[i].run));
       });
+      return all_done && !refused;
     }
     const auto question = [&](std::size_t i) -> std::optional<std::string> {
+      if (!may_begin()) {
+        return {};
+      }
       run_record asked;
       static_cast<run_definition&>(asked) = tasks[i].run;
       return to_line(asked);

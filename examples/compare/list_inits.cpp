@@ -24,7 +24,7 @@ std::vector<method_entry> list_inits() {
       row{"pissa", "PiSSA", "arXiv 2404.02948; exact SVD", weight, preheat::pissa{}},
       row{"pissa_fast", "PiSSA, randomized", "arXiv 2404.02948; randomized SVD, 4 power iterations",
           weight, preheat::pissa_randomized{}},
-      row{"hrp", "HRP", "arXiv 2502.07739; warm: train A, SGD, R = 16 r, 3 % of the steps",
+      row{"hrp", "HRP", "arXiv 2502.07739; warm: train A, SGD, R = 16 r, 1.3 % of the steps",
           preheated, preheat::hrp<>{}},
       row{"hrp_train_b", "HRP, warm train B", "arXiv 2502.07739; warm: train B, SGD, left side",
           preheated, preheat::hrp<warm_train_b>{}},

@@ -53,17 +53,19 @@ struct run_definition {
 
 // What came of it. A number that is not finite is written as null and read as NaN.
 struct run_outcome {
-  std::string status;                          // "completed", "non-finite loss", "interrupted"
+  std::string status{};                        // "completed", "non-finite loss", "interrupted"
   double validation_loss = not_a_number;       // after the last step: chooses the rate
   double best_validation_loss = not_a_number;  // smallest on the curve
   double validation_accuracy = not_a_number;
   double test_loss = not_a_number;
   double test_accuracy = not_a_number;
   long trainable_parameters = 0;
-  int evidence_steps = 0;          // of all steps, those spent on evidence (HRP's preheating)
-  double seconds = not_a_number;   // of processor time
-  std::string cut_layers;          // layers too small for the rank, "layers.2: 10"; else empty
-  std::vector<curve_point> curve;  // validation loss
+  int evidence_steps = 0;            // of all steps, those spent on evidence (HRP's preheating)
+  double seconds = not_a_number;     // of processor time
+  std::string cut_layers{};          // layers too small for the rank, "layers.2: 10"; else empty
+  std::vector<curve_point> curve{};  // validation loss
+  std::vector<curve_point>
+      training_curve{};  // mean training loss since the point before; may be empty
 };
 
 struct run_record : run_definition, run_outcome {
@@ -79,13 +81,18 @@ inline std::string key(const run_definition& r) {
 
 // ------------------------------------------------------------------------------------------- JSON
 
-// One line, without its end. Order of the members as in the struct.
-inline std::string to_line(const run_record& r) {
-  nlohmann::ordered_json curve = nlohmann::ordered_json::array();
-  for (const curve_point& p : r.curve) {
-    curve.push_back({p.step, p.loss});
+inline nlohmann::ordered_json to_json(const std::vector<curve_point>& curve) {
+  nlohmann::ordered_json points = nlohmann::ordered_json::array();
+  for (const curve_point& p : curve) {
+    points.push_back({p.step, p.loss});
   }
-  const nlohmann::ordered_json line = {
+  return points;
+}
+
+// One line, without its end. Order of the members as in the struct; an empty training curve is left
+// out.
+inline std::string to_line(const run_record& r) {
+  nlohmann::ordered_json line = {
       {"shift", r.shift},
       {"method", r.method},
       {"rank", r.rank},
@@ -105,8 +112,11 @@ inline std::string to_line(const run_record& r) {
       {"evidence_steps", r.evidence_steps},
       {"seconds", r.seconds},
       {"cut_layers", r.cut_layers},
-      {"curve", curve},
+      {"curve", to_json(r.curve)},
   };
+  if (!r.training_curve.empty()) {
+    line["training_curve"] = to_json(r.training_curve);
+  }
   return line.dump();
 }
 
@@ -136,8 +146,16 @@ inline run_record from_line(const std::string& text) {
   line.at("evidence_steps").get_to(r.evidence_steps);
   r.seconds = number(line.at("seconds"));
   line.at("cut_layers").get_to(r.cut_layers);
-  for (const nlohmann::json& p : line.at("curve")) {
-    r.curve.push_back({p.at(0).get<int>(), number(p.at(1))});
+  const auto points = [&](const nlohmann::json& curve) {
+    std::vector<curve_point> all;
+    for (const nlohmann::json& p : curve) {
+      all.push_back({p.at(0).get<int>(), number(p.at(1))});
+    }
+    return all;
+  };
+  r.curve = points(line.at("curve"));
+  if (line.contains("training_curve")) {
+    r.training_curve = points(line.at("training_curve"));
   }
   return r;
 }

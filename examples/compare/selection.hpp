@@ -114,6 +114,26 @@ inline std::vector<double> values_of(const std::map<int, double>& by_key) {
   return values;
 }
 
+// How much a number of one method's runs is above another's, each at its own best rate: base by base,
+// on the bases that both have. NaN if one of them has no rate.
+template <class Number>
+estimate paired_difference(const run_group& runs, const run_group& reference, Number number) {
+  const std::optional<rate_choice> best = choose_rate(runs);
+  const std::optional<rate_choice> other = choose_rate(reference);
+  if (!best || !other) {
+    return {};
+  }
+  const std::map<int, double> compared = by_base(reference, other->rate, number);
+  std::vector<double> differences;
+  for (const auto& [base, value] : by_base(runs, best->rate, number)) {
+    const auto it = compared.find(base);
+    if (it != compared.end()) {
+      differences.push_back(value - it->second);
+    }
+  }
+  return mean_with_interval(differences);
+}
+
 // One row of a table. Intervals are t-intervals over bases: bases are what differs between two
 // users, seeds within a base are averaged first.
 struct summary_row {
@@ -168,18 +188,7 @@ inline summary_row summarize(const run_group& runs, const run_group& reference =
   row.test_accuracy = mean_with_interval(values_of(accuracies));
   row.test_loss = mean_with_interval(values_of(by_base(runs, best->rate, loss)));
 
-  const std::optional<rate_choice> other = choose_rate(reference);
-  if (other) {
-    const std::map<int, double> compared = by_base(reference, other->rate, accuracy);
-    std::vector<double> gains;
-    for (const auto& [base, value] : accuracies) {
-      const auto it = compared.find(base);
-      if (it != compared.end()) {
-        gains.push_back(value - it->second);
-      }
-    }
-    row.gain = mean_with_interval(gains);
-  }
+  row.gain = paired_difference(runs, reference, accuracy);
   return row;
 }
 

@@ -58,9 +58,9 @@ std::string describe_plan(const amount& a) {
       console::joined(a.trials.rates, " "), a.trials.threads);
   if (!a.full) {
     text +=
-        "the fraction that is run: all kinds on rotated at 50 and 150 steps and on two teachers; "
-        "rotated at 400 steps and the flat teacher for train A by SGD and classic by Adam only "
-        "(--full: all)\n";
+        "the fraction that is run: all kinds on rotated at 50 and 150 steps and on two teachers at "
+        "50; both sides of classic on a teacher at 150; rotated at 400 steps and the flat teacher "
+        "for train A by SGD and classic by Adam (--full: all kinds everywhere)\n";
   }
   return text;
 }

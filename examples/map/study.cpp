@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <numeric>
 #include <stdexcept>
 
@@ -54,12 +55,17 @@ std::vector<map_place> map_places(const amount& a) {
     add("teacher exponential", 30, true, two);
     return places;
   }
+  std::vector<cell> classic;
+  std::copy_if(all.begin(), all.end(), std::back_inserter(classic),
+               [](const cell& c) { return c.warm == warm::classic; });
+  const std::vector<cell>& further = a.full ? all : two;
   add("rotated", 150, true, all);
   add("rotated", 50, true, all);
-  add("teacher exponential", 150, true, all);
-  add("teacher polynomial", 150, true, all);
-  add("teacher flat", 150, false, a.full ? all : two);
-  add("rotated", 400, false, a.full ? all : two);
+  add("teacher exponential", 50, true, all);
+  add("teacher polynomial", 50, true, all);
+  add("teacher flat", 50, false, further);
+  add("teacher exponential", 150, false, a.full ? all : classic);
+  add("rotated", 400, false, further);
   return places;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 #include "cpu/backend.hpp"
 #include "methods.hpp"
+#include "nn/bert.hpp"
 #include "nn/least_squares.hpp"
 #include "nn/minibatches.hpp"
 #include "nn/mlp.hpp"

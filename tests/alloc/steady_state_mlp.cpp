@@ -59,11 +59,20 @@ void check_mlp() {
   one("lora, batches shared with a process", lora{}, 16, {.processes = other});
 }
 
+// The same on two threads that share out everything.
+void check_two_threads() {
+  watched_cpu<float> be(2, {.multiplications = 1, .entries = 1, .unit = 1});
+  nn::mlp<watched_cpu<float>> net(be, {24, 48, 32, 10}, 1);
+  auto data = digits<float>(be, 16);
+  report<float>("mlp, lora, two threads", count_steps(lora{}, net, data, fit_options{}));
+}
+
 }  // namespace
 
 int main() {
   begin_program();
   check_mlp<float>();
   check_mlp<double>();
+  check_two_threads();
   return end_program();
 }

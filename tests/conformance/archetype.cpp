@@ -149,6 +149,28 @@ T archetype<T>::softmax_cross_entropy(view<const T> z, view<const T> labels, vie
   ++calls["softmax_cross_entropy"];
   return host<T>.softmax_cross_entropy(to_host(z), to_host(labels), to_host(d));
 }
+template <class T>
+void archetype<T>::softmax_cols(view<T> x) {
+  ++calls["softmax_cols"];
+  host<T>.softmax_cols(to_host(x));
+}
+template <class T>
+void archetype<T>::softmax_cols_gradient(view<const T> p, view<T> d) {
+  ++calls["softmax_cols_gradient"];
+  host<T>.softmax_cols_gradient(to_host(p), to_host(d));
+}
+template <class T>
+void archetype<T>::layer_norm(T epsilon, view<const T> gamma, view<const T> beta, view<T> x,
+                              view<T> r, view<T> y) {
+  ++calls["layer_norm"];
+  host<T>.layer_norm(epsilon, to_host(gamma), to_host(beta), to_host(x), to_host(r), to_host(y));
+}
+template <class T>
+void archetype<T>::layer_norm_gradient(view<const T> gamma, view<const T> x, view<const T> r,
+                                       view<T> d) {
+  ++calls["layer_norm_gradient"];
+  host<T>.layer_norm_gradient(to_host(gamma), to_host(x), to_host(r), to_host(d));
+}
 
 template class archetype<double>;
 

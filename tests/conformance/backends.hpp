@@ -17,6 +17,15 @@ using cpu_double = preheat::cpu<double, default_kernels>;
 using eigen_float = preheat::cpu<float, compiled_once<preheat::eigen_kernels>>;
 using eigen_double = preheat::cpu<double, compiled_once<preheat::eigen_kernels>>;
 using archetype_double = archetype<double>;
+#if defined(PREHEAT_TEST_THREADS)
+// CPU backends of several threads that cut whatever they can, however small.
+template <int Threads, class T, class Kernels>
+struct threaded : preheat::cpu<T, Kernels> {
+  threaded() : preheat::cpu<T, Kernels>(Threads, {.multiplications = 1, .entries = 1, .unit = 1}) {}
+};
+using two_threads = threaded<2, float, default_kernels>;
+using three_threads = threaded<3, double, compiled_once<preheat::eigen_kernels>>;
+#endif
 #if defined(PREHEAT_TEST_CUDA)
 using cuda_float = cuda_in_shared_context<float>;
 using cuda_double = cuda_in_shared_context<double>;
@@ -26,6 +35,8 @@ using cuda_double = cuda_in_shared_context<double>;
 // CPU's are Eigen's. A device has a program of its own (tests/cuda).
 #if defined(PREHEAT_TEST_CUDA)
 #define PREHEAT_BACKENDS conformance::cuda_float
+#elif defined(PREHEAT_TEST_THREADS)
+#define PREHEAT_BACKENDS conformance::two_threads, conformance::three_threads
 #elif defined(PREHEAT_FEW_BACKENDS)  // a second compiler and the sanitizers need not see them all
 #define PREHEAT_BACKENDS conformance::cpu_float, conformance::archetype_double
 #else
@@ -35,7 +46,7 @@ using cuda_double = cuda_in_shared_context<double>;
 // The laws of backends: all there are.
 #if defined(PREHEAT_TEST_CUDA)
 #define PREHEAT_ALL_BACKENDS PREHEAT_BACKENDS, conformance::cuda_double
-#elif defined(PREHEAT_SYSTEM_BLAS)
+#elif defined(PREHEAT_SYSTEM_BLAS) && !defined(PREHEAT_TEST_THREADS)
 #define PREHEAT_ALL_BACKENDS PREHEAT_BACKENDS, conformance::eigen_float, conformance::eigen_double
 #else
 #define PREHEAT_ALL_BACKENDS PREHEAT_BACKENDS
@@ -58,6 +69,10 @@ TYPE_TO_STRING_AS("archetype", conformance::archetype_double);
 #if defined(PREHEAT_SYSTEM_BLAS)
 TYPE_TO_STRING_AS("eigen float", conformance::eigen_float);
 TYPE_TO_STRING_AS("eigen double", conformance::eigen_double);
+#endif
+#if defined(PREHEAT_TEST_THREADS)
+TYPE_TO_STRING_AS("two threads float", conformance::two_threads);
+TYPE_TO_STRING_AS("three threads double", conformance::three_threads);
 #endif
 #if defined(PREHEAT_TEST_CUDA)
 TYPE_TO_STRING_AS("cuda float", conformance::cuda_float);

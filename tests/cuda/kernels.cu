@@ -1,6 +1,7 @@
 // Every kernel that the library's policies have, for no_empty_kernel.sh, which names one that is
 // missing here. What they compute is tested elsewhere.
 #include <preheat/cuda/adapted_linear.hpp>
+#include <preheat/nn/bert.hpp>
 #include <preheat/preheat.hpp>
 
 using namespace preheat;
@@ -34,7 +35,16 @@ void launch_all(cuda<T>& be, cuda_matrix<T>& x, cuda_matrix<T>& y) {
   be.each_indexed(indexed_kernel_archetype<T>{}, x, y);
   be.each_indexed(dropout_kernel<T>{0.5, generator(1)}, x, y);
   be.each_indexed(add_dropout_kernel<T>{0.5, generator(1)}, x, y);
+  be.each(nn::add_kernel<T>{}, x, y);
+  be.each(nn::add_three_kernel<T>{}, x, y, y, y);
+  be.each(nn::inverse_norm<T>{}, x);
+  be.each(nn::tanh_kernel<T>{}, x);
+  be.each(nn::tanh_gradient_kernel<T>{}, x, y);
   be.softmax_cross_entropy(x, y, x);
+  be.softmax_cols(x);
+  be.softmax_cols_gradient(y, x);
+  be.layer_norm(1, y, y, x, x, x);
+  be.layer_norm_gradient(y, y, y, x);
   cuda_matrix<double> widened;
   be.each(cuda_kernels::convert<double, T>{}, widened, y);
 }

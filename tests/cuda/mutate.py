@@ -23,7 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 FOLDER = os.path.join(ROOT, 'include', 'preheat', 'cuda')
 FILES = ['error.hpp', 'context.hpp', 'matrix.hpp', 'launch.hpp', 'factorizations.hpp', 'backend.hpp', 'adapted_linear.hpp']
-TESTS = ['conformance/backend.cpp', 'cuda/backend.cpp', 'cuda/adapted_linear.cpp', 'cuda/hot_path.cpp', 'cuda/context.cpp']
+TESTS = ['conformance/backend.cpp', 'conformance/column_operations.cpp', 'cuda/backend.cpp', 'cuda/adapted_linear.cpp', 'cuda/hot_path.cpp', 'cuda/context.cpp']
 
 CALLS = re.compile(r'\b(cublas<T>::\w+|cusolver<T>::\w+|cublasGemmEx|cublasSet\w+|cusolverDnSet\w+|'
                    r'cuda(?:Memcpy|Malloc|Free|Stream)\w+|(?:cuda_)?transfer(?:<T>)?|cuda_clone(?:<T>)?|product|launch|cuda_memory)\(')

@@ -101,6 +101,13 @@ index_t fixture::count(const std::string& tensor) const {
   return shape_of(tensor, 1, 3)[0];
 }
 
+std::vector<double> fixture::entries(const std::string& tensor) const {
+  return contents_->file.values<double>(tensor);
+}
+const std::vector<index_t>& fixture::shape(const std::string& tensor) const {
+  return contents_->file.info(tensor).shape;
+}
+
 double fixture::scalar(const std::string& tensor) const {
   return contents_->file.scalar(tensor);
 }

@@ -44,6 +44,9 @@ class fixture {
   dense slice(const std::string& tensor, index_t k) const;
   // The number of entries along the first dimension.
   index_t count(const std::string& tensor) const;
+  // Every entry in row-major order, and the shape, for any number of dimensions.
+  std::vector<double> entries(const std::string& tensor) const;
+  const std::vector<index_t>& shape(const std::string& tensor) const;
   // The only entry.
   double scalar(const std::string& tensor) const;
 

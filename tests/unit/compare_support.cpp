@@ -261,6 +261,12 @@ TEST_CASE("compare: a run's line reads back as the run") {
   CHECK(back.test_loss == r.test_loss);
   CHECK(back.name == r.name);
   CHECK(back.curve.size() == 2);
+  CHECK(to_line(r).find("training_curve") == std::string::npos);
+
+  run_record with_training = r;
+  with_training.training_curve = {{5, 0.75}, {10, 0.5}};
+  CHECK(from_line(to_line(with_training)).training_curve.back().loss == 0.5);
+  CHECK(to_line(from_line(to_line(with_training))) == to_line(with_training));
 
   run_record failed = r;
   failed.validation_loss = not_a_number;

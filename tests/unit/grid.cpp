@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <set>
@@ -127,4 +128,27 @@ TEST_CASE("map: every cell has its own identifier") {
   const std::set<std::string> ids = {id_of(a), id_of(b), id_of(c), id_of(d),
                                      id_of({.from = start::orthonormal})};
   CHECK(ids.size() == 5);
+}
+
+TEST_CASE("grid: one that may go no further stops, with whole bases first") {
+  const scratch::temporary_directory folder;
+  run_log log(folder / "runs.jsonl");
+  silent_bar silent;
+  int made = 0;
+  const auto run = [&](const run_definition&) {
+    ++made;
+    return run_outcome{.validation_loss = 1};
+  };
+  grid g(log, 1, 0);
+  const std::array both = {
+      g.add({.problem = "p", .method = "a", .rates = {1, 2}, .bases = 2, .run = run}),
+      g.add({.problem = "p", .method = "b", .rates = {1, 2}, .bases = 2, .run = run})};
+  CHECK_FALSE(g.complete(both, 0));
+  CHECK_FALSE(g.run(both, silent.bar, no_note, [&] { return made < 5; }));
+  CHECK(made == 5);
+  CHECK(g.complete(both, 0));
+  CHECK_FALSE(g.complete(both, 1));
+  CHECK(g.run(both, silent.bar, no_note));
+  CHECK(made == 8);
+  CHECK(g.complete(both, 1));
 }

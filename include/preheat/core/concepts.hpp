@@ -376,6 +376,30 @@ concept network = requires(N& net, typename N::backend_type& be,
   { net.loss_and_gradient(batch, lin) } -> std::same_as<scalar_of<typename N::backend_type>>;
 };
 
+// A linear layer at the end of a network that is trained beside the adapters, the same way for every
+// method: W is outputs×features, b is outputs×1.
+template <class Be>
+struct head_params {
+  mat<Be> W;
+  mat<Be> b;
+  static constexpr auto parts() {
+    return std::tuple(make_part<role::weight>("W", &head_params::W),
+                      make_part<role::bias>("b", &head_params::b));
+  }
+};
+template <class Be>
+struct trained_head {
+  head_params<Be> parameters;
+  head_params<Be> gradient;
+};
+
+// A network that has one. Its loss_and_gradient adds to head().gradient; a run sets that to zero
+// before each step, and moves head().parameters.
+template <class N>
+concept trains_head = network<N> && requires(N& net) {
+  { net.head() } -> std::same_as<trained_head<typename N::backend_type>&>;
+};
+
 // data: fills the batch of a step from a stream. The same (stream, step) gives the same batch.
 template <class D, class Net>
 concept data_source = requires(D& data, generator stream, index_t step,

@@ -40,6 +40,20 @@ void require_product_shapes(op ta, view<const T> a, op tb, view<const T> b, view
   require(c.cols() == cols_of(tb, b), "gemm: columns of the result agree", c.cols(),
           cols_of(tb, b));
 }
+// Layer normalization of the columns of x, with vectors γ (and β) over rows, r over columns, and
+// another matrix of x's shape.
+template <class T, class U, class V>
+void require_layer_norm_shapes(const char* who, view<const T> gamma, view<U> x, view<V> other,
+                               view<const T> r) {
+  require_same_shape(who, x, other);
+  if (gamma.rows() != x.rows() || r.rows() != x.cols() || x.rows() == 0) {
+    require(gamma.rows() == x.rows(), std::string(who) + ": gamma and beta have one entry a row",
+            gamma.rows(), x.rows());
+    require(r.rows() == x.cols(), std::string(who) + ": one deviation a column", r.rows(),
+            x.cols());
+    require(x.rows() > 0, std::string(who) + ": a column has at least one entry", x.rows(), 1);
+  }
+}
 // c = op(a)·op(a)ᵀ, whose size is returned; c may be in a wider precision.
 template <class T, class U>
 index_t require_gram_shapes(op t, view<const T> a, view<U> c) {

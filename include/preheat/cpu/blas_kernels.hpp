@@ -5,6 +5,7 @@
 #pragma once
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "../core/shapes.hpp"
@@ -173,7 +174,7 @@ struct blas_kernels {
 
     cpu_matrix<T> R(k, a.cols());
     R.eigen() = H.eigen().topRows(k).template triangularView<Eigen::Upper>();
-    cpu_matrix<T> Q(H.eigen().leftCols(k));
+    cpu_matrix<T> Q = k == a.cols() ? std::move(H) : cpu_matrix<T>(H.eigen().leftCols(k));
     const int ldq = lapack::to_int(Q.ld());
     size = -1;
     routine::orgqr(&m, &reflectors, &reflectors, Q.data(), &ldq, tau.data(), &answer, &size, &info);

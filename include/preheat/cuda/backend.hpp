@@ -22,6 +22,7 @@
 #include "../core/communicator.hpp"
 #include "../core/concepts.hpp"
 #include "../core/shapes.hpp"
+#include "column_kernels.hpp"
 #include "factorizations.hpp"
 #include "kernels.hpp"
 #include "launch.hpp"
@@ -225,6 +226,34 @@ class cuda {
       }
     }
     return loss;
+  }
+
+  // Operations on columns, for encoders (nn/encoder_backend.hpp); not part of the concept `backend`.
+  void softmax_cols(view<T> x) {
+    if (!x.empty()) {
+      launch(*context_, x.cols(), cuda_kernels::softmax_column<T>{cuda_kernels::window_of(x)});
+    }
+  }
+  void softmax_cols_gradient(view<const T> p, view<T> d) {
+    require_same_shape("softmax_cols_gradient", p, d);
+    launch(*context_, d.cols(),
+           cuda_kernels::softmax_column_gradient<T>{cuda_kernels::window_of(p),
+                                                    cuda_kernels::window_of(d)});
+  }
+  void layer_norm(T epsilon, view<const T> gamma, view<const T> beta, view<T> x, view<T> r,
+                  view<T> y) {
+    require_layer_norm_shapes<T>("layer_norm", gamma, x, y, r);
+    require_layer_norm_shapes<T>("layer_norm", beta, x, y, r);
+    launch(*context_, x.cols(),
+           cuda_kernels::layer_norm_column<T>{epsilon, gamma.data(), beta.data(),
+                                              cuda_kernels::window_of(x), r.data(),
+                                              cuda_kernels::window_of(y)});
+  }
+  void layer_norm_gradient(view<const T> gamma, view<const T> x, view<const T> r, view<T> d) {
+    require_layer_norm_shapes<T>("layer_norm_gradient", gamma, x, d, r);
+    launch(*context_, d.cols(),
+           cuda_kernels::layer_norm_column_gradient<T>{gamma.data(), cuda_kernels::window_of(x),
+                                                       r.data(), cuda_kernels::window_of(d)});
   }
 
  private:

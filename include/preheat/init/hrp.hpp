@@ -11,7 +11,8 @@
 //
 // What the paper's summary leaves open is ours, and an option: Warm trains A with plain SGD at the
 // main rate (B frozen, orthonormal; A is then a sketch of the summed gradient, B·A its low-rank
-// part); R = 16·r; 3 % of the steps, at least 2; c = 1.
+// part); R = 16·r; 1.3 % of the steps, at least 1; c = 1. Chosen by `./run preheat-map`, on digits and
+// on teachers of known spectrum: docs/evidence.md.
 // Automatic side: the frozen factor of the main adapter if it has one; else the side of Warm's
 // trained factor, because only that one has seen the gradient (train A -> right, train B -> left,
 // both -> right).
@@ -57,15 +58,15 @@ struct hrp {
   preheat::side side = preheat::side::automatic;
   index_t rank = 0;  // R; 0: `multiple` times the main rank
   index_t multiple = 16;
-  std::optional<index_t> steps{};  // preheating steps; empty: `fraction` of all steps, at least 2
-  double fraction = 0.03;
+  std::optional<index_t> steps{};  // preheating steps; empty: `fraction` of all steps, at least 1
+  double fraction = 0.013;
   std::optional<double> lr{};    // of Warm; empty: the main run's
   row_norm_rule row_norm = 1.0;  // c; or the expected norm of another init
 
   // The training steps that gathering takes out of a run of `all` steps.
   index_t cost(index_t all) const {
     require(fraction > 0 && fraction < 1, "0 < fraction of the steps < 1", fraction, 1.0);
-    const index_t automatic = std::max<index_t>(2, index_t(std::lround(fraction * double(all))));
+    const index_t automatic = std::max<index_t>(1, index_t(std::lround(fraction * double(all))));
     const index_t preheating = steps.value_or(automatic);
     require(preheating >= 1, "preheating steps >= 1", preheating, 1);
     return preheating;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "../method.hpp"
+#include "head.hpp"
 #include "options.hpp"
 #include "recorder.hpp"
 #include "report.hpp"
@@ -63,7 +64,8 @@ struct evidence_scene {
   }
 
   // Trains `warm` on the same network, layers, scalings and data (its own stream of batches) for
-  // some steps at some rank, clamped to what a layer can hold. W must come out as it went in.
+  // some steps at some rank, clamped to what a layer can hold. W must come out as it went in,
+  // and the network's trained head is put back.
   template <class Warm>
   auto train(const Warm& warm, index_t rank, index_t steps) {
     static_assert(
@@ -87,6 +89,7 @@ struct evidence_scene {
     o.checkpoint = nullptr;
     o.resume = nullptr;
     o.phase = "preheating";
+    [[maybe_unused]] const unchanged_head<Net> keep(net);
     auto report = fit(warm, net, data, o);
     status = report.status;
     return report;

@@ -30,12 +30,15 @@ double gradient_norm(adapted<Be, Adapter>& lin) {
   return std::sqrt(square);
 }
 
-// torch.nn.utils.clip_grad_norm_: the gradient times min(1, bound/(norm + 1e-6)).
-template <backend Be, class Adapter>
-void clip_gradients(adapted<Be, Adapter>& lin, double bound) {
-  const double factor = bound / (gradient_norm(lin) + 1e-6);
+// torch.nn.utils.clip_grad_norm_: the gradient, the head's included, times
+// min(1, bound/(norm + 1e-6)).
+template <backend Be, class Adapter, class Head>
+void clip_gradients(adapted<Be, Adapter>& lin, Head& head, double bound) {
+  const double norm = std::hypot(gradient_norm(lin), head.gradient_norm());
+  const double factor = bound / (norm + 1e-6);
   if (factor < 1) {
     scale_gradients(lin, factor);
+    head.scale_gradient(factor);
   }
 }
 

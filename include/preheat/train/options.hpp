@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,8 @@ struct fit_options {
   double max_gradient_norm = 0;  // of the whole network's gradient; 0: no clipping
   index_t accumulate = 1;        // batches averaged in a step
   double dropout = 0;            // on the adapter's input
+  // Learning rate of the trained head of a network that has one; empty: the method's. [our]
+  std::optional<double> head_rate{};
 
   // Loss on the validation batch every so many steps (0: never); stop after `patience` evaluations
   // in a row without an improvement of more than `min_improvement` (0: never).

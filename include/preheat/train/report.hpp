@@ -60,7 +60,8 @@ struct fit_report {
   fit_status status = fit_status::completed;
   index_t steps = 0;                 // optimizer steps of the main run
   index_t evidence_steps = 0;        // steps charged for gathering evidence (HRP's preheating)
-  index_t trainable_parameters = 0;  // at the first step
+  index_t trainable_parameters = 0;  // of the adapters, at the first step
+  index_t head_parameters = 0;       // of the network's trained head, which keeps them
   index_t validation_passes = 0;     // forward passes on the validation batch
   double seconds = 0;
   std::vector<double> losses;          // one a step

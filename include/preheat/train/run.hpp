@@ -27,6 +27,7 @@
 #include "evidence.hpp"
 #include "exchange.hpp"
 #include "gradients.hpp"
+#include "head.hpp"
 
 namespace preheat {
 
@@ -68,6 +69,7 @@ class run {
         net(network),
         options(for_this_process(settings)),
         lin(network, m.adapter),
+        head(network),
         data_(batches),
         validation_(validation),
         gen_(settings.seed),
@@ -86,6 +88,7 @@ class run {
     if (options.evaluate_every > 0) {
       result_.evaluations.reserve(std::size_t(options.steps / options.evaluate_every));
     }
+    result_.head_parameters = head.size();
     select_targets();
     if constexpr (someone_has<hook::observe_input>) {
       lin.observe_input = [this](index_t l, in<backend_type> X) {
@@ -106,6 +109,7 @@ class run {
   Net& net;
   const fit_options options;
   adapted<backend_type, adapter_type> lin;  // parameters and gradients: lin.slots()
+  head_trainer<Net> head;                   // of a network that trains one
   std::vector<optim_state> optim;           // one a layer
   typename rank_type::template state<backend_type> rank_state{};
   typename chain_type::template state<backend_type> chain_state{};
@@ -194,6 +198,8 @@ class run {
     require(0 <= options.dropout && options.dropout < 1, "0 <= dropout < 1", options.dropout, 1.0);
     require(options.max_gradient_norm >= 0, "largest gradient norm >= 0", options.max_gradient_norm,
             0.0);
+    require(options.head_rate.value_or(0) >= 0, "learning rate of the head >= 0",
+            options.head_rate.value_or(0), 0.0);
     require(options.evaluate_every >= 0, "evaluate_every >= 0", options.evaluate_every, 0);
     require(options.patience >= 0, "patience >= 0", options.patience, 0);
     require(options.checkpoint_every >= 0, "checkpoint_every >= 0", options.checkpoint_every, 0);
@@ -223,6 +229,10 @@ class run {
     for (const auto& l : net.layers()) {
       base.add<backend_type>(backend(), l.W);
       base.add<backend_type>(backend(), l.b);
+    }
+    if constexpr (trains_head<Net>) {
+      visit([&](auto, const auto& x) { base.template add<backend_type>(backend(), x); },
+            net.head().parameters);
     }
     all.require_same(base.value(), "base weights");
   }

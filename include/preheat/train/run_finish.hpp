@@ -57,6 +57,7 @@ void run<Method, Net, Data, Validated>::transfer(Archive& ar) {
   }
   ar("rank", rank_state);
   ar("chain", chain_state);
+  ar("head", head);
   for (const index_t l : targets_) {
     auto& s = lin.slots()[std::size_t(l)];
     auto& frozen = net.layers()[std::size_t(l)];

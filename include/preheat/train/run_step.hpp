@@ -58,6 +58,7 @@ void run<Method, Net, Data, Validated>::draw(index_t number) {
 template <class Method, network Net, class Data, bool Validated>
 double run<Method, Net, Data, Validated>::compute_gradient() {
   lin.zero_gradients();
+  head.zero_gradient();
   double loss = 0;
   for (index_t k = 0; k < options.accumulate; ++k) {
     const index_t number = step_ * options.accumulate + k;
@@ -69,10 +70,14 @@ double run<Method, Net, Data, Validated>::compute_gradient() {
     }
     loss += double(net.loss_and_gradient(batch_, lin)) / double(options.accumulate);
   }
-  exchange_.finish(lin.slots());  // and of what else the network trains
+  exchange_.finish(lin.slots());
+  head.each_gradient([&](mat<backend_type>& g) { exchange_.mean(g); });
   const index_t batches = options.accumulate * options.processes.size();
   if (batches > 1) {
     scale_gradients(lin, 1.0 / double(batches));
+  }
+  if (options.accumulate > 1) {
+    head.scale_gradient(1.0 / double(options.accumulate));
   }
   return options.processes.mean(loss);
 }
@@ -105,7 +110,7 @@ void run<Method, Net, Data, Validated>::optimize(double rate) {
   step_context context = context_of_step(rate);
   const generator of_step = gen_.fork(purpose::step, std::uint64_t(step_));
   if (options.max_gradient_norm > 0) {
-    clip_gradients(lin, options.max_gradient_norm);
+    clip_gradients(lin, head, options.max_gradient_norm);
   }
   for (std::size_t l = 0; l < optim.size(); ++l) {
     auto& s = lin.slots()[l];
@@ -115,6 +120,10 @@ void run<Method, Net, Data, Validated>::optimize(double rate) {
       context.gen = of_step.fork(purpose::step, l);
       method.optim.step(backend(), s.parameters, s.gradient, optim[l], context);
     }
+  }
+  if constexpr (trains_head<Net>) {
+    const double factor = options.schedule(step_, steps_planned());
+    head.step(options.head_rate ? *options.head_rate * factor : rate, step_);
   }
 }
 

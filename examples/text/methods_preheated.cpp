@@ -1,0 +1,15 @@
+// HRP.
+#include "adapt.hpp"
+
+namespace sentiment {
+
+method_list preheated_starts() {
+  return {entry({.id = "hrp",
+                 .name = "HRP",
+                 .citation = "arXiv 2502.07739; warm: train A, SGD, R = 16 r, 1.3 % of the steps",
+                 .kind = family::data,
+                 .by_default = true},
+                preheat::hrp<>{})};
+}
+
+}  // namespace sentiment

@@ -1,0 +1,431 @@
+// BERT's tokenizer: from a text to the numbers of the pieces of its words.
+//
+//   const io::wordpiece tokenizer = io::wordpiece::read("model/vocab.txt");
+//   const io::encoded_text text = tokenizer.encode("It's a café.", 128);   // [CLS] it ' s … [SEP]
+//   const io::padded_texts batch = tokenizer.pad(texts);                   // equally long
+//
+// A text is decoded from UTF-8; control characters, format characters, characters of private use and
+// U+FFFD are dropped; white space becomes a space; a Chinese character is a word of its own. Then
+// canonical decomposition (NFD), nonspacing marks dropped (accents), lower case, and every
+// punctuation character is a word. A word is cut greedily into the longest pieces that the
+// vocabulary has, where a piece that goes on within a word begins with ##; a word that cannot be
+// cut, or is too long, is the unknown token. Special tokens that stand in the text ("[SEP]") are
+// taken as such.
+//
+// Bytes that are not UTF-8 are dropped, one by one: this is what decoding with replacement does,
+// because the replacement character U+FFFD is among the dropped ones.
+//
+// Errors: io_error for a vocabulary file that cannot be read; invalid_argument for a vocabulary with
+// an empty or repeated token or without the special ones, and for a length without room for them.
+// Cost: linear in the text, times the longest piece. Needs utf8proc (Debian: libutf8proc-dev); no
+// other header does. Source: Devlin et al., arXiv 1810.04805. Agrees with the `tokenizers` library but
+// for a few hundred characters that Unicode has classified since version 8, which that does not know.
+#pragma once
+#include <utf8proc.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "../core/error.hpp"
+#include "../core/types.hpp"
+#include "text_file.hpp"
+
+namespace preheat::io {
+
+struct wordpiece_options {
+  bool lower_case = true;  // and no accents
+  std::string unknown = "[UNK]";
+  std::string first = "[CLS]";
+  std::string separator = "[SEP]";
+  std::string padding = "[PAD]";
+  std::string mask = "[MASK]";
+  std::size_t longest_word = 100;  // in characters, after decomposition
+};
+
+// Types are 0 up to the first separator, 1 after it.
+struct encoded_text {
+  std::vector<index_t> ids;
+  std::vector<index_t> types;
+
+  index_t length() const { return index_t(ids.size()); }
+};
+
+// Texts side by side, one a column: entry j·length + i is token i of text j.
+struct padded_texts {
+  index_t length = 0;
+  std::vector<index_t> ids;
+  std::vector<index_t> types;
+  std::vector<index_t> lengths;  // without padding, one a text
+};
+
+namespace detail {
+
+// The code points of a text; what is not UTF-8 is left out.
+inline std::vector<utf8proc_int32_t> decoded(std::string_view text) {
+  std::vector<utf8proc_int32_t> points;
+  points.reserve(text.size());
+  const auto* next = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
+  utf8proc_ssize_t left = utf8proc_ssize_t(text.size());
+  while (left > 0) {
+    utf8proc_int32_t point = 0;
+    const utf8proc_ssize_t taken = utf8proc_iterate(next, left, &point);
+    if (taken > 0) {
+      points.push_back(point);
+    }
+    const utf8proc_ssize_t step = std::max<utf8proc_ssize_t>(taken, 1);
+    next += step;
+    left -= step;
+  }
+  return points;
+}
+
+inline void append_utf8(std::string& text, utf8proc_int32_t point) {
+  std::array<utf8proc_uint8_t, 4> bytes{};
+  const utf8proc_ssize_t count = utf8proc_encode_char(point, bytes.data());
+  text.append(reinterpret_cast<const char*>(bytes.data()), std::size_t(count));
+}
+
+// NFD, of valid UTF-8.
+inline std::vector<utf8proc_int32_t> decomposed(const std::string& text) {
+  const auto* const bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
+  const auto write = [&](std::vector<utf8proc_int32_t>& points) {
+    const utf8proc_ssize_t count =
+        utf8proc_decompose(bytes, utf8proc_ssize_t(text.size()), points.data(),
+                           utf8proc_ssize_t(points.size()), UTF8PROC_DECOMPOSE);
+    if (count < 0) {
+      throw library_error(std::string("utf8proc_decompose: ") + utf8proc_errmsg(count));
+    }
+    return std::size_t(count);
+  };
+  std::vector<utf8proc_int32_t> points;
+  points.resize(write(points));  // the first call only counts
+  write(points);
+  return points;
+}
+
+inline bool is_dropped(utf8proc_int32_t point) {
+  if (point == '\t' || point == '\n' || point == '\r') {
+    return false;
+  }
+  switch (utf8proc_category(point)) {
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_CO:
+    case UTF8PROC_CATEGORY_CS:
+      return true;
+    default:
+      return point == 0xFFFD;
+  }
+}
+
+inline bool is_white_space(utf8proc_int32_t point) {
+  if (point == '\t' || point == '\n' || point == '\r') {
+    return true;
+  }
+  const utf8proc_category_t category = utf8proc_category(point);
+  return category == UTF8PROC_CATEGORY_ZS || category == UTF8PROC_CATEGORY_ZL ||
+         category == UTF8PROC_CATEGORY_ZP;
+}
+
+// ASCII's symbols count as punctuation.
+inline bool is_punctuation(utf8proc_int32_t point) {
+  const bool ascii = (point >= '!' && point <= '/') || (point >= ':' && point <= '@') ||
+                     (point >= '[' && point <= '`') || (point >= '{' && point <= '~');
+  const utf8proc_category_t category = utf8proc_category(point);
+  return ascii || (category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO);
+}
+
+// The blocks that the original names as Chinese, with the gap 2B820 to 2B91F of `tokenizers`.
+inline bool is_chinese(utf8proc_int32_t point) {
+  constexpr std::array<std::pair<utf8proc_int32_t, utf8proc_int32_t>, 8> blocks = {{
+      {0x4E00, 0x9FFF},
+      {0x3400, 0x4DBF},
+      {0x20000, 0x2A6DF},
+      {0x2A700, 0x2B73F},
+      {0x2B740, 0x2B81F},
+      {0x2B920, 0x2CEAF},
+      {0xF900, 0xFAFF},
+      {0x2F800, 0x2FA1F},
+  }};
+  return std::any_of(blocks.begin(), blocks.end(), [point](const auto& block) {
+    return point >= block.first && point <= block.second;
+  });
+}
+
+// The cleaned text, with spaces around Chinese characters.
+inline std::string cleaned(std::string_view text) {
+  std::string clean;
+  clean.reserve(text.size());
+  for (const utf8proc_int32_t point : decoded(text)) {
+    if (is_dropped(point)) {
+      continue;
+    }
+    if (is_white_space(point)) {
+      clean += ' ';
+    } else if (is_chinese(point)) {
+      clean += ' ';
+      append_utf8(clean, point);
+      clean += ' ';
+    } else {
+      append_utf8(clean, point);
+    }
+  }
+  return clean;
+}
+
+// Decomposed, without nonspacing marks, in lower case, character by character.
+inline std::vector<utf8proc_int32_t> folded(const std::string& clean) {
+  std::vector<utf8proc_int32_t> points = decomposed(clean);
+  std::erase_if(points, [](utf8proc_int32_t point) {
+    return utf8proc_category(point) == UTF8PROC_CATEGORY_MN;
+  });
+  for (utf8proc_int32_t& point : points) {
+    point = utf8proc_tolower(point);
+  }
+  return points;
+}
+
+}  // namespace detail
+
+class wordpiece {
+ public:
+  // The number of a token is its place in the vocabulary.
+  explicit wordpiece(std::vector<std::string> vocabulary, wordpiece_options options = {})
+      : options_(std::move(options)), tokens_(std::move(vocabulary)) {
+    for (std::size_t i = 0; i < tokens_.size(); ++i) {
+      const std::string line = "vocabulary: token " + std::to_string(i);
+      require(!tokens_[i].empty(), line + " is not empty");
+      require(ids_.emplace(tokens_[i], index_t(i)).second,
+              line + " is new: " + tokens_[i] + " is there twice");
+      longest_token_ = std::max(longest_token_, tokens_[i].size());
+    }
+    for (const std::string* token : {&options_.unknown, &options_.first, &options_.separator,
+                                     &options_.padding, &options_.mask}) {
+      const auto found = ids_.find(*token);
+      require(found != ids_.end(), "vocabulary: it has the special token " + *token);
+      special_.emplace(*token, found->second);
+    }
+  }
+
+  // One token a line.
+  static wordpiece read(const std::filesystem::path& path, wordpiece_options options = {}) {
+    constexpr std::size_t longest_file = std::size_t(1) << 28;
+    const std::string text = read_text_file(path, longest_file);
+    std::vector<std::string> vocabulary;
+    for (std::size_t begin = 0; begin < text.size();) {
+      const std::size_t end = std::min(text.find('\n', begin), text.size());
+      const bool with_return = end > begin && text[end - 1] == '\r';
+      vocabulary.push_back(text.substr(begin, end - begin - (with_return ? 1 : 0)));
+      begin = end + 1;
+    }
+    try {
+      return wordpiece(std::move(vocabulary), std::move(options));
+    } catch (const invalid_argument& error) {
+      throw io_error(path.string() + ": " + error.what());
+    }
+  }
+
+  index_t size() const { return index_t(tokens_.size()); }
+  const std::string& token(index_t id) const {
+    require(0 <= id && id < size(), "wordpiece: 0 <= id < tokens", id, size());
+    return tokens_[std::size_t(id)];
+  }
+  index_t padding_id() const { return special_.at(options_.padding); }
+
+  // The pieces of the words, without the tokens that frame a text.
+  std::vector<index_t> pieces(std::string_view text) const {
+    std::vector<index_t> ids;
+    while (!text.empty()) {
+      const auto [place, token] = next_special(text);
+      append_pieces(text.substr(0, place), ids);
+      if (place == text.size()) {
+        break;
+      }
+      ids.push_back(token->second);
+      text.remove_prefix(place + token->first.size());
+    }
+    return ids;
+  }
+
+  // [CLS] text [SEP], at most max_length tokens; the text's end is cut. 0: no limit.
+  encoded_text encode(std::string_view text, index_t max_length = 0) const {
+    constexpr index_t frame = 2;
+    std::vector<index_t> ids = pieces(text);
+    if (room(max_length, frame) < index_t(ids.size())) {
+      ids.resize(std::size_t(max_length - frame));
+    }
+    encoded_text all;
+    append(all, special_.at(options_.first), 0);
+    append_framed(all, ids, 0);
+    return all;
+  }
+
+  // [CLS] a [SEP] b [SEP], at most max_length tokens. The longer text is cut until both are equally
+  // long, then both; an odd token is left to the longer one, or to b.
+  encoded_text encode(std::string_view a, std::string_view b, index_t max_length = 0) const {
+    constexpr index_t frame = 3;
+    std::vector<index_t> ids_a = pieces(a);
+    std::vector<index_t> ids_b = pieces(b);
+    const index_t most = room(max_length, frame);
+    if (index_t(ids_a.size() + ids_b.size()) > most) {
+      cut_longest_first(ids_a, ids_b, std::size_t(most));
+    }
+    encoded_text all;
+    append(all, special_.at(options_.first), 0);
+    append_framed(all, ids_a, 0);
+    append_framed(all, ids_b, 1);
+    return all;
+  }
+
+  // All as long as the longest, or as `length`.
+  padded_texts pad(std::span<const encoded_text> texts, index_t length = 0) const {
+    padded_texts batch;
+    for (const encoded_text& text : texts) {
+      batch.length = std::max(batch.length, text.length());
+    }
+    if (length > 0) {
+      require(batch.length <= length, "pad: longest text <= length", batch.length, length);
+      batch.length = length;
+    }
+    const std::size_t entries = std::size_t(batch.length) * texts.size();
+    batch.ids.assign(entries, padding_id());
+    batch.types.assign(entries, 0);
+    for (std::size_t j = 0; j < texts.size(); ++j) {
+      const auto place = index_t(j) * batch.length;
+      std::copy(texts[j].ids.begin(), texts[j].ids.end(), batch.ids.begin() + place);
+      std::copy(texts[j].types.begin(), texts[j].types.end(), batch.types.begin() + place);
+      batch.lengths.push_back(texts[j].length());
+    }
+    return batch;
+  }
+
+ private:
+  using special_tokens = std::map<std::string, index_t, std::less<>>;
+
+  // Where the first special token of a text begins, and which it is; else the text's end.
+  std::pair<std::size_t, special_tokens::const_iterator> next_special(std::string_view text) const {
+    std::pair first{text.size(), special_.end()};
+    for (auto token = special_.begin(); token != special_.end(); ++token) {
+      const std::size_t place = text.find(token->first);
+      if (place < first.first) {
+        first = {place, token};
+      }
+    }
+    return first;
+  }
+
+  void append_pieces(std::string_view text, std::vector<index_t>& ids) const {
+    const std::string clean = detail::cleaned(text);
+    std::vector<utf8proc_int32_t> word;
+    const auto end_word = [&] {
+      append_word(word, ids);
+      word.clear();
+    };
+    for (const utf8proc_int32_t point :
+         options_.lower_case ? detail::folded(clean) : detail::decoded(clean)) {
+      if (detail::is_white_space(point)) {
+        end_word();
+      } else if (detail::is_punctuation(point)) {
+        end_word();
+        word.push_back(point);
+        end_word();
+      } else {
+        word.push_back(point);
+      }
+    }
+    end_word();
+  }
+
+  // The longest piece that fits, then the longest of the rest.
+  void append_word(std::span<const utf8proc_int32_t> word, std::vector<index_t>& ids) const {
+    if (word.empty()) {
+      return;
+    }
+    const index_t unknown = special_.at(options_.unknown);
+    if (word.size() > options_.longest_word) {
+      ids.push_back(unknown);
+      return;
+    }
+    std::string text;
+    std::vector<std::size_t> ends;  // in bytes, one a character
+    for (const utf8proc_int32_t point : word) {
+      detail::append_utf8(text, point);
+      ends.push_back(text.size());
+    }
+    const std::size_t before = ids.size();
+    for (std::size_t begin = 0; begin < text.size();) {
+      const auto [id, end] = longest_piece(text, begin, ends);
+      if (end == begin) {
+        ids.resize(before);
+        ids.push_back(unknown);
+        return;
+      }
+      ids.push_back(id);
+      begin = end;
+    }
+  }
+
+  // The longest piece of a word from `begin` on, and where it ends: at `begin` if there is none.
+  std::pair<index_t, std::size_t> longest_piece(const std::string& word, std::size_t begin,
+                                                std::span<const std::size_t> ends) const {
+    for (std::size_t i = ends.size(); i > 0 && ends[i - 1] > begin; --i) {
+      const std::size_t length = ends[i - 1] - begin;
+      if (length <= longest_token_) {
+        const auto found = ids_.find((begin > 0 ? "##" : "") + word.substr(begin, length));
+        if (found != ids_.end()) {
+          return {found->second, ends[i - 1]};
+        }
+      }
+    }
+    return {0, begin};
+  }
+
+  // Tokens that a text may have beside `frame` ones.
+  static index_t room(index_t max_length, index_t frame) {
+    if (max_length == 0) {
+      return std::numeric_limits<index_t>::max();
+    }
+    require(frame <= max_length, "encode: special tokens <= max_length", frame, max_length);
+    return max_length - frame;
+  }
+
+  static void cut_longest_first(std::vector<index_t>& a, std::vector<index_t>& b,
+                                std::size_t most) {
+    std::vector<index_t>& shorter = a.size() > b.size() ? b : a;
+    std::vector<index_t>& longer = a.size() > b.size() ? a : b;
+    if (2 * shorter.size() > most) {
+      shorter.resize(most / 2);
+    }
+    longer.resize(most - shorter.size());
+  }
+
+  static void append(encoded_text& all, index_t id, index_t type) {
+    all.ids.push_back(id);
+    all.types.push_back(type);
+  }
+  void append_framed(encoded_text& all, std::span<const index_t> ids, index_t type) const {
+    for (const index_t id : ids) {
+      append(all, id, type);
+    }
+    append(all, special_.at(options_.separator), type);
+  }
+
+  wordpiece_options options_;
+  std::vector<std::string> tokens_;
+  std::unordered_map<std::string, index_t> ids_;
+  special_tokens special_;
+  std::size_t longest_token_ = 0;
+};
+
+}  // namespace preheat::io

@@ -1,0 +1,43 @@
+// Layer normalization over the features of a token (Ba, Kiros, Hinton, arXiv 1607.06450):
+//
+//   x̂ = (x − mean(x))/√(var(x) + ε),  y = γ⊙x̂ + β
+//   backward, for x alone (γ and β are frozen):  g = γ⊙dy,
+//   dx = (g − mean(g) − x̂⊙mean(g⊙x̂))/√(var(x) + ε)
+//
+// X is features × N; γ and β are features × 1. Cost: a pass over X each way.
+#pragma once
+#include "encoder_backend.hpp"
+
+namespace preheat::nn {
+
+template <class Be>
+struct layer_norm_weights {
+  mat<Be> gamma;
+  mat<Be> beta;
+};
+
+// One use of a layer normalization in a pass, with the buffers that backward needs.
+template <encoder_backend Be>
+class layer_norm {
+ public:
+  // X becomes x̂ and must stay so until backward. The result is valid until the next forward.
+  in<Be> forward(Be& be, const layer_norm_weights<Be>& w, double epsilon, out<Be> X) {
+    normalized_ = X;
+    be.resize(inverse_deviations_, X.cols(), 1);
+    be.resize(Y_, X.rows(), X.cols());
+    be.layer_norm(scalar_of<Be>(epsilon), w.gamma, w.beta, X, inverse_deviations_, Y_);
+    return Y_;
+  }
+  // d is ∂/∂Y and becomes ∂/∂X.
+  void backward(Be& be, const layer_norm_weights<Be>& w, out<Be> d) {
+    be.layer_norm_gradient(w.gamma, normalized_, inverse_deviations_, d);
+  }
+  in<Be> output() const { return Y_; }
+
+ private:
+  out<Be> normalized_;
+  mat<Be> inverse_deviations_;
+  mat<Be> Y_;
+};
+
+}  // namespace preheat::nn

@@ -1,0 +1,81 @@
+// A batch of token sequences of different lengths, without padding: the tokens of all sequences lie
+// one after another, so that no layer computes anything for a padding token.
+//
+//   sequence s has lengths[s] tokens; its first one is token number Σ_{t<s} lengths[t]
+//
+// `pack` makes one from padded rows and a mask, as tokenizers give them.
+#pragma once
+#include <numeric>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "../core/concepts.hpp"
+#include "../core/random.hpp"
+
+namespace preheat::nn {
+
+template <class Be>
+struct token_batch {
+  std::vector<index_t> ids;      // of all tokens
+  std::vector<index_t> types;    // of all tokens; empty: all 0
+  std::vector<index_t> lengths;  // of each sequence, >= 1
+  mat<Be> target;  // one column a sequence: what the loss compares with (see nn/loss.hpp)
+  std::optional<generator> stream{};  // for dropout, new for every batch
+
+  index_t tokens() const { return index_t(ids.size()); }
+  index_t sequences() const { return index_t(lengths.size()); }
+};
+
+// Errors: invalid_argument, for a batch without tokens, an empty sequence, or lengths that do not
+// add up to the tokens.
+template <class Be>
+void require_consistent(const token_batch<Be>& batch) {
+  require(batch.sequences() > 0, "a batch has at least one sequence", batch.sequences(), 1);
+  index_t sum = 0;
+  for (const index_t length : batch.lengths) {
+    require(length >= 1, "length of a sequence >= 1", length, 1);
+    sum += length;
+  }
+  require(sum == batch.tokens(), "lengths of the sequences add up to the tokens", sum,
+          batch.tokens());
+  require(batch.types.empty() || batch.types.size() == batch.ids.size(), "one token type a token",
+          batch.types.size(), batch.ids.size());
+}
+
+// Takes the tokens of padded rows, `sequences` × length in row-major order: mask is 1 for a token, 0
+// for padding, which may only follow the tokens. `types` may be empty. The target stays as it is.
+// Errors: invalid_argument.
+template <class Be>
+void pack(std::span<const index_t> ids, std::span<const index_t> types,
+          std::span<const index_t> mask, index_t sequences, token_batch<Be>& batch) {
+  require(sequences >= 1 && ids.size() % std::size_t(sequences) == 0,
+          "pack: ids are a multiple of the sequences", ids.size(), sequences);
+  require(mask.size() == ids.size(), "pack: one mask an id", mask.size(), ids.size());
+  require(types.empty() || types.size() == ids.size(), "pack: one token type an id", types.size(),
+          ids.size());
+  const std::size_t length = ids.size() / std::size_t(sequences);
+  batch.ids.clear();
+  batch.types.clear();
+  batch.lengths.clear();
+  for (std::size_t s = 0; s < std::size_t(sequences); ++s) {
+    index_t count = 0;
+    for (std::size_t k = s * length; k < (s + 1) * length; ++k) {
+      require(mask[k] == 0 || mask[k] == 1, "pack: a mask is 0 or 1", mask[k], 1);
+      if (mask[k] == 0) {
+        continue;
+      }
+      require(count == index_t(k - s * length), "pack: padding follows the tokens of a sequence",
+              count, k - s * length);
+      batch.ids.push_back(ids[k]);
+      if (!types.empty()) {
+        batch.types.push_back(types[k]);
+      }
+      ++count;
+    }
+    batch.lengths.push_back(count);
+  }
+  require_consistent(batch);
+}
+
+}  // namespace preheat::nn
