@@ -3,7 +3,7 @@
 #pragma once
 #include <string>
 
-#include <fmt/format.h>
+#include "../console/text_table.hpp"
 
 namespace preheat_map {
 
@@ -53,9 +53,9 @@ inline std::string kind_of(const cell& c) {
 inline std::string id_of(const cell& c) {
   std::string id = kind_of(c);
   if (c.from == start::preheated) {
-    id += fmt::format(", R {}, {} steps", c.rank, c.steps);
+    id += ", R " + std::to_string(c.rank) + ", " + std::to_string(c.steps) + " steps";
   }
-  return c.row_norm > 0 ? id + fmt::format(", norm {}", c.row_norm) : id;
+  return c.row_norm > 0 ? id + ", norm " + console::to_text(c.row_norm) : id;
 }
 
 }  // namespace preheat_map
