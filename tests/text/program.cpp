@@ -200,11 +200,13 @@ TEST_CASE("text: the same table however many threads, and after an interruption"
 
 TEST_CASE("text: steps, batches and the head are the same for all, and evidence is charged") {
   const text_folder folder;
-  CHECK(folder.run("out", std::string(small) +
-                              "--sets tweets --methods head,lora,hrp,lora_ga --lrs 0.01 --seeds 1 "
-                              "--no-report") == 0);
+  CHECK(folder.run(
+            "out",
+            std::string(small) +
+                "--sets tweets --methods head,lora,hrp,hrp_longer,lora_ga --lrs 0.01 --seeds 1 "
+                "--no-report") == 0);
   const auto runs = folder.runs("out");
-  REQUIRE(runs.size() == 4);
+  REQUIRE(runs.size() == 5);
   std::map<std::string, comparison::run_record> by_method;
   for (const auto& r : runs) {
     CHECK(r.status == "completed");
