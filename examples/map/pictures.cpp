@@ -127,17 +127,27 @@ picture sizes(const trials& t, const amount& a, const candidate& chosen, const p
 
 picture energies(const energy_table& e, const amount& a) {
   std::vector<curve> all;
+  const auto mean = [](const std::vector<double>& values) {
+    return comparison::mean_with_interval(values);
+  };
   for (const int rank : preheating_ranks(a)) {
-    curve c{fmt::format("before training, R {}", rank), {}, {}};
+    curve c{fmt::format("preheated, R {}", rank), {}, {}};
     for (const energy_row& row : e.rows) {
       if (row.start.rank == rank) {
         c.x.push_back(row.start.steps);
-        c.y.push_back(comparison::mean_with_interval(row.at_start));
+        c.y.push_back(mean(row.at_start));
       }
     }
     all.push_back(std::move(c));
   }
-  return curves("energy", "Energy of full fine-tuning's change that the rows of A hold, rotated",
+  const std::vector<double> steps = all.front().x;
+  const auto level = [&](const std::string& name, const std::vector<double>& values) {
+    all.push_back({name, steps, std::vector(steps.size(), mean(values))});
+  };
+  level("random rows", e.rows.front().at_start);
+  level("the best rows of this rank", e.best);
+  return curves("energy",
+                "Energy of full fine-tuning's change in the rows of A before training, rotated",
                 "preheating steps (train A, SGD)", "share of the energy", all);
 }
 
