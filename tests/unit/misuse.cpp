@@ -210,8 +210,8 @@ TEST_CASE("misuse: preheating") {
         "preheat: preheating steps >= 1 (0, 1)");
   CHECK(fit_refusal(hrp<>{.init = {.steps = 10}}, {.rank = 2, .steps = 10}) ==
         "preheat: steps for evidence < steps of the run (10, 10)");
-  CHECK(fit_refusal(hrp<>{}, {.rank = 2, .steps = 2}) ==
-        "preheat: steps for evidence < steps of the run (2, 2)");
+  CHECK(fit_refusal(hrp<>{}, {.rank = 2, .steps = 1}) ==
+        "preheat: steps for evidence < steps of the run (1, 1)");
   CHECK(fit_refusal(hrp<>{.init = {.lr = -1.0}}, {.rank = 2}) ==
         "preheat: learning rate >= 0 (-1, 0)");
 }
