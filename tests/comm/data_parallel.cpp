@@ -333,6 +333,85 @@ TEST_CASE("a layer that is used twice is sent when its second use is behind") {
   CHECK(std::count(log.begin(), log.end(), "sum 16") == 10);
 }
 
+namespace {
+
+// Y = H·(W·X) + b: W is adapted, and H and b are the trained head. loss ½‖Y − target‖²/N.
+struct headed_network {
+  using backend_type = cpu_double;
+  using batch_type = nn::labelled_batch<cpu_double>;
+  cpu_double be{};
+  std::vector<layer<cpu_double>> body = make_body(be);
+  trained_head<cpu_double> top = make_head(be);
+  mat<cpu_double> d{}, d_features{};
+
+  static std::vector<layer<cpu_double>> make_body(cpu_double& be) {
+    std::vector<layer<cpu_double>> made;
+    made.push_back({"W", linalg::normal(be, 4, 5, 0.5, generator(1))});
+    return made;
+  }
+  static trained_head<cpu_double> make_head(cpu_double& be) {
+    trained_head<cpu_double> made;
+    made.parameters = {linalg::normal(be, 3, 4, 0.5, generator(2)), be.zeros(3, 1)};
+    made.gradient = zeros_like(be, made.parameters);
+    return made;
+  }
+  cpu_double& backend() { return be; }
+  std::span<layer<cpu_double>> layers() { return body; }
+  trained_head<cpu_double>& head() { return top; }
+  template <class Lin>
+  double loss_and_gradient(const batch_type& batch, Lin& lin) {
+    lin.begin(pass::training);
+    const auto features = lin.forward(0, batch.X);
+    be.resize(d, 3, features.cols());
+    be.gemm(1, op::none, top.parameters.W, op::none, features, 0, d);
+    be.add_to_cols(top.parameters.b, d);
+    be.each(linalg::axpby<double>{-1, 1}, d, batch.target);
+    const double tokens = double(d.cols());
+    const double value = be.dot(d, d) / (2 * tokens);
+    be.each(linalg::scale<double>{1 / tokens}, d);
+    be.gemm(1, op::none, d, op::trans, features, 1, top.gradient.W);
+    be.add_row_sums(1, d, top.gradient.b);
+    be.resize(d_features, 4, d.cols());
+    be.gemm(1, op::trans, top.parameters.W, op::none, d, 0, d_features);
+    lin.backward(0, batch.X, d_features, false);
+    return value;
+  }
+  template <class Lin>
+  double loss(const batch_type& batch, Lin& lin) {
+    return loss_and_gradient(batch, lin);
+  }
+};
+static_assert(trains_head<headed_network>);
+
+}  // namespace
+
+TEST_CASE("as one process: a trained head, accumulated and clipped with the adapters") {
+  fit_options options{.rank = 2, .steps = 10};
+  options.accumulate = 2;
+  options.max_gradient_norm = 0.5;
+  const auto fit_to = [&](headed_network& net) {
+    nn::minibatches<cpu_double> data(net.be, linalg::normal(net.be, 5, 40, 1, generator(3)),
+                                     linalg::normal(net.be, 3, 40, 1, generator(4)), 8);
+    return fit(lora{.optim = {.lr = 1e-2}}, net, data, options);
+  };
+  headed_network one;
+  const auto alone = fit_to(one);
+  options.processes = world();
+  headed_network shared;
+  const auto together = fit_to(shared);
+  CHECK(gap(alone.losses, together.losses) < 1e-12);
+  std::vector<double> heads = shared.be.download(shared.top.parameters.W);
+  CHECK(gap(one.be.download(one.top.parameters.W), heads) < 1e-12);
+  CHECK(gap(one.be.download(one.top.parameters.b), shared.be.download(shared.top.parameters.b)) <
+        1e-12);
+  CHECK_NOTHROW(require_same_bits(heads, "head"));
+  if (world().rank() == world().size() - 1) {
+    shared.be.fill(1, shared.top.parameters.b);
+  }
+  CHECK_THROWS_WITH_AS(fit_to(shared), "preheat: the processes of a run have the same base weights",
+                       invalid_argument);
+}
+
 TEST_CASE("a layer that the backward pass of one process does not reach is summed all the same") {
   log_type log;
   problem<cpu_double> p;
