@@ -18,6 +18,7 @@
 
 #include <fmt/format.h>
 
+#include "../console/command_line.hpp"
 #include "../console/pool.hpp"
 #include "../console/processes.hpp"
 #include "../console/progress.hpp"
@@ -49,13 +50,8 @@ void print_header(const options& o, const experiment& e, const staff& all) {
              o.methods.size(), o.shifts.size(), joined(o.ranks, " and "), o.training.steps,
              o.training.batch, joined(o.amount.rates, " "), o.amount.bases, o.amount.seeds,
              o.amount.seeds == 1 ? "seed" : "seeds");
-  fmt::print("{} on {}\n", describe_backend(),
-             all.spread ? fmt::format("{} processes", all.processes)
-                        : fmt::format("{} {}", o.threads, o.threads == 1 ? "thread" : "threads"));
-  const std::string hint = backend_hint();
-  if (!hint.empty()) {
-    fmt::print("note: {}\n", hint);
-  }
+  print_backend(describe_backend(),
+                all.spread ? fmt::format("{} processes", all.processes) : threads_text(o.threads));
   fmt::print("{} runs", e.wanted_runs());
   if (e.kept_runs() > 0) {
     fmt::print(", {} of them kept in {} from before", e.kept_runs(), o.out);

@@ -30,9 +30,6 @@ std::string describe_settings(const training_settings& s, const samples& digits,
 // What the program computes with, for readers and for a run's definition: "cpu<float>, OpenBLAS …".
 std::string describe_backend();
 
-// Advice when that is slower than it has to be; else empty.
-std::string backend_hint();
-
 // Runs are spread over threads by this program, so a BLAS must not start its own.
 void use_one_blas_thread();
 

@@ -9,7 +9,7 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
-#include "table.hpp"
+#include "../console/command_line.hpp"
 
 namespace comparison {
 namespace {
@@ -60,20 +60,6 @@ std::vector<method_entry> find_methods(std::vector<method_entry> known,
     });
   }
   return known;
-}
-
-void print_methods(const std::vector<method_entry>& methods) {
-  table t({{"--methods", align::left}, {"name", align::left}, {"what it is", align::left}});
-  for (const method_entry& m : methods) {
-    t.add({m.by_default ? m.id : m.id + " +", m.name, m.citation});
-  }
-  fmt::print("{}", t.to_string());
-}
-
-template <class T>
-void sort_unique(std::vector<T>& values) {
-  std::sort(values.begin(), values.end());
-  values.erase(std::unique(values.begin(), values.end()), values.end());
 }
 
 }  // namespace

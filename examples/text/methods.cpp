@@ -47,14 +47,6 @@ std::string describe_backend() {
   return the_backend().describe();
 }
 
-std::string backend_hint() {
-  if (describe_backend().find("Prescott") == std::string::npos) {
-    return {};
-  }
-  return "this OpenBLAS does not know the processor and uses its slowest kernels; the environment "
-         "variable OPENBLAS_CORETYPE=Haswell, or SkylakeX with AVX-512, doubles the speed";
-}
-
 void use_one_blas_thread() {
   preheat::set_blas_threads(1);
 }

@@ -34,7 +34,6 @@ std::string to_text(const training_settings& s);
 
 // What the program computes with: "cpu<float>, OpenBLAS …". Advice if that is slower than it has to be.
 std::string describe_backend();
-std::string backend_hint();
 // Runs are spread over threads by this program, so a BLAS must not start its own.
 void use_one_blas_thread();
 

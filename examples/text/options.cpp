@@ -8,7 +8,7 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
-#include "../console/text_table.hpp"
+#include "../console/command_line.hpp"
 
 #if !defined(PREHEAT_TEXT_DIR)
 #error "define PREHEAT_TEXT_DIR: where ./run text puts the model and the sentences, as a string"
@@ -102,22 +102,6 @@ void choose_methods(options& wanted, const std::vector<std::string>& names, bool
   }
 }
 
-void print_methods() {
-  console::table t({{"--methods", console::align::left},
-                    {"name", console::align::left},
-                    {"what it is", console::align::left}});
-  for (const method_entry& m : all_methods()) {
-    t.add({m.by_default ? m.id : m.id + " +", m.name, m.citation});
-  }
-  fmt::print("{}", t.to_string());
-}
-
-template <class T>
-void sort_unique(std::vector<T>& values) {
-  std::sort(values.begin(), values.end());
-  values.erase(std::unique(values.begin(), values.end()), values.end());
-}
-
 }  // namespace
 
 parsed parse(int argc, const char* const* argv) {
@@ -206,7 +190,7 @@ parsed parse(int argc, const char* const* argv) {
   try {
     app.parse(argc, argv);
     if (list) {
-      print_methods();
+      console::print_methods(all_methods());
       return {};
     }
     choose_methods(wanted, method_names, full);
@@ -229,8 +213,8 @@ parsed parse(int argc, const char* const* argv) {
   take(wanted.amount.sizes.validation, given.sizes.validation, app.count("--validation") > 0);
   take(wanted.amount.sizes.test, given.sizes.test, app.count("--test") > 0);
   take(wanted.amount.minutes, given.minutes, given.minutes >= 0);
-  sort_unique(wanted.amount.rates);
-  sort_unique(wanted.amount.ranks);
+  console::sort_unique(wanted.amount.rates);
+  console::sort_unique(wanted.amount.ranks);
   for (const set_description& s : all_sets) {
     const auto& chosen = wanted.amount.sets;
     if (std::count(chosen.begin(), chosen.end(), s.name) > 0) {

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "../compare/table.hpp"
+#include "../console/command_line.hpp"
 #include "../console/pool.hpp"
 #include "../console/progress.hpp"
 #include "experiment.hpp"
@@ -32,11 +33,7 @@ void print_header(const options& o, const experiment& e) {
   fmt::print("{} methods, rank {}, {} steps of {} sentences, rates {}, {} {}\n", o.methods.size(),
              console::joined(a.ranks, " and "), a.steps, a.batch, console::joined(a.rates, " "),
              a.seeds, a.seeds == 1 ? "seed" : "seeds");
-  fmt::print("{} on {} {}\n", describe_backend(), o.threads, o.threads == 1 ? "thread" : "threads");
-  const std::string hint = backend_hint();
-  if (!hint.empty()) {
-    fmt::print("note: {}\n", hint);
-  }
+  console::print_backend(describe_backend(), console::threads_text(o.threads));
   fmt::print("{} runs", e.wanted_runs());
   if (e.kept_runs() > 0) {
     fmt::print(", {} of them kept in {} from before", e.kept_runs(), o.out);
