@@ -19,7 +19,7 @@ using comparison::estimate;
 std::string joined(const std::vector<std::string>& texts) {
   std::string all;
   for (const std::string& text : texts) {
-    all += (all.empty() ? "" : ", ") + text;
+    all += (all.empty() ? "" : "; ") + text;
   }
   return all;
 }
@@ -44,6 +44,22 @@ estimate above_reference(const table_of_set& t, const experiment::result& r, Num
   return reference == nullptr || reference == &r
              ? estimate{}
              : comparison::paired_difference(r.runs, reference->runs, number);
+}
+
+// "3 seeds": those that the tables hold, which are fewer than wanted if the work was stopped.
+std::string seeds_of(const report_contents& c) {
+  int fewest = c.wanted->amount.seeds;
+  int most = c.tables.empty() ? fewest : 0;
+  for (const table_of_set& t : c.tables) {
+    int seeds = 0;
+    for (const experiment::result& r : t.results) {
+      seeds = std::max(seeds, r.summary.bases);  // none for a method that failed
+    }
+    fewest = std::min(fewest, seeds);
+    most = std::max(most, seeds);
+  }
+  return fewest == most ? fmt::format("{} {}", most, most == 1 ? "seed" : "seeds")
+                        : fmt::format("{} to {} seeds", fewest, most);
 }
 
 // ------------------------------------------------------------------------------------------ tables
@@ -278,12 +294,11 @@ std::vector<std::string> caveats(const report_contents& c) {
       "nothing. All methods have the same steps (what a start takes of the data is charged), the "
       "same head, starting alike and trained at the same rate, and the same batches a seed.",
       fmt::format(
-          "Intervals are t-intervals over {} {} on one split: they hold the chance of the head, "
+          "Intervals are t-intervals over {} on one split: they hold the chance of the head, "
           "of the order of the sentences and of a method's draws, not that of the sample of "
           "test sentences, whose share in an accuracy near 0.8 is about ±{}. Gains are paired "
           "by seed.",
-          a.seeds, a.seeds == 1 ? "seed" : "seeds",
-          console::fixed(1.96 * std::sqrt(0.8 * 0.2 / double(a.sizes.test)), 3)),
+          seeds_of(c), console::fixed(1.96 * std::sqrt(0.8 * 0.2 / double(a.sizes.test)), 3)),
       "There is no dropout. Every set is the sign of a mean rating of at least 0.5 by size; what "
       "people rated as neutral is left out.",
   };
