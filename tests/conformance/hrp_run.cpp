@@ -69,7 +69,7 @@ TEST_CASE("hrp: the preheating rate is the main run's unless it is given") {
   fit_options options{.rank = 2, .steps = 6, .seed = 7};
   options.observer = seen.observer();
   fit(hrp<>{.optim = {.lr = 0.03125}}, p.net, p.data, options);
-  REQUIRE(seen.preheating.size() == 2);
+  REQUIRE(seen.preheating.size() == 1);
   CHECK(seen.preheating[0].learning_rate == 0.03125);
 }
 

@@ -238,7 +238,7 @@ TEST_CASE("head: the warm run trains its copy of the head") {
   // Were the head at rest, the preheated factors would differ.
   const auto first_factor = [](double rate) {
     problem p;
-    auto r = start_run(method<init::hrp<>>{}, p.net, p.data,
+    auto r = start_run(method<init::hrp<>>{.init = {.steps = 3}}, p.net, p.data,
                        {.rank = 2, .steps = 100, .head_rate = rate});
     return read<Be>(p.be, r.lin.slots()[0].parameters.A);
   };
