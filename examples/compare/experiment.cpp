@@ -9,6 +9,7 @@ namespace comparison {
 
 experiment::experiment(const options& wanted, run_log& log)
     : bases_(wanted.training), grid_(log, wanted.threads, wanted.amount.most_added_rates) {
+  use_one_blas_thread();  // runs go in parallel
   const samples digits = read_digits(find_digits(wanted.data));
   const split parts = stratified_split(digits.y);
   for (const shift s : wanted.shifts) {

@@ -241,4 +241,17 @@ class grid {
   std::size_t kept_ = 0;
 };
 
+// Who works on a grid. `spread` is for an experiment in the first process, with the number of them
+// all.
+struct staff {
+  int processes = 1;
+  grid::spreader spread{};
+
+  std::string to_string(int threads) const {
+    return std::to_string(spread ? processes : threads) + (spread         ? " processes"
+                                                           : threads == 1 ? " thread"
+                                                                          : " threads");
+  }
+};
+
 }  // namespace comparison

@@ -9,7 +9,6 @@
 //   mpirun -n 8 preheat_compare         # the same runs, spread over processes
 #include <chrono>
 #include <cstdio>
-#include <exception>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -20,7 +19,6 @@
 
 #include "../console/command_line.hpp"
 #include "../console/pool.hpp"
-#include "../console/processes.hpp"
 #include "../console/progress.hpp"
 #include "experiment.hpp"
 #include "options.hpp"
@@ -28,9 +26,7 @@
 #include "results.hpp"
 #include "selection.hpp"
 #include "table.hpp"
-#if defined(PREHEAT_MPI)
-#include <preheat/comm/mpi.hpp>
-#endif
+#include "together.hpp"
 
 namespace {
 
@@ -39,20 +35,12 @@ using namespace comparison;
 // The exit status of a program ended by Ctrl-C.
 constexpr int interrupted_status = 130;
 
-// Who works. `spread` is for an experiment in the first process, with the number of them all.
-struct staff {
-  int processes = 1;
-  grid::spreader spread{};
-};
-
 void print_header(const options& o, const experiment& e, const staff& all) {
   fmt::print("{} methods × {} shifts, rank {}, {} steps of batch {}, rates {}, {} bases × {} {}\n",
              o.methods.size(), o.shifts.size(), joined(o.ranks, " and "), o.training.steps,
              o.training.batch, joined(o.amount.rates, " "), o.amount.bases, o.amount.seeds,
              o.amount.seeds == 1 ? "seed" : "seeds");
-  print_backend(describe_backend(),
-                all.spread ? fmt::format("{} processes", all.processes) : threads_text(o.threads));
-  fmt::print("{} runs", e.wanted_runs());
+  print_backend(describe_backend(), all.to_string(o.threads));
   if (e.kept_runs() > 0) {
     fmt::print(", {} of them kept in {} from before", e.kept_runs(), o.out);
   }
@@ -147,53 +135,8 @@ int compare_all(const options& o, const staff& all) {
   return 0;
 }
 
-#if defined(PREHEAT_MPI)
-// The first process is the program, and the others work for it.
-int compare_together(options o, preheat::comm::mpi& world) {
-  o.threads = 1;  // of each process
-  if (world.rank() != 0) {
-    run_log nothing_kept;
-    const experiment mine(o, nothing_kept);
-    serve(world, [&](const std::string& run) { return mine.answer(run); });
-    return 0;
-  }
-  const auto spread = [&](std::size_t count, const auto&... functions) {
-    return run_jobs(world, count, functions...);
-  };
-  const int status = compare_all(o, {world.size(), spread});
-  if (status != 0) {
-    world.abort("the runs were stopped");  // the others may be in the middle of one
-  }
-  dismiss(world);
-  return status;
-}
-#endif
-
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-#if defined(PREHEAT_MPI)
-    if (preheat::comm::started_by_mpi()) {
-      return preheat::comm::mpi_main(argc, argv, [&](preheat::comm::mpi& world) {
-        const parsed command_line = parse(argc, argv);
-        if (!command_line.wanted) {
-          return command_line.exit_code;
-        }
-        use_one_blas_thread();
-        return world.size() == 1 ? compare_all(*command_line.wanted, {})
-                                 : compare_together(*command_line.wanted, world);
-      });
-    }
-#endif
-    const parsed command_line = parse(argc, argv);
-    if (!command_line.wanted) {
-      return command_line.exit_code;
-    }
-    use_one_blas_thread();
-    return compare_all(*command_line.wanted, {});
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "preheat_compare: {}\n", error.what());
-    return 1;
-  }
+  return main_of<experiment>("preheat_compare", argc, argv, parse, compare_all);
 }

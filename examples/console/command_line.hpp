@@ -31,10 +31,6 @@ inline void print_backend(const std::string& description, const std::string& wor
   }
 }
 
-inline std::string threads_text(int threads) {
-  return std::to_string(threads) + (threads == 1 ? " thread" : " threads");
-}
-
 template <class T>
 void sort_unique(std::vector<T>& values) {
   std::sort(values.begin(), values.end());

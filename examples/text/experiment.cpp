@@ -27,6 +27,7 @@ std::filesystem::path part_of(const std::string& data, const char* name) {
 
 experiment::experiment(const options& wanted, comparison::run_log& log)
     : wanted_(wanted), grid_(log, wanted.threads, wanted.amount.most_added_rates) {
+  use_one_blas_thread();  // runs go in parallel
   const std::filesystem::path model = part_of(wanted.data, "minilm");
   const std::filesystem::path sentences = part_of(wanted.data, "sentiment");
   const auto tokenizer = preheat::io::wordpiece::read(model / "vocab.txt");

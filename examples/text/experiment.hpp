@@ -30,6 +30,10 @@ class experiment {
   // outlive it.
   experiment(const options& wanted, comparison::run_log& log);
 
+  // See comparison::grid.
+  void spread(comparison::grid::spreader s) { grid_.spread(std::move(s)); }
+  std::string answer(const std::string& question) const { return grid_.answer(question); }
+
   // Runs that are wanted, as far as known now, and how many of them are kept from before.
   std::size_t wanted_runs() const { return grid_.wanted_runs(); }
   std::size_t kept_runs() const { return grid_.kept_runs(); }

@@ -7,23 +7,13 @@
 //
 //   preheat_text --quick
 //   preheat_text --help
-#include <cstdio>
-#include <exception>
-
-#include <fmt/format.h>
-
+//   mpirun -n 8 preheat_text         # the same runs, spread over processes
+#include "../compare/together.hpp"
+#include "experiment.hpp"
 #include "options.hpp"
 #include "run.hpp"
 
 int main(int argc, char** argv) {
-  try {
-    const sentiment::parsed command_line = sentiment::parse(argc, argv);
-    if (!command_line.wanted) {
-      return command_line.exit_code;
-    }
-    return sentiment::run_all(*command_line.wanted);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "preheat_text: {}\n", error.what());
-    return 1;
-  }
+  return comparison::main_of<sentiment::experiment>("preheat_text", argc, argv, sentiment::parse,
+                                                    sentiment::run_all);
 }

@@ -21,7 +21,7 @@ namespace {
 
 constexpr int interrupted_status = 130;  // of a program ended by Ctrl-C
 
-void print_header(const options& o, const experiment& e) {
+void print_header(const options& o, const experiment& e, const comparison::staff& all) {
   const preset& a = o.amount;
   fmt::print("{}\n", e.model_name());
   for (const auto& [name, set] : e.sets()) {
@@ -33,7 +33,7 @@ void print_header(const options& o, const experiment& e) {
   fmt::print("{} methods, rank {}, {} steps of {} sentences, rates {}, {} {}\n", o.methods.size(),
              console::joined(a.ranks, " and "), a.steps, a.batch, console::joined(a.rates, " "),
              a.seeds, a.seeds == 1 ? "seed" : "seeds");
-  console::print_backend(describe_backend(), console::threads_text(o.threads));
+  console::print_backend(describe_backend(), all.to_string(o.threads));
   fmt::print("{} runs", e.wanted_runs());
   if (e.kept_runs() > 0) {
     fmt::print(", {} of them kept in {} from before", e.kept_runs(), o.out);
@@ -99,9 +99,8 @@ void write_tables(const std::filesystem::path& file, const std::vector<table_of_
 
 }  // namespace
 
-int run_all(const options& wanted) {
+int run_all(const options& wanted, const comparison::staff& all) {
   const auto begun = std::chrono::steady_clock::now();
-  use_one_blas_thread();
   console::stop_on_signals();
   const std::filesystem::path out = wanted.out;
   std::filesystem::create_directories(out);
@@ -110,7 +109,8 @@ int run_all(const options& wanted) {
     fmt::print("{}\n", log.note());
   }
   experiment e(wanted, log);
-  print_header(wanted, e);
+  e.spread(all.spread);
+  print_header(wanted, e, all);
 
   report_contents contents{&wanted, &e, {}, {}};
   auto ending = experiment::ending::completed;
