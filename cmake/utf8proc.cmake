@@ -1,4 +1,4 @@
-# preheat_find_utf8proc(): the target preheat_utf8proc, where the library is. Only io/wordpiece.hpp needs it; a project
+# preheat_find_utf8proc(): the target preheat_utf8proc, where the library is. Only io/wordpiece.hpp and io/basic_tokenizer.hpp need it; a project
 # that uses that header links utf8proc itself.
 function(preheat_find_utf8proc)
   find_path(PREHEAT_UTF8PROC_INCLUDE utf8proc.h)

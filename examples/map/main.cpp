@@ -79,27 +79,20 @@ int study(const amount& a, const std::filesystem::path& out) {
   csv numbers;
 
   for (const map_place& m : map_places(a)) {
-    for (const cell& kind : m.kinds) {
-      t.want(m.at, random_like(kind), a.bases);
-      for (const int rank : preheating_ranks(a)) {
-        for (const double share : shares(a)) {
-          t.want(m.at, placed(kind, rank, share, m.at.steps), a.bases);
-        }
-      }
+    const std::vector<cell> cells = cells_of(m, a);
+    const cell random = random_like(cells.front());
+    t.want(m.at, random, a.bases);
+    for (const cell& c : cells) {
+      t.want(m.at, c, a.bases);
     }
     if (!t.run(bar)) {
       return interrupted(log, out);
     }
     bar.clear();
     report.add(map_table(t, a, m));
-    numbers.add(t, "map", m.at, random_like(m.kinds.front()), random_like(m.kinds.front()));
-    for (const cell& kind : m.kinds) {
-      for (const int rank : preheating_ranks(a)) {
-        for (const double share : shares(a)) {
-          const cell c = placed(kind, rank, share, m.at.steps);
-          numbers.add(t, "map", m.at, c, random_like(c));
-        }
-      }
+    numbers.add(t, "map", m.at, random, random);
+    for (const cell& c : cells) {
+      numbers.add(t, "map", m.at, c, random);
     }
   }
   report.add(sides_table(t, a));

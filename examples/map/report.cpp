@@ -59,8 +59,7 @@ std::string map_table(const trials& t, const amount& a, const map_place& m) {
       m.at.problem, m.at.steps, main_rank,
       is_teacher(m.at) ? "the share explained" : "test accuracy", with_interval(random, 3));
   if (is_teacher(m.at)) {
-    text += fmt::format("at best {:.3f} can be explained\n",
-                        best_share(m.at.problem.substr(std::string("teacher ").size())));
+    text += fmt::format("at best {:.3f} can be explained\n", best_share(spectrum_of(m.at)));
   }
   return text + "\n" + out.to_string();
 }

@@ -69,6 +69,18 @@ std::vector<map_place> map_places(const amount& a) {
   return places;
 }
 
+std::vector<cell> cells_of(const map_place& m, const amount& a) {
+  std::vector<cell> cells;
+  for (const cell& kind : m.kinds) {
+    for (const int rank : preheating_ranks(a)) {
+      for (const double share : shares(a)) {
+        cells.push_back(placed(kind, rank, share, m.at.steps));
+      }
+    }
+  }
+  return cells;
+}
+
 comparison::estimate paired(const std::vector<double>& better, const std::vector<double>& than) {
   std::vector<double> differences;
   for (std::size_t i = 0; i < std::min(better.size(), than.size()); ++i) {

@@ -39,6 +39,8 @@ struct map_place {
   std::vector<cell> kinds;
 };
 std::vector<map_place> map_places(const amount& a);
+// Its preheated cells: every kind at every rank and share.
+std::vector<cell> cells_of(const map_place& m, const amount& a);
 
 // A mean difference over bases with its interval: of `better` minus `than`, paired.
 comparison::estimate paired(const std::vector<double>& better, const std::vector<double>& than);

@@ -17,10 +17,6 @@ comparison::shift shift_of(const place& p) {
   throw std::logic_error("no such problem: " + p.problem);
 }
 
-std::string spectrum_of(const place& p) {
-  return p.problem.substr(std::string("teacher ").size());
-}
-
 // Changes when the library, the build or the machine gives other numbers: see
 // comparison::fingerprint.
 std::string fingerprint(const comparison::shift_data& data) {

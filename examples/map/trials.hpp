@@ -2,6 +2,7 @@
 #pragma once
 #include <map>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
@@ -19,8 +20,14 @@ struct place {
   auto operator<=>(const place&) const = default;
 };
 
+inline constexpr std::string_view teacher_mark = "teacher ";
+
 inline bool is_teacher(const place& p) {
-  return p.problem.starts_with("teacher ");
+  return p.problem.starts_with(teacher_mark);
+}
+// Of a teacher.
+inline std::string spectrum_of(const place& p) {
+  return p.problem.substr(teacher_mark.size());
 }
 
 struct trial_settings {

@@ -32,7 +32,7 @@ struct training_settings {
 // The settings as text, for a run's definition.
 std::string to_text(const training_settings& s);
 
-// What the program computes with: "cpu<float>, OpenBLAS …". Advice if that is slower than it has to be.
+// What the program computes with: "cpu<float>, OpenBLAS …".
 std::string describe_backend();
 // Runs are spread over threads by this program, so a BLAS must not start its own.
 void use_one_blas_thread();

@@ -273,6 +273,15 @@ TEST_CASE("one process alone is asked for nothing") {
 
 namespace {
 
+// ½‖Y − target‖²/N of N columns; d is Y, and becomes the gradient.
+double half_square(cpu_double& be, mat<cpu_double>& d, in<cpu_double> target) {
+  be.each(linalg::axpby<double>{-1, 1}, d, target);
+  const double tokens = double(d.cols());
+  const double value = be.dot(d, d) / (2 * tokens);
+  be.each(linalg::scale<double>{1 / tokens}, d);
+  return value;
+}
+
 // Y = V·(W·(W·X)), both adapted: W is used twice. loss ½‖Y − target‖²/N.
 struct tied_network {
   using backend_type = cpu_double;
@@ -297,10 +306,7 @@ struct tied_network {
     const auto Y = lin.forward(1, twice);
     be.resize(d, Y.rows(), Y.cols());
     be.copy(op::none, Y, d);
-    be.each(linalg::axpby<double>{-1, 1}, d, batch.target);
-    const double tokens = double(Y.cols());
-    const double value = be.dot(d, d) / (2 * tokens);
-    be.each(linalg::scale<double>{1 / tokens}, d);
+    const double value = half_square(be, d, batch.target);
     const auto d_twice = lin.backward(1, twice, d, true);
     const auto d_once = lin.backward(0, once, d_twice, true);
     lin.backward(0, batch.X, d_once, false);
@@ -365,10 +371,7 @@ struct headed_network {
     be.resize(d, 3, features.cols());
     be.gemm(1, op::none, top.parameters.W, op::none, features, 0, d);
     be.add_to_cols(top.parameters.b, d);
-    be.each(linalg::axpby<double>{-1, 1}, d, batch.target);
-    const double tokens = double(d.cols());
-    const double value = be.dot(d, d) / (2 * tokens);
-    be.each(linalg::scale<double>{1 / tokens}, d);
+    const double value = half_square(be, d, batch.target);
     be.gemm(1, op::none, d, op::trans, features, 1, top.gradient.W);
     be.add_row_sums(1, d, top.gradient.b);
     be.resize(d_features, 4, d.cols());
