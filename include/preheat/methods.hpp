@@ -1,4 +1,4 @@
-// One paper, one alias.
+// One alias per paper.
 #pragma once
 #include "adapter/asymmetric.hpp"
 #include "adapter/dora.hpp"
@@ -6,6 +6,7 @@
 #include "adapter/gated.hpp"
 #include "adapter/lora_bias.hpp"
 #include "adapter/prolora.hpp"
+#include "adapter/vera.hpp"
 #include "adapter/xs.hpp"
 #include "chain/boost.hpp"
 #include "chain/merge_every.hpp"
@@ -45,27 +46,27 @@
 
 namespace preheat {
 
-// LoRA (Hu et al., arXiv 2106.09685) and its random starts.
+// LoRA (Hu et al., arXiv 2106.09685) and its random inits.
 using lora = method<>;
 using lora_gaussian = method<init::gaussian>;
 using lora_orthogonal = method<init::orthogonal>;
 using lora_peft_orthogonal =
-    method<init::peft_orthogonal>;  // PEFT's "orthogonal": both factors set
+    method<init::peft_orthogonal>;  // "orthogonal" [PEFT]: sets both factors
 
-// Asymmetric LoRA: one factor frozen at an orthonormal draw.
-using lora_train_a = method<adapter::asymmetric<role::A>, init::orthogonal>;
-using lora_train_b = method<adapter::asymmetric<role::B>, init::orthogonal>;
+// Asymmetric LoRA: one factor is frozen at a random orthonormal matrix.
+using lora_train_a = method<adapter::asymmetric<parameter_role::A>, init::orthogonal>;
+using lora_train_b = method<adapter::asymmetric<parameter_role::B>, init::orthogonal>;
 
 // PiSSA (Meng, Wang, Zhang, arXiv 2404.02948).
 using pissa = method<init::pissa>;
 using pissa_randomized = method<init::pissa_randomized>;
 using pissa_krylov = method<init::pissa_krylov>;
 
-// The other inits from the weight: MiLoRA (arXiv 2406.09044), OLoRA (arXiv 2406.01775), MiCA (as PEFT
-// has it, B frozen), KaSA (arXiv 2412.06071), LoRA-XS (arXiv 2405.17604), LoftQ (arXiv 2310.08659).
+// The other inits from the weight: MiLoRA (arXiv 2406.09044), OLoRA (arXiv 2406.01775), MiCA (B
+// frozen [PEFT]), KaSA (arXiv 2412.06071), LoRA-XS (arXiv 2405.17604), LoftQ (arXiv 2310.08659).
 using milora = method<init::milora>;
 using olora = method<init::olora>;
-using mica = method<init::mica, adapter::asymmetric<role::A>>;
+using mica = method<init::mica, adapter::asymmetric<parameter_role::A>>;
 using kasa = method<init::kasa, adapter::gated<>>;
 using lora_xs = method<init::xs, adapter::xs>;
 using loftq = method<init::loftq>;
@@ -74,7 +75,8 @@ using loftq = method<init::loftq>;
 using eva = method<init::eva>;
 using corda = method<init::corda>;
 
-// From gradients: LoRA-GA (arXiv 2407.05000), LoRA-One (arXiv 2502.01235), LoRA-SB (arXiv 2411.19557).
+// From gradients: LoRA-GA (arXiv 2407.05000), LoRA-One (arXiv 2502.01235), LoRA-SB (arXiv
+// 2411.19557).
 // lora_ga<init::sketched_gradient> never holds an m×n gradient.
 template <class Gradient = init::dense_gradient>
 using lora_ga = method<init::lora_ga<Gradient>>;
@@ -83,28 +85,30 @@ using lora_one = method<init::lora_one<Gradient>>;
 using lora_sb = method<init::lora_sb, adapter::xs>;
 
 // HRP, High-Rank Preheating (arXiv 2502.07739).
-template <class Warm = init::default_warm>
-using hrp = method<init::hrp<Warm>>;
+template <class Preheat = init::default_preheat>
+using hrp = method<init::hrp<Preheat>>;
 
-// XGBLoRA (arXiv 2410.19694): rank-1 boosters on random layers, merged one after the other.
+// XGBLoRA (arXiv 2410.19694): rank-1 boosters on random layers are merged one after the other.
 using xgblora = method<rank::constant, chain::boost>;
 
-// COLA, Chain of LoRA (arXiv 2401.04151): both factors trained, merged, drawn again.
+// COLA, Chain of LoRA (arXiv 2401.04151): both factors are trained, merged and drawn again.
 using cola = method<chain::merge_every>;
 
 // RAC-LoRA (arXiv 2410.08305): the same chain with one factor frozen at its draw. As analysed, with
 // SGD preconditioned by the frozen factor; and with AdamW and no preconditioner. For the paper's
 // gaussian draws: with<rac_lora_adamw, init::gaussian>{.init = {.sigma = 0.02}}.
-using rac_lora = method<adapter::asymmetric<role::B>, init::orthogonal, optim::scaled<optim::sgd>,
-                        chain::merge_every>;
-using rac_lora_adamw = method<adapter::asymmetric<role::B>, init::orthogonal, chain::merge_every>;
+using rac_lora = method<adapter::asymmetric<parameter_role::B>, init::orthogonal,
+                        optim::scaled<optim::sgd>, chain::merge_every>;
+using rac_lora_adamw =
+    method<adapter::asymmetric<parameter_role::B>, init::orthogonal, chain::merge_every>;
 
-// LoRA-Pro (arXiv 2407.18242): AdamW in m×n space, as published; SGD; AdamW factor by factor.
+// LoRA-Pro (arXiv 2407.18242): AdamW in m×n space, as published; SGD; AdamW for each factor.
 using lora_pro = method<optim::lora_pro_adamw>;
 using lora_pro_sgd = method<optim::lora_pro<optim::sgd>>;
 using lora_pro_factored = method<optim::lora_pro<optim::adamw>>;
 
-// RM-LoRA (arXiv 2407.12074): factors pushed towards orthonormal ones, gradients masked by rank.
+// RM-LoRA (arXiv 2407.12074): a penalty keeps the factors near orthonormal ones, and a mask by rank
+// is applied to the gradients.
 using rm_lora = method<optim::regularized<optim::masked<>>>;
 
 // ALoRA, also AB-LoRA (arXiv 2403.16187): ranks move between layers by their ablation importance.
@@ -113,18 +117,22 @@ using alora = method<adapter::gated<adapter::gate::open>, rank::ablation>;
 // PRoLoRA (arXiv 2402.16902): A and B share chunks, broadcast and rotated.
 using prolora = method<adapter::prolora>;
 
+// VeRA (Kopiczko, Blankevoort, Asano, arXiv 2310.11454): one frozen random pair for all layers, two
+// trained vectors per layer. The paper's ranks are 256 and 1024.
+using vera = method<adapter::vera>;
+
 // PRILoRA (arXiv 2401.11316): ranks that grow with depth, A pruned by weight and input.
 using prilora = method<rank::pruned_a<rank::linear>>;
 
-// SoRA (arXiv 2311.11696): learned gates, thresholded until ranks fall away.
+// SoRA (arXiv 2311.11696): learned gates are thresholded until ranks can be dropped.
 using sora = method<adapter::gated<>, optim::proximal<>, rank::sparse_gate>;
 
-// DoRA (arXiv 2402.09353), LoRA+ (arXiv 2402.12354), LoRA-FA (arXiv 2308.03303), and LoRA under scaled
-// ("Riemannian preconditioned") gradients (arXiv 2402.02347).
+// DoRA (arXiv 2402.09353), LoRA+ (arXiv 2402.12354), LoRA-FA (arXiv 2308.03303), and LoRA with
+// scaled ("Riemannian preconditioned") gradients (arXiv 2402.02347).
 using dora = method<adapter::dora>;
-using lora_with_bias = method<adapter::lora_bias>;  // a trained bias on B, PEFT's lora_bias
+using lora_with_bias = method<adapter::lora_bias>;  // a trained bias on B, lora_bias [PEFT]
 using lora_plus = method<optim::lora_plus<>>;
-using lora_fa = method<adapter::asymmetric<role::B>, optim::lora_fa>;
+using lora_fa = method<adapter::asymmetric<parameter_role::B>, optim::lora_fa>;
 using lora_scaled = method<optim::scaled<optim::adamw>>;
 
 // AdaLoRA (arXiv 2303.10512): triplets B·diag(E)·A, the least important ones masked. The penalty's

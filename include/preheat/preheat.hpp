@@ -8,3 +8,7 @@
 #include "nn/mlp.hpp"
 #include "train/fit.hpp"
 #include "version.hpp"
+#if defined(PREHEAT_KERNELS)
+#include "kernels/linalg.hpp"
+#include "kernels/training.hpp"
+#endif

@@ -1,13 +1,13 @@
-// Asymmetric LoRA: one factor is frozen at a (random or informed) draw, only the other is trained.
-// asymmetric<role::A> trains A and freezes B; asymmetric<role::B> trains B and freezes A. The
-// frozen factor is where an init puts its directions, the trained one starts at zero.
+// Asymmetric LoRA: one factor is frozen where the init has put it (at a random draw or at singular
+// vectors), and only the other is trained, from zero. asymmetric<parameter_role::A> trains A and
+// freezes B; asymmetric<parameter_role::B> trains B and freezes A.
 #pragma once
 #include "lora.hpp"
 
 namespace preheat::adapter {
 
-template <role Trained>
-requires(Trained == role::A ||
-         Trained == role::B) using asymmetric = low_rank<Trained == role::A, Trained == role::B>;
+template <parameter_role Trained>
+requires(Trained == parameter_role::A || Trained == parameter_role::B) using asymmetric =
+    low_rank<Trained == parameter_role::A, Trained == parameter_role::B>;
 
 }  // namespace preheat::adapter

@@ -5,10 +5,10 @@
 //             ∂A += s·(g ⊙ D)·Xᵀ,  dX = Wᵀ·dY + s·Aᵀ·(g ⊙ D)
 //
 //   gate::learned  g ~ N(0, 1) at the start, trained: SoRA (arXiv 2311.11696). Its ΔW is not B·A, so
-//                  it takes inits of product zero only.
-//   gate::open     g = 1, not trained: ALoRA (arXiv 2403.16187) closes gates to see what they do.
-//   gate::closed   g = 0 at the start, trained: AdaLoRA (arXiv 2303.10512), whose E is g. ΔW starts at
-//                  zero whatever A and B are, and only moves if both are set: init::gaussian_pair.
+//                  only inits of product zero are accepted.
+//   gate::open     g = 1, not trained: ALoRA (arXiv 2403.16187) closes gates and measures the loss.
+//   gate::closed   g = 0 at the start, trained: AdaLoRA (arXiv 2303.10512), whose E is g. ΔW is zero
+//                  at the start for any A and B, and learns only if both are set: init::gaussian_pair.
 //
 // A is r×n, B is m×r, g is r×1, X is n×N. Cost over LoRA: two passes over r×N numbers.
 #pragma once
@@ -24,25 +24,25 @@ enum class gate { learned, open, closed };
 template <gate Gate = gate::learned>
 struct gated {
   using axis = axes::adapter;
-  using hooks = hook_list<>;
   static constexpr bool has_factors = true;
-  static constexpr bool any_product = Gate == gate::open;
-  static constexpr bool starts_closed = Gate == gate::closed;
-  static constexpr side directions = side::automatic;
+  static constexpr bool represents_any_product = Gate == gate::open;
+  static constexpr bool zero_at_start = Gate == gate::closed;
+  static constexpr singular_side side = singular_side::automatic;
 
   template <class Be>
   struct params {
     mat<Be> A;
     mat<Be> B;
     mat<Be> g;
-    static constexpr auto parts() {
-      return std::tuple(make_part<role::A, along::rows>("A", &params::A),
-                        make_part<role::B, along::cols>("B", &params::B),
-                        make_part<role::gate, along::rows, Gate != gate::open>("g", &params::g));
+    static constexpr auto parameters() {
+      return std::tuple(
+          make_parameter<parameter_role::A, along::rows>("A", &params::A),
+          make_parameter<parameter_role::B, along::cols>("B", &params::B),
+          make_parameter<parameter_role::gate, along::rows, Gate != gate::open>("g", &params::g));
     }
   };
   template <class Be>
-  struct tape {
+  struct saved_activations {
     mat<Be> H;
     mat<Be> gated_H;
     mat<Be> D;
@@ -61,50 +61,37 @@ struct gated {
 
   template <backend Be>
   void forward(Be& be, const params<Be>& p, const frozen_linear<Be>& base, const layer_input<Be>& x,
-               out<Be> Y, tape<Be>& t) const {
-    be.resize(t.H, p.A.rows(), x.branch.cols());
-    be.resize(t.gated_H, p.A.rows(), x.branch.cols());
-    frozen_forward<Be>(be, base, x.base, Y);
-    be.gemm(1, op::none, p.A, op::none, x.branch, 0, t.H);
-    be.copy(op::none, t.H, t.gated_H);
+               view_of<Be> Y, saved_activations<Be>& t) const {
+    frozen_forward(be, base, x.base, Y);
+    to_ranks(be, p.A, x.adapter_input, t.H);
+    be.resize(t.gated_H, t.H.rows(), t.H.cols());
+    be.copy(transpose::no, t.H, t.gated_H);
     be.scale_rows(p.g, t.gated_H);
-    be.gemm(base.scaling, op::none, p.B, op::none, t.gated_H, 1, Y);
+    be.gemm(base.scaling, transpose::no, p.B, transpose::no, t.gated_H, 1, Y);
   }
 
   template <backend Be>
   void backward(Be& be, const params<Be>& p, const frozen_linear<Be>& base,
-                const layer_input<Be>& x, in<Be> dY, params<Be>& gradient,
-                const input_gradient<Be>& dx, tape<Be>& t) const {
+                const layer_input<Be>& x, const_view_of<Be> dY, params<Be>& gradient,
+                const input_gradient<Be>& dx, saved_activations<Be>& t) const {
     const scalar_of<Be> s = base.scaling;
     be.resize(t.D, p.A.rows(), dY.cols());
-    be.gemm(1, op::trans, p.B, op::none, dY, 0, t.D);
-    be.gemm(s, op::none, dY, op::trans, t.gated_H, 1, gradient.B);
+    be.gemm(1, transpose::yes, p.B, transpose::no, dY, 0, t.D);
+    be.gemm(s, transpose::no, dY, transpose::yes, t.gated_H, 1, gradient.B);
     if constexpr (Gate != gate::open) {
       be.add_row_dots(s, t.H, t.D, gradient.g);
     }
     be.scale_rows(p.g, t.D);
-    be.gemm(s, op::none, t.D, op::trans, x.branch, 1, gradient.A);
-    if (dx.wanted()) {
-      frozen_backward<Be>(be, base, dY, dx.base);
-      be.gemm(s, op::trans, p.A, op::none, t.D, 1, dx.branch);
-    }
+    be.gemm(s, transpose::no, t.D, transpose::yes, x.adapter_input, 1, gradient.A);
+    backward_from_ranks(be, base, p.A, s, t.D, dY, dx);
   }
 
   // A and B·diag(g)
   template <backend Be>
   factors<Be> product(Be& be, const params<Be>& p) const {
-    mat<Be> B = clone<Be>(be, p.B);
+    mat<Be> B = clone(be, p.B);
     be.scale_cols(p.g, B);
-    return {clone<Be>(be, p.A), std::move(B)};
-  }
-  template <class Be>
-  index_t rank(const params<Be>& p) const {
-    return p.A.rows();
-  }
-  // W += s·B·diag(g)·A
-  template <backend Be>
-  void merge(Be& be, const params<Be>& p, scalar_of<Be> s, out<Be> W, out<Be>) const {
-    merge_product<Be>(be, product(be, p), s, W);
+    return {clone(be, p.A), std::move(B)};
   }
 };
 

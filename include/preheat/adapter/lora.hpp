@@ -7,7 +7,7 @@
 //   backward  D = Bᵀ·dY,  ∂A += s·D·Xᵀ,  ∂B += s·dY·Hᵀ,  dX = Wᵀ·dY + s·Aᵀ·D
 //
 // A is r×n, B is m×r, X is n×N. Cost of a step: the two products with W, and at most five thin ones
-// of 2·r·N·(m or n) operations. The tape (H and D, r×N) is reused from step to step.
+// of 2·r·N·(m or n) operations. The buffers H and D, r×N, are reused from step to step.
 #pragma once
 #include <tuple>
 
@@ -20,24 +20,24 @@ struct low_rank {
   static_assert(TrainA || TrainB, "preheat: an adapter trains at least one factor");
 
   using axis = axes::adapter;
-  using hooks = hook_list<>;
   static constexpr bool has_factors = true;
-  static constexpr bool any_product = TrainA && TrainB;
-  // Directions go into the frozen factor: what is frozen at zero would stay zero.
-  static constexpr side directions =
-      TrainA && TrainB ? side::automatic : (TrainB ? side::right : side::left);
+  static constexpr bool represents_any_product = TrainA && TrainB;
+  // Singular vectors must go into the frozen factor, because a factor frozen at zero never learns.
+  static constexpr singular_side side = TrainA && TrainB
+                                            ? singular_side::automatic
+                                            : (TrainB ? singular_side::right : singular_side::left);
 
   template <class Be>
   struct params {
     mat<Be> A;
     mat<Be> B;
-    static constexpr auto parts() {
-      return std::tuple(make_part<role::A, along::rows, TrainA>("A", &params::A),
-                        make_part<role::B, along::cols, TrainB>("B", &params::B));
+    static constexpr auto parameters() {
+      return std::tuple(make_parameter<parameter_role::A, along::rows, TrainA>("A", &params::A),
+                        make_parameter<parameter_role::B, along::cols, TrainB>("B", &params::B));
     }
   };
   template <class Be>
-  struct tape {
+  struct saved_activations {
     mat<Be> H;
     mat<Be> D;
   };
@@ -50,47 +50,39 @@ struct low_rank {
 
   template <backend Be>
   void forward(Be& be, const params<Be>& p, const frozen_linear<Be>& base, const layer_input<Be>& x,
-               out<Be> Y, tape<Be>& t) const {
-    be.resize(t.H, p.A.rows(), x.branch.cols());
-    frozen_forward<Be>(be, base, x.base, Y);
-    be.gemm(1, op::none, p.A, op::none, x.branch, 0, t.H);
-    be.gemm(base.scaling, op::none, p.B, op::none, t.H, 1, Y);
+               view_of<Be> Y, saved_activations<Be>& t) const {
+    frozen_forward(be, base, x.base, Y);
+    to_ranks(be, p.A, x.adapter_input, t.H);
+    be.gemm(base.scaling, transpose::no, p.B, transpose::no, t.H, 1, Y);
   }
 
   template <backend Be>
   void backward(Be& be, const params<Be>& p, const frozen_linear<Be>& base,
-                const layer_input<Be>& x, in<Be> dY, params<Be>& gradient,
-                const input_gradient<Be>& dx, tape<Be>& t) const {
+                const layer_input<Be>& x, const_view_of<Be> dY, params<Be>& gradient,
+                const input_gradient<Be>& dx, saved_activations<Be>& t) const {
     const scalar_of<Be> s = base.scaling;
     if constexpr (TrainB) {
-      be.gemm(s, op::none, dY, op::trans, t.H, 1, gradient.B);
+      be.gemm(s, transpose::no, dY, transpose::yes, t.H, 1, gradient.B);
     }
     if (!TrainA && !dx.wanted()) {
       return;
     }
     be.resize(t.D, p.B.cols(), dY.cols());
-    be.gemm(1, op::trans, p.B, op::none, dY, 0, t.D);
+    be.gemm(1, transpose::yes, p.B, transpose::no, dY, 0, t.D);
     if constexpr (TrainA) {
-      be.gemm(s, op::none, t.D, op::trans, x.branch, 1, gradient.A);
+      be.gemm(s, transpose::no, t.D, transpose::yes, x.adapter_input, 1, gradient.A);
     }
-    if (dx.wanted()) {
-      frozen_backward<Be>(be, base, dY, dx.base);
-      be.gemm(s, op::trans, p.A, op::none, t.D, 1, dx.branch);
-    }
+    backward_from_ranks(be, base, p.A, s, t.D, dY, dx);
   }
 
   template <backend Be>
   factors<Be> product(Be& be, const params<Be>& p) const {
-    return {clone<Be>(be, p.A), clone<Be>(be, p.B)};
+    return {clone(be, p.A), clone(be, p.B)};
   }
-  template <class Be>
-  index_t rank(const params<Be>& p) const {
-    return p.A.rows();
-  }
-  // W += s·B·A
+  // W += s·B·A, without the copies of A and B that `product` makes.
   template <backend Be>
-  void merge(Be& be, const params<Be>& p, scalar_of<Be> s, out<Be> W, out<Be>) const {
-    be.gemm(s, op::none, p.B, op::none, p.A, 1, W);
+  void merge(Be& be, const params<Be>& p, scalar_of<Be> s, view_of<Be> W, view_of<Be>) const {
+    be.gemm(s, transpose::no, p.B, transpose::no, p.A, 1, W);
   }
 };
 

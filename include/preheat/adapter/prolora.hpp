@@ -10,11 +10,11 @@
 // Trained: r'·(⌈n/m_A⌉ + ⌈m/m_B⌉) + u·(m + n) numbers. u = r, or m_A = m_B = 1, is LoRA bitwise.
 // Start: A₀ and A_u are the first columns and the last rows of the init's A, so that with
 // init::kaiming both are U(±1/√n) with the full n ("rectified"); B = 0. It cannot hold an arbitrary
-// product, and directions of a whole A (init::hrp) lose their meaning in a chunk.
+// product, and singular vectors of a whole A (init::hrp) are none in a chunk.
 //
-// A rotation is two contiguous blocks of ranks, so every product runs on A₀ and B₀ themselves: A and
-// B are never formed but by `product`, for export. Cost: LoRA's operations, in 2·m_A and 2·m_B thin
-// products instead of one each.
+// A rotation is two contiguous blocks of ranks, so every product is computed from A₀ and B₀
+// themselves: only `product` forms A and B, for export and merging. Cost: LoRA's operations, in 2·m_A
+// and 2·m_B thin products instead of one each.
 #pragma once
 #include <algorithm>
 #include <tuple>
@@ -25,10 +25,9 @@ namespace preheat::adapter {
 
 struct prolora {
   using axis = axes::adapter;
-  using hooks = hook_list<>;
   static constexpr bool has_factors = true;
-  static constexpr bool any_product = false;
-  static constexpr side directions = side::automatic;
+  static constexpr bool represents_any_product = false;
+  static constexpr singular_side side = singular_side::automatic;
 
   index_t share_a = 2;   // m_A
   index_t share_b = 2;   // m_B
@@ -40,14 +39,15 @@ struct prolora {
     mat<Be> Au;  // u×n, also when u = 0
     mat<Be> B0;
     mat<Be> Bu;  // m×u, also when u = 0
-    static constexpr auto parts() {
-      return std::tuple(
-          make_part<role::A>("A0", &params::A0), make_part<role::A>("Au", &params::Au),
-          make_part<role::B>("B0", &params::B0), make_part<role::B>("Bu", &params::Bu));
+    static constexpr auto parameters() {
+      return std::tuple(make_parameter<parameter_role::A>("A0", &params::A0),
+                        make_parameter<parameter_role::A>("Au", &params::Au),
+                        make_parameter<parameter_role::B>("B0", &params::B0),
+                        make_parameter<parameter_role::B>("Bu", &params::Bu));
     }
   };
   template <class Be>
-  struct tape {
+  struct saved_activations {
     mat<Be> H;
     mat<Be> D;
   };
@@ -59,72 +59,74 @@ struct prolora {
     require(share_a >= 1 && share_b >= 1, "adapter::prolora: shares >= 1", share_a, share_b);
     require(0 <= unshared && unshared <= r, "adapter::prolora: 0 <= unshared <= rank", unshared, r);
     const index_t shared = r - unshared;
-    const in<Be> A = f.A;
-    const in<Be> B = f.B;
-    return {clone<Be>(be, A.block(0, 0, shared, chunk(A.cols(), share_a))),
-            clone<Be>(be, A.row_range(shared, unshared)),
-            clone<Be>(be, B.block(0, 0, chunk(B.rows(), share_b), shared)),
-            clone<Be>(be, B.col_range(shared, unshared))};
+    const const_view_of<Be> A = f.A;
+    const const_view_of<Be> B = f.B;
+    return {clone(be, A.block(0, 0, shared, chunk(A.cols(), share_a))),
+            clone(be, A.row_range(shared, unshared)),
+            clone(be, B.block(0, 0, chunk(B.rows(), share_b), shared)),
+            clone(be, B.col_range(shared, unshared))};
   }
 
   template <backend Be>
   void forward(Be& be, const params<Be>& p, const frozen_linear<Be>& base, const layer_input<Be>& x,
-               out<Be> Y, tape<Be>& t) const {
+               view_of<Be> Y, saved_activations<Be>& t) const {
     const scalar_of<Be> s = base.scaling;
     const index_t shared = p.A0.rows();
-    be.resize(t.H, rank(p), x.branch.cols());
-    const out<Be> H = t.H;
-    frozen_forward<Be>(be, base, x.base, Y);
-    for_each_block(x.branch.rows(), shared, share_a, [&](const block& b) {
-      be.gemm(1, op::none, ranks_of_a(p.A0, b), op::none, x.branch.row_range(b.at, b.length),
-              b.keep_old(), H.row_range(b.rank, b.ranks));
+    be.resize(t.H, rank(p), x.adapter_input.cols());
+    const view_of<Be> H = t.H;
+    frozen_forward(be, base, x.base, Y);
+    for_each_block(x.adapter_input.rows(), shared, share_a, [&](const block& b) {
+      be.gemm(1, transpose::no, ranks_of_a(p.A0, b), transpose::no,
+              x.adapter_input.row_range(b.at, b.length), b.keep_old(),
+              H.row_range(b.rank, b.ranks));
     });
     for_each_block(Y.rows(), shared, share_b, [&](const block& b) {
-      be.gemm(s, op::none, ranks_of_b(p.B0, b), op::none, H.row_range(b.rank, b.ranks), 1,
+      be.gemm(s, transpose::no, ranks_of_b(p.B0, b), transpose::no, H.row_range(b.rank, b.ranks), 1,
               Y.row_range(b.at, b.length));
     });
     if (p.Au.rows() > 0) {
-      const out<Be> plain = H.row_range(shared, p.Au.rows());
-      be.gemm(1, op::none, p.Au, op::none, x.branch, 0, plain);
-      be.gemm(s, op::none, p.Bu, op::none, plain, 1, Y);
+      const view_of<Be> plain = H.row_range(shared, p.Au.rows());
+      be.gemm(1, transpose::no, p.Au, transpose::no, x.adapter_input, 0, plain);
+      be.gemm(s, transpose::no, p.Bu, transpose::no, plain, 1, Y);
     }
   }
 
   template <backend Be>
   void backward(Be& be, const params<Be>& p, const frozen_linear<Be>& base,
-                const layer_input<Be>& x, in<Be> dY, params<Be>& gradient,
-                const input_gradient<Be>& dx, tape<Be>& t) const {
+                const layer_input<Be>& x, const_view_of<Be> dY, params<Be>& gradient,
+                const input_gradient<Be>& dx, saved_activations<Be>& t) const {
     const scalar_of<Be> s = base.scaling;
     const index_t shared = p.A0.rows();
     be.resize(t.D, rank(p), dY.cols());
-    const in<Be> H = t.H;
-    const out<Be> D = t.D;
+    const const_view_of<Be> H = t.H;
+    const view_of<Be> D = t.D;
     if (dx.wanted()) {
-      frozen_backward<Be>(be, base, dY, dx.base);
+      frozen_backward(be, base, dY, dx.base);
     }
     for_each_block(dY.rows(), shared, share_b, [&](const block& b) {
-      const in<Be> dY_part = dY.row_range(b.at, b.length);
-      be.gemm(s, op::none, dY_part, op::trans, H.row_range(b.rank, b.ranks), 1,
+      const const_view_of<Be> dY_part = dY.row_range(b.at, b.length);
+      be.gemm(s, transpose::no, dY_part, transpose::yes, H.row_range(b.rank, b.ranks), 1,
               ranks_of_b(gradient.B0, b));
-      be.gemm(1, op::trans, ranks_of_b(p.B0, b), op::none, dY_part, b.keep_old(),
+      be.gemm(1, transpose::yes, ranks_of_b(p.B0, b), transpose::no, dY_part, b.keep_old(),
               D.row_range(b.rank, b.ranks));
     });
-    for_each_block(x.branch.rows(), shared, share_a, [&](const block& b) {
-      const in<Be> D_part = D.row_range(b.rank, b.ranks);
-      be.gemm(s, op::none, D_part, op::trans, x.branch.row_range(b.at, b.length), 1,
-              ranks_of_a(gradient.A0, b));
+    for_each_block(x.adapter_input.rows(), shared, share_a, [&](const block& b) {
+      const const_view_of<Be> D_part = D.row_range(b.rank, b.ranks);
+      be.gemm(s, transpose::no, D_part, transpose::yes, x.adapter_input.row_range(b.at, b.length),
+              1, ranks_of_a(gradient.A0, b));
       if (dx.wanted()) {
-        be.gemm(s, op::trans, ranks_of_a(p.A0, b), op::none, D_part, 1,
-                dx.branch.row_range(b.at, b.length));
+        be.gemm(s, transpose::yes, ranks_of_a(p.A0, b), transpose::no, D_part, 1,
+                dx.adapter_input.row_range(b.at, b.length));
       }
     });
     if (p.Au.rows() > 0) {
-      const out<Be> plain = D.row_range(shared, p.Au.rows());
-      be.gemm(s, op::none, dY, op::trans, H.row_range(shared, p.Au.rows()), 1, gradient.Bu);
-      be.gemm(1, op::trans, p.Bu, op::none, dY, 0, plain);
-      be.gemm(s, op::none, plain, op::trans, x.branch, 1, gradient.Au);
+      const view_of<Be> plain = D.row_range(shared, p.Au.rows());
+      be.gemm(s, transpose::no, dY, transpose::yes, H.row_range(shared, p.Au.rows()), 1,
+              gradient.Bu);
+      be.gemm(1, transpose::yes, p.Bu, transpose::no, dY, 0, plain);
+      be.gemm(s, transpose::no, plain, transpose::yes, x.adapter_input, 1, gradient.Au);
       if (dx.wanted()) {
-        be.gemm(s, op::trans, p.Au, op::none, plain, 1, dx.branch);
+        be.gemm(s, transpose::yes, p.Au, transpose::no, plain, 1, dx.adapter_input);
       }
     }
   }
@@ -136,25 +138,21 @@ struct prolora {
     const index_t n = p.Au.cols();
     const index_t m = p.Bu.rows();
     factors<Be> f{be.zeros(rank(p), n), be.zeros(m, rank(p))};
-    const out<Be> A = f.A;
-    const out<Be> B = f.B;
+    const view_of<Be> A = f.A;
+    const view_of<Be> B = f.B;
     for_each_block(n, shared, share_a, [&](const block& b) {
-      be.copy(op::none, ranks_of_a(p.A0, b), A.block(b.rank, b.at, b.ranks, b.length));
+      be.copy(transpose::no, ranks_of_a(p.A0, b), A.block(b.rank, b.at, b.ranks, b.length));
     });
     for_each_block(m, shared, share_b, [&](const block& b) {
-      be.copy(op::none, ranks_of_b(p.B0, b), B.block(b.at, b.rank, b.length, b.ranks));
+      be.copy(transpose::no, ranks_of_b(p.B0, b), B.block(b.at, b.rank, b.length, b.ranks));
     });
-    be.copy(op::none, p.Au, A.row_range(shared, p.Au.rows()));
-    be.copy(op::none, p.Bu, B.col_range(shared, p.Bu.cols()));
+    be.copy(transpose::no, p.Au, A.row_range(shared, p.Au.rows()));
+    be.copy(transpose::no, p.Bu, B.col_range(shared, p.Bu.cols()));
     return f;
   }
   template <class Be>
   index_t rank(const params<Be>& p) const {
     return p.A0.rows() + p.Au.rows();
-  }
-  template <backend Be>
-  void merge(Be& be, const params<Be>& p, scalar_of<Be> s, out<Be> W, out<Be>) const {
-    merge_product<Be>(be, product(be, p), s, W);
   }
 
  private:

@@ -5,10 +5,10 @@
 //   repeat:  S = L_s layers without replacement;  for l in S: A from the init, B = 0, state reset;
 //            κ steps in which only S trains;  for l in S: W_l += s·B·A
 //
-// The learning-rate schedule runs over all boosters; the last one, whole or not, is merged at the
-// end. So rank(W_T − W_0) <= the number of boosters that had the layer.
-// From the paper's summary: rank 1, random layers, booster weight 1, which is a setting of the run:
-// fit(xgblora{}, …, {.scaling = scaling::constant(1)}). Ours: κ = 8, all layers, no penalty
+// The learning-rate schedule runs over all boosters; the last booster is merged at the end,
+// complete or not. So rank(W_T − W_0) of a layer <= the number of its boosters. [paper] (its
+// summary) rank 1, random layers, booster weight 1, which is a setting of the run: fit(xgblora{},
+// …, {.scaling = scaling::constant(1)}). [preheat] κ = 8, all layers, no penalty
 // (optim::adam{.weight_decay = 2λ} adds λ(‖A‖² + ‖B‖²) to the loss).
 #pragma once
 #include <vector>
@@ -19,8 +19,7 @@ namespace preheat::chain {
 
 struct boost {
   using axis = axes::chain;
-  using hooks = hook_list<hook::begin, hook::before_step, hook::finish>;
-  static constexpr bool folds = true;
+  static constexpr bool merges = true;
   template <class Be>
   struct state {
     index_t boosters = 0;  // started so far
@@ -34,7 +33,7 @@ struct boost {
   index_t layers = 0;  // L_s; 0: all
 
   template <class Run>
-  void begin(Run& run) const {
+  void on(hook::begin, Run& run) const {
     require(period >= 1, "chain::boost: period >= 1", period, 1);
     require(0 <= layers && layers <= index_t(run.targets().size()),
             "chain::boost: 0 <= layers of a booster <= adapted layers", layers,
@@ -42,12 +41,12 @@ struct boost {
     start_booster(run);
   }
   template <class Run>
-  void before_step(Run& run) const {
+  void on(hook::before_step, Run& run) const {
     detail::start_next_block(run, period, [&] { start_booster(run); });
   }
   template <class Run>
-  void finish(Run& run) const {
-    run.fold(run.targets());
+  void on(hook::finish, Run& run) const {
+    run.merge(run.targets());
   }
 
  private:
@@ -56,9 +55,10 @@ struct boost {
     const index_t number = run.chain_state.boosters++;
     const std::vector<index_t>& all = run.targets();
     std::vector<index_t> chosen;
-    for (const index_t place : choose(layers > 0 ? layers : index_t(all.size()),
-                                      index_t(all.size()), run.stream(purpose::subset, number))) {
-      chosen.push_back(all[std::size_t(place)]);
+    for (const index_t place :
+         random_subset(layers > 0 ? layers : index_t(all.size()), index_t(all.size()),
+                       run.stream(purpose::subset, number))) {
+      chosen.push_back(all[place]);
     }
     run.attach(chosen);
   }

@@ -1,25 +1,25 @@
-// A chain of adapters: train for a block of steps, fold s·B·A into W, draw the adapter again from
-// the method's own init, go on. Optimizer states start afresh with each block; the learning-rate
-// schedule does not. The last block, whole or not, is folded at the end.
+// A chain of adapters: train for a block of steps, merge s·B·A into W, start the adapter again from
+// the method's own init, and repeat. Optimizer states start afresh with each block; the
+// learning-rate schedule does not. The last block is merged at the end, complete or not.
 //
 //   repeat:  A, B from the init;  `period` steps;  W += s·B·A
 //
-// With adapter::lora it is COLA ("Chain of LoRA", arXiv 2401.04151); with adapter::asymmetric, which
-// freezes one factor at its draw, RAC-LoRA ("Randomized Asymmetric Chain of LoRA", arXiv
-// 2410.08305). With optim::scaled<optim::sgd> one step from a fresh start is W − γ·s²·G·H with
-// H = Aᵀ(AAᵀ)⁺A, at r = n gradient descent (when A is trained W − γ·s²·H·G with H = B(BᵀB)⁺Bᵀ, and
-// r = m). `period` is ours.
+// With adapter::lora it is COLA ("Chain of LoRA", arXiv 2401.04151); with adapter::asymmetric,
+// which freezes one factor at its random start, RAC-LoRA ("Randomized Asymmetric Chain of LoRA",
+// arXiv 2410.08305). With optim::scaled<optim::sgd> one step from a fresh start is W − γ·s²·G·H
+// with H = Aᵀ(AAᵀ)⁺A, which at r = n is gradient descent (if A is trained: W − γ·s²·H·G with H =
+// B(BᵀB)⁺Bᵀ, and r = m). [preheat] `period` is a setting.
 #pragma once
 #include "../core/concepts.hpp"
 
 namespace preheat::chain {
 
 namespace detail {
-// Folds a block that is over, and starts the next by draw().
+// Merges a block that has ended, and starts the next one by draw().
 template <class Run, class Draw>
 void start_next_block(Run& run, index_t period, Draw draw) {
   if (run.steps_done() > 0 && run.steps_done() % period == 0) {
-    run.fold(run.targets());
+    run.merge(run.targets());
     draw();
   }
 }
@@ -27,25 +27,24 @@ void start_next_block(Run& run, index_t period, Draw draw) {
 
 struct merge_every {
   using axis = axes::chain;
-  using hooks = hook_list<hook::begin, hook::before_step, hook::finish>;
-  static constexpr bool folds = true;
+  static constexpr bool merges = true;
   template <class Be>
   using state = no_state<Be>;
 
   index_t period = 25;  // steps of a block
 
   template <class Run>
-  void begin(Run& run) const {
+  void on(hook::begin, Run& run) const {
     require(period >= 1, "chain::merge_every: period >= 1", period, 1);
     run.attach(run.targets());
   }
   template <class Run>
-  void before_step(Run& run) const {
+  void on(hook::before_step, Run& run) const {
     detail::start_next_block(run, period, [&] { run.attach(run.targets()); });
   }
   template <class Run>
-  void finish(Run& run) const {
-    run.fold(run.targets());
+  void on(hook::finish, Run& run) const {
+    run.merge(run.targets());
   }
 };
 

@@ -1,4 +1,4 @@
-// No chain: one adapter for the whole run, and W stays as it is.
+// No chain: one adapter for the whole run, and W is unchanged.
 #pragma once
 #include "../core/concepts.hpp"
 
@@ -6,8 +6,7 @@ namespace preheat::chain {
 
 struct none {
   using axis = axes::chain;
-  using hooks = hook_list<>;
-  static constexpr bool folds = false;
+  static constexpr bool merges = false;
   template <class Be>
   using state = no_state<Be>;
 };

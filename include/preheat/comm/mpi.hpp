@@ -1,4 +1,4 @@
-// The communicator of MPI: the processes that mpirun has started, sums on the host.
+// The MPI communicator: the processes that mpirun has started, with sums on the host.
 //
 //   int main(int argc, char** argv) {
 //     return preheat::comm::mpi_main(argc, argv, [](preheat::comm::mpi& world) {
@@ -6,16 +6,16 @@
 //     });
 //   }
 //
-// An object is MPI's life in the process: there is one, it initializes MPI and finalizes it. One
-// thread makes all calls. A failing call throws mpi_error; an exception that leaves mpi_main's
-// function ends every process, because the others would wait for this one for ever. MPI itself ends
-// them when one is killed.
+// The object's lifetime is that of MPI in the process: there is one object, whose constructor
+// initializes MPI and whose destructor finalizes it. One thread makes all calls. A failing call
+// throws mpi_error. An exception that leaves mpi_main's function ends every process, because the
+// others would wait for this one forever; if one is killed, MPI itself ends the others.
 //
-// Sums are MPI_Iallreduce, of which OpenMPI gives every process the same bits. It moves them on only
-// while it is asked about them: start_sum asks about those begun before, so that in a backward pass
-// they progress whenever the next one starts.
+// Sums are MPI_Iallreduce, with which OpenMPI gives every process the same bits. MPI makes progress
+// with a sum only during calls that test it, so start_sum tests the sums begun before: in a
+// backward pass they progress whenever the next one starts.
 #pragma once
-// OpenMPI's C++ bindings are not wanted.
+// OpenMPI's C++ bindings are not used.
 #if !defined(OMPI_SKIP_MPICXX)
 #define OMPI_SKIP_MPICXX 1
 #endif
@@ -46,9 +46,10 @@ namespace comm {
 
 namespace detail {
 
-using preheat::detail::place;
+using preheat::detail::call_site;
 
-inline void check(int status, const char* call, place at = {__builtin_FILE(), __builtin_LINE()}) {
+inline void check(int status, const char* call,
+                  call_site at = {__builtin_FILE(), __builtin_LINE()}) {
   if (status != MPI_SUCCESS) {
     char text[MPI_MAX_ERROR_STRING] = {};
     int length = 0;
@@ -86,7 +87,7 @@ inline bool started_by_mpi() {
 
 class mpi {
  public:
-  static constexpr memory reaches = memory::host;
+  static constexpr memory_kind reaches = memory_kind::host;
 
   mpi() : mpi(nullptr, nullptr) {}
   mpi(int& argc, char**& argv) : mpi(&argc, &argv) {}
@@ -106,7 +107,7 @@ class mpi {
   // --- concept communicator
   template <class T>
   void start_sum(std::span<T> x) {
-    int all_done = 0;  // of no interest: to ask is what counts
+    int all_done = 0;  // not used: the test itself lets MPI progress
     detail::check(
         MPI_Testall(detail::count_of(pending_), pending_.data(), &all_done, MPI_STATUSES_IGNORE),
         "MPI_Testall");
@@ -137,20 +138,20 @@ class mpi {
     std::fprintf(stderr, "preheat: process %d of %d: %s\n", rank_, size_, why.c_str());
     std::fflush(nullptr);
     MPI_Abort(MPI_COMM_WORLD, 1);
-    std::abort();  // MPI_Abort does not come back
+    std::abort();  // MPI_Abort does not return
   }
 
-  // --- Texts between two processes, for programs that spread work.
+  // Texts between two processes, for programs that distribute work.
   struct message {
     int from;
     std::string text;
   };
-  // May wait until the receiver takes it.
+  // May wait until the receiver accepts the text.
   void send(int to, const std::string& text) {
     detail::check(MPI_Send(text.data(), detail::count_of(text), MPI_CHAR, to, 0, comm_),
                   "MPI_Send");
   }
-  // The next text from anybody, if one has come.
+  // The next text from any process, if one has arrived.
   std::optional<message> receive() {
     int there = 0;
     MPI_Status status{};
@@ -185,8 +186,9 @@ class mpi {
 
 static_assert(communicator<mpi>);
 
-// The main of a program of several processes: f(world) between MPI's beginning and end. What f
-// throws is printed with the number of the process, and ends all. Returns f's int, or 0.
+// The main function of a program of several processes: calls f(world) between MPI's initialization
+// and finalization. An exception of f is printed with the number of the process and ends all
+// processes. Returns f's int, or 0.
 template <class F>
 int mpi_main(int& argc, char**& argv, F f) {
   mpi world(argc, argv);

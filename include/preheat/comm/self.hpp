@@ -1,5 +1,4 @@
-// The communicator of one process that works alone: a sum over it is what it was, and there is
-// nobody to tell anything.
+// The communicator of a single process: sums are the identity and broadcasts do nothing.
 #pragma once
 #include <cstdio>
 #include <cstdlib>
@@ -10,7 +9,7 @@ namespace preheat::comm {
 
 class self {
  public:
-  static constexpr memory reaches = memory::host;
+  static constexpr memory_kind reaches = memory_kind::host;
 
   int rank() const { return 0; }
   int size() const { return 1; }

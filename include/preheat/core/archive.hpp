@@ -1,7 +1,7 @@
 // The state of a training run as plain host data, for exact resume. Numbers are held as doubles,
-// which hold every float and every double exactly. io/checkpoint.hpp writes it to a file.
+// which hold every float and every double exactly. safetensors/checkpoint.hpp writes it to a file.
 //
-// A type takes part with one member, used both for saving and for loading:
+// A type is saved and loaded by one member:
 //
 //   template <class Archive> void archive(Archive& ar) { ar("m", m); ar("t", t); }
 #pragma once
@@ -10,6 +10,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -28,7 +29,7 @@ struct training_state {
   std::map<std::string, saved_matrix> entries;  // by path, e.g. "layers.0/optim/m/A"
 };
 
-// A number that changes when the state does.
+// A hash of the state.
 inline std::uint64_t hash_of(const training_state& state) {
   bit_hash hash;
   for (const auto& [name, m] : state.entries) {
@@ -38,23 +39,91 @@ inline std::uint64_t hash_of(const training_state& state) {
   return hash.value();
 }
 
+namespace detail {
+// What an archive does whatever the backend: it knows where it is in the state. Never inlined: a run
+// has dozens of entries.
+class archive_cursor {
+ public:
+  enum class direction { save, load };
+  bool loading() const { return direction_ == direction::load; }
+
+ protected:
+  archive_cursor(training_state& state, direction d) : state_(state), direction_(d) {}
+
+  // Goes on to the entry of this name under the present one, and returns what leave() needs.
+  [[gnu::noinline]] std::size_t enter(std::string_view name) {
+    const std::size_t outer = path_.size();
+    if (outer > 0) {
+      path_ += '/';
+    }
+    path_ += name;
+    return outer;
+  }
+  void leave(std::size_t outer) { path_.resize(outer); }
+
+  [[gnu::noinline]] const saved_matrix& find() const {
+    const auto it = state_.entries.find(path_);
+    if (it == state_.entries.end()) {
+      throw invalid_argument("the saved state has no entry '" + path_ +
+                             "': it belongs to another method, network or version");
+    }
+    return it->second;
+  }
+  [[gnu::noinline]] void save(saved_matrix entry) { state_.entries[path_] = std::move(entry); }
+  [[gnu::noinline]] double loaded_number() const { return find().values.at(0); }
+  [[gnu::noinline]] void save_number(double value) { save({1, 1, {value}}); }
+
+  [[gnu::noinline]] void numbers(std::vector<double>& values) {
+    index_t size = index_t(values.size());
+    const std::size_t here = enter("size");
+    if (loading()) {
+      size = index_t(loaded_number());
+    } else {
+      save_number(double(size));
+    }
+    leave(here);
+    values.resize(std::size_t(size));
+    for (index_t i = 0; i < size; ++i) {
+      const std::size_t outer = enter(std::to_string(i));
+      if (loading()) {
+        values[std::size_t(i)] = loaded_number();
+      } else {
+        save_number(values[std::size_t(i)]);
+      }
+      leave(outer);
+    }
+  }
+
+ private:
+  training_state& state_;
+  direction direction_;
+  std::string path_;
+};
+}  // namespace detail
+
 // Writes to, or reads from, a training_state. Throws invalid_argument when an entry that the run
 // needs is not in the state (it was saved by another method or network).
 template <backend Be>
-class archive {
+class archive : private detail::archive_cursor {
  public:
-  enum class direction { save, load };
+  using archive_cursor::direction;
+  using archive_cursor::loading;
 
-  archive(Be& be, training_state& state, direction d) : be_(be), state_(state), direction_(d) {}
-  bool loading() const { return direction_ == direction::load; }
+  archive(Be& be, training_state& state, direction d) : archive_cursor(state, d), be_(be) {}
 
   // One member: a number, a matrix, a parameter set, a vector of these, or a type with archive().
   template <class T>
-  void operator()(const std::string& name, T& value) {
-    const std::string outer = path_;
-    path_ += path_.empty() ? name : "/" + name;
+  void operator()(std::string_view name, T& value) {
+    const std::size_t outer = enter(name);
     transfer(value);
-    path_ = outer;
+    leave(outer);
+  }
+  // The members that f transfers, under this name.
+  template <class F>
+  void under(std::string_view name, F f) {
+    const std::size_t outer = enter(name);
+    f();
+    leave(outer);
   }
 
  private:
@@ -64,8 +133,10 @@ class archive {
       number(value);
     } else if constexpr (std::same_as<T, mat<Be>>) {
       matrix(value);
-    } else if constexpr (requires { T::parts(); }) {
-      visit_all([&](auto part, auto& x) { (*this)(part.name, x); }, value);
+    } else if constexpr (std::same_as<T, std::vector<double>>) {
+      numbers(value);
+    } else if constexpr (requires { T::parameters(); }) {
+      for_each([&](auto parameter, auto& x) { (*this)(parameter.name, x); }, value);
     } else if constexpr (requires { value.archive(*this); }) {
       value.archive(*this);
     } else if constexpr (
@@ -74,7 +145,7 @@ class archive {
       (*this)("size", size);
       value.resize(std::size_t(size));
       for (index_t i = 0; i < size; ++i) {
-        (*this)(std::to_string(i), value[std::size_t(i)]);
+        (*this)(std::to_string(i), value[i]);
       }
     } else {
       static_assert(never<T>, "preheat: give this state a member `void archive(Archive& ar)`");
@@ -84,38 +155,30 @@ class archive {
   void number(T& value) {
     static_assert(sizeof(T) < 8 || std::floating_point<T> || std::same_as<T, index_t>);
     if (loading()) {
-      value = T(find().values.at(0));
+      value = T(loaded_number());
     } else {
-      state_.entries[path_] = {1, 1, {double(value)}};
+      save_number(double(value));
     }
   }
-  void matrix(mat<Be>& M) {
-    using T = scalar_of<Be>;
-    if (loading()) {
-      const saved_matrix& saved = find();
-      M = be_.zeros(saved.rows, saved.cols);
-      if (!saved.values.empty()) {
-        const std::vector<T> host(saved.values.begin(), saved.values.end());
-        be_.upload(host, M);
-      }
-    } else {
-      const std::vector<T> host = be_.download(M);
-      state_.entries[path_] = {M.rows(), M.cols(), {host.begin(), host.end()}};
-    }
-  }
-  const saved_matrix& find() const {
-    const auto it = state_.entries.find(path_);
-    if (it == state_.entries.end()) {
-      throw invalid_argument("the saved state has no entry '" + path_ +
-                             "': it belongs to another method, network or version");
-    }
-    return it->second;
-  }
+  void matrix(mat<Be>& M);
 
   Be& be_;
-  training_state& state_;
-  direction direction_;
-  std::string path_;
 };
+
+template <backend Be>
+void archive<Be>::matrix(mat<Be>& M) {
+  using T = scalar_of<Be>;
+  if (loading()) {
+    const saved_matrix& saved = find();
+    M = be_.zeros(saved.rows, saved.cols);
+    if (!saved.values.empty()) {
+      const std::vector<T> host(saved.values.begin(), saved.values.end());
+      be_.upload(host, M);
+    }
+  } else {
+    const std::vector<T> host = be_.download(M);
+    save({M.rows(), M.cols(), {host.begin(), host.end()}});
+  }
+}
 
 }  // namespace preheat

@@ -1,11 +1,11 @@
-// The processes that train together: the contract of a communicator, and the handle by which a run
-// holds one.
+// The contract of a communicator, which connects the processes that train together, and
+// `process_group`, through which a run uses one.
 //
 //   comm::mpi world(argc, argv);                            // or comm::self, comm::nccl
 //   auto report = fit(m, network, batches, {.rank = 4, .processes = world});
 //
-// Every process runs the same program on its own share of each batch. All calls below but rank and
-// size are collective: every process makes them, in the same order.
+// Every process runs the same program on its own part of each batch. All calls below except rank
+// and size are collective: every process makes them, in the same order.
 #pragma once
 #include <concepts>
 #include <cstdint>
@@ -19,23 +19,23 @@
 
 namespace preheat {
 
-// Whose memory a communicator sums, and a backend computes in.
-enum class memory { host, device };
+// The memory that a communicator sums and in which a backend computes.
+enum class memory_kind { host, device };
 
 // One of several equal parts of a batch.
-struct share {
+struct shard {
   index_t index = 0;  // from 0
   index_t count = 1;
 };
 
-// start_sum begins to replace x by its sum over all processes, the same bits on each; until wait()
-// returns, which waits for every sum begun, x must be left alone. sum() is that of one number of
-// the host, and waits. What a call costs, and whether sums progress beside other work, is the
-// communicator's affair. Nothing is promised about threads: one at a time calls it.
+// start_sum begins to replace x by its sum over all processes, with the same bits in each. x must
+// not be read or written until wait() has returned, which waits for all sums. sum() adds one number
+// of the host over the processes, and waits. The cost of a call, and whether sums progress beside
+// other work, depend on the communicator. One thread at a time may call it.
 template <class C>
 concept communicator = requires(C& comm, const C& same, std::span<float> x, std::span<double> y,
                                 double number, int root, const std::string& why) {
-  { C::reaches } -> std::convertible_to<memory>;
+  { C::reaches } -> std::convertible_to<memory_kind>;
   { same.rank() } -> std::same_as<int>;  // 0 … size − 1
   { same.size() } -> std::same_as<int>;
   { comm.start_sum(x) } -> std::same_as<void>;
@@ -45,11 +45,11 @@ concept communicator = requires(C& comm, const C& same, std::span<float> x, std:
   { comm.broadcast(x, root) } -> std::same_as<void>;
   { comm.broadcast(y, root) } -> std::same_as<void>;
   { comm.barrier() } -> std::same_as<void>;
-  { comm.abort(why) } -> std::same_as<void>;  // ends every process; the one call made alone
+  { comm.abort(why) } -> std::same_as<void>;  // ends every process; not collective
 };
 
-// A communicator that somebody else owns, whatever its type; by default this process alone, for
-// which nothing below calls anything.
+// A type-erased reference to a communicator. By default it stands for a single process, and then no
+// function below makes a call.
 class process_group {
  public:
   process_group() = default;
@@ -65,7 +65,7 @@ class process_group {
   int size() const { return size_; }
   bool alone() const { return size_ == 1; }
   bool first() const { return rank_ == 0; }
-  memory reaches() const { return reaches_; }
+  memory_kind reaches() const { return reaches_; }
 
   template <class T>
   void start_sum(std::span<T> x) const {
@@ -78,7 +78,7 @@ class process_group {
       calls_->wait(object_);
     }
   }
-  // From process 0.
+  // x becomes the x of process 0.
   template <class T>
   void broadcast(std::span<T> x) const {
     if (!alone()) {
@@ -136,20 +136,32 @@ class process_group {
   const calls* calls_ = nullptr;
   int rank_ = 0;
   int size_ = 1;
-  memory reaches_ = memory::host;
+  memory_kind reaches_ = memory_kind::host;
 };
 
-// Where a backend computes: on the host, unless its member `place` says otherwise.
+// Where a backend computes: on the host, unless it has the member `memory`.
 template <class Be>
-consteval memory memory_of() {
-  if constexpr (requires { Be::place; }) {
-    return Be::place;
+consteval memory_kind memory_of() {
+  if constexpr (requires { Be::memory; }) {
+    return Be::memory;
   } else {
-    return memory::host;
+    return memory_kind::host;
   }
 }
 
-// 64-bit FNV-1a over the bytes of numbers: to see whether processes hold the same bits.
+// Throws unless the communicator of several processes reaches the memory in which the backend computes.
+template <class Be>
+void require_reached_memory(const process_group& processes) {
+  if (!processes.alone() && processes.reaches() != memory_of<Be>()) {
+    throw invalid_argument(memory_of<Be>() == memory_kind::device
+                               ? "a backend on a device needs a communicator that reaches its "
+                                 "memory: comm::nccl"
+                               : "a backend on the host needs a communicator that reaches its "
+                                 "memory: comm::mpi");
+  }
+}
+
+// 64-bit FNV-1a over the bytes of numbers, to compare them between processes.
 class bit_hash {
  public:
   template <class T>
@@ -161,7 +173,7 @@ class bit_hash {
     }
   }
   template <backend Be>
-  void add(Be& be, in<Be> x) {
+  void add(Be& be, const_view_of<Be> x) {
     const std::vector<scalar_of<Be>> host = be.download(x);
     add(std::span<const scalar_of<Be>>(host));
   }
@@ -171,13 +183,13 @@ class bit_hash {
   std::uint64_t value_ = 14695981039346656037U;
 };
 
-// Batches that can be drawn in shares: draw_share fills `batch` with one of the equal parts of what
-// draw would give for the same stream and step. A network's loss is the mean over a batch, so equal
-// parts make the mean of the processes' losses the loss of the whole.
+// Batches that can be loaded in parts: load_shard fills `batch` with one of the equal parts of the
+// batch that load gives for the same stream and step. Because a network's loss is the mean over a
+// batch and the parts are equal, the mean of the processes' losses is the loss of the whole batch.
 template <class D, class Net>
-concept shared_data_source = data_source<D, Net> &&
-    requires(D& data, generator stream, index_t step, share part, typename Net::batch_type& batch) {
-  { data.draw_share(stream, step, part, batch) } -> std::same_as<void>;
+concept sharded_data_source = data_source<D, Net> &&
+    requires(D& data, generator stream, index_t step, shard part, typename Net::batch_type& batch) {
+  { data.load_shard(stream, step, part, batch) } -> std::same_as<void>;
 };
 
 }  // namespace preheat

@@ -2,6 +2,7 @@
 // broken and the two values. A numerical outcome (non-finite loss, no convergence) is a status in a
 // result, never an exception. A failing library call throws `preheat::library_error` with the call.
 #pragma once
+#include <cstdint>
 #include <cstdio>
 #include <stdexcept>
 #include <string>
@@ -26,27 +27,58 @@ struct library_error : std::runtime_error {
 };
 
 namespace detail {
-// A number as it is written in an error: 7, -0.5, 1e-08.
-template <class T>
-std::string number_text(const T& value) {
-  if constexpr (std::is_floating_point_v<T>) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%g", double(value));
-    return text;
-  } else {
-    return std::to_string(value);
+// A number of a broken law, as its error shows it: 7, -0.5, 1e-08.
+class shown_number {
+ public:
+  template <class T>
+  requires std::is_arithmetic_v<T>
+  constexpr shown_number(T value) {
+    if constexpr (std::is_floating_point_v<T>) {
+      floating_ = true;
+      number_ = double(value);
+    } else {
+      negative_ = value < T(0);
+      whole_ = std::uintmax_t(value);
+    }
   }
+  std::string text() const {
+    char text[32];
+    if (floating_) {
+      std::snprintf(text, sizeof text, "%g", number_);
+    } else {
+      std::snprintf(text, sizeof text, negative_ ? "%jd" : "%ju", whole_);
+    }
+    return text;
+  }
+
+ private:
+  bool floating_ = false;
+  bool negative_ = false;
+  union {
+    double number_;
+    std::uintmax_t whole_;  // modulo 2^64
+  };
+};
+
+// Out of line: a program has hundreds of laws, and every one that is kept costs nothing but a jump.
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_broken_law(std::string_view law,
+                                                                    shown_number left,
+                                                                    shown_number right) {
+  throw invalid_argument(std::string(law) + " (" + left.text() + ", " + right.text() + ")");
+}
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_broken_law(std::string_view law) {
+  throw invalid_argument(std::string(law));
 }
 }  // namespace detail
 
 namespace detail {
 // Where a call is. (std::source_location is not in every standard library that has C++20.)
-struct place {
+struct call_site {
   const char* file;
   int line;
 };
 // "cublas<t>gemm: CUBLAS_STATUS_EXECUTION_FAILED (13), backend.hpp:167"
-inline std::string failed_call(const char* call, const std::string& name, int code, place at) {
+inline std::string failed_call(const char* call, const std::string& name, int code, call_site at) {
   const std::string path = at.file;
   const std::string file = path.substr(path.find_last_of('/') + 1);
   return std::string(call) + ": " + name + " (" + std::to_string(code) + "), " + file + ":" +
@@ -56,18 +88,17 @@ inline std::string failed_call(const char* call, const std::string& name, int co
 
 // Throws invalid_argument "<law> (<left>, <right>)" unless `holds`. Example:
 //   require(r <= k, "rank <= min(out, in)", r, k);   ->   preheat: rank <= min(out, in) (10, 9)
-template <class L, class R>
-void require(bool holds, std::string_view law, const L& left, const R& right) {
+inline void require(bool holds, std::string_view law, detail::shown_number left,
+                    detail::shown_number right) {
   if (!holds) {
-    throw invalid_argument(std::string(law) + " (" + detail::number_text(left) + ", " +
-                           detail::number_text(right) + ")");
+    detail::throw_broken_law(law, left, right);
   }
 }
 
 // The same for a condition that needs no values.
 inline void require(bool holds, std::string_view law) {
   if (!holds) {
-    throw invalid_argument(std::string(law));
+    detail::throw_broken_law(law);
   }
 }
 

@@ -1,137 +1,137 @@
-// Hooks: the moments of a training run at which a policy may act. A policy declares the ones it
-// has,
+// Hooks: the moments of a training run at which a policy may act. A policy acts at a moment if it
+// has an overload of `on` for its tag:
 //
-//   using hooks = hook_list<hook::before_step, hook::finish>;
+//   template <class Run>
+//   void on(preheat::hook::after_step, Run& run) const { … }
 //
-// and the declaration is checked both ways: a declared hook without its member, and a member whose
-// hook is not declared, are compile errors. So a misspelt or ill-typed hook is never silently lost.
+// A policy without an overload does nothing at that moment. A misspelt tag is an unknown name, and
+// an overload that cannot be called as written here (not const, other arguments) does not compile
+// when the policy is used in a run.
 #pragma once
+#include <type_traits>
+
 #include "types.hpp"
 
 namespace preheat {
 
-template <class... Hooks>
-struct hook_list {};
-
 namespace hook {
 
-// Each tag names its member, says how to call it and whether a policy has it. `Run` is the training
-// run, see train/run.hpp for what it offers.
-#define PREHEAT_RUN_HOOK(NAME)                                           \
-  struct NAME {                                                          \
-    template <class Policy, class Run>                                   \
-    static constexpr bool present = requires(const Policy p, Run& run) { \
-      p.NAME(run);                                                       \
-    };                                                                   \
-    template <class Policy, class Run>                                   \
-    static void call(const Policy& p, Run& run) {                        \
-      p.NAME(run);                                                       \
-    }                                                                    \
-  }
+// on(tag, run), where `run` is the training run (train/run.hpp says what it offers).
+struct begin {};           // before the first step; decides which layers get an adapter
+struct before_step {};     // before the batch is loaded
+struct after_backward {};  // the gradients are complete, penalties included, and not yet clipped
+struct after_step {};      // the parameters have changed
+struct finish {};          // after the last step, unless the run diverged
 
-PREHEAT_RUN_HOOK(begin);           // before the first step; decides which layers get an adapter
-PREHEAT_RUN_HOOK(before_step);     // before the batch is drawn
-PREHEAT_RUN_HOOK(after_backward);  // gradients are there, penalties included, not yet clipped
-PREHEAT_RUN_HOOK(after_step);      // parameters have moved
-PREHEAT_RUN_HOOK(finish);          // after the last step, unless the run diverged
-#undef PREHEAT_RUN_HOOK
+// on(observe_input{}, run, layer, X): a layer's input, in training passes only.
+struct observe_input {};
 
-// observe_input(run, layer, X): a layer's input, in training passes only.
-struct observe_input {
-  template <class Policy, class Run>
-  static constexpr bool present = requires(const Policy p, Run& run, index_t layer) {
-    p.observe_input(run, layer, typename Run::input_view{});
-  };
-  template <class Policy, class Run>
-  static void call(const Policy& p, Run& run, index_t layer, typename Run::input_view X) {
-    p.observe_input(run, layer, X);
-  }
-};
-
-// penalize(be, parameters, gradient, context): a term of the loss that sees only the parameters;
-// its gradient is added before clipping. For optimizers and their decorators.
-struct penalize {
-  template <class Policy, class Run>
-  static constexpr bool present = requires(const Policy p, Run& run, typename Run::params& x,
-                                           typename Run::step_type& context) {
-    p.penalize(run.backend(), x, x, context);
-  };
-  template <class Policy, class Run>
-  static void call(const Policy& p, Run& run, const typename Run::params& x,
-                   typename Run::params& gradient, const typename Run::step_type& context) {
-    p.penalize(run.backend(), x, gradient, context);
-  }
-};
+// on(penalize{}, be, parameters, gradient, context): adds to the gradient that of a loss term which
+// depends on the parameters alone; called before clipping. For optimizers and their decorators.
+struct penalize {};
 
 }  // namespace hook
 
 namespace detail {
 
-using all_hooks = hook_list<hook::begin, hook::before_step, hook::after_backward, hook::after_step,
-                            hook::finish, hook::observe_input, hook::penalize>;
-
-template <class Hook, class... Hooks>
-consteval bool listed(hook_list<Hooks...>) {
-  return (std::is_same_v<Hook, Hooks> || ...);
-}
-
-template <class Policy>
-concept lists_hooks = requires {
-  typename Policy::hooks;
+// Converts to any argument, to test whether a policy has an overload of `on` at all.
+struct any_argument {
+  using input_view = any_argument;  // a run's, for observe_input
+  template <class T>
+  operator T&() const;
 };
 
-template <class Policy, class Run, class... Hooks>
-consteval bool declared_hooks_exist(hook_list<Hooks...>) {
-  return (Hooks::template present<Policy, Run> && ...);
-}
-template <class Policy, class Run, class... All>
-consteval bool existing_hooks_declared(hook_list<All...>) {
-  return ((listed<All>(typename Policy::hooks{}) || !All::template present<Policy, Run>)&&...);
-}
+template <class Policy, class Tag, class... Any>
+concept has_overload = requires(Policy& p, Tag tag, Any&... any) {
+  p.on(tag, any...);
+};
 
-template <class Policy, class Run>
-consteval bool check_hooks() {
-  static_assert(
-      lists_hooks<Policy>,
-      "preheat: a policy must declare its hooks: add `using hooks = hook_list<>;` (or the "
-      "list of hooks it has, core/hooks.hpp)");
-  if constexpr (lists_hooks<Policy>) {
-    static_assert(declared_hooks_exist<Policy, Run>(typename Policy::hooks{}),
-                  "preheat: a policy declares a hook that it does not have: spell the member like "
-                  "its tag and give it the signature in core/hooks.hpp, const");
-    static_assert(existing_hooks_declared<Policy, Run>(all_hooks{}),
-                  "preheat: a policy has a hook that it does not declare: add it to "
-                  "`using hooks = hook_list<...>;`");
+// Whether a policy has an overload for this tag, with whatever arguments. First is the type of the first
+// argument that a right one takes: an overload may be constrained to it.
+template <class Policy, class Tag, class First>
+inline constexpr bool has_some_overload =
+    has_overload<Policy, Tag> || has_overload<Policy, Tag, any_argument> ||
+    has_overload<Policy, Tag, any_argument, any_argument> ||
+    has_overload<Policy, Tag, any_argument, any_argument, any_argument> ||
+    has_overload<Policy, Tag, any_argument, any_argument, any_argument, any_argument> ||
+    has_overload<Policy, Tag, First> || has_overload<Policy, Tag, First, any_argument> ||
+    has_overload<Policy, Tag, First, any_argument, any_argument> ||
+    has_overload<Policy, Tag, First, any_argument, any_argument, any_argument>;
+
+template <class Policy, class Tag, class... Args>
+concept has_right_overload = requires(const Policy& p, Tag tag, Args&... args) {
+  p.on(tag, args...);
+};
+
+// Whether a policy has a member called `on` at all, private ones and templates included: the name is
+// then ambiguous in a class that inherits another one.
+struct has_an_on {
+  int on;
+};
+template <class Policy>
+struct with_another_on : Policy, has_an_on {};
+template <class Policy>
+concept has_member_on = !std::is_final_v<Policy> && !requires {
+  &with_another_on<Policy>::on;
+};
+
+// Whether some overload of a policy is for one of the tags above.
+template <class Policy, class Run, class Be>
+inline constexpr bool has_known_hook = has_some_overload<Policy, hook::begin, Run> ||
+                                       has_some_overload<Policy, hook::before_step, Run> ||
+                                       has_some_overload<Policy, hook::after_backward, Run> ||
+                                       has_some_overload<Policy, hook::after_step, Run> ||
+                                       has_some_overload<Policy, hook::finish, Run> ||
+                                       has_some_overload<Policy, hook::observe_input, Run> ||
+                                       has_some_overload<Policy, hook::penalize, Be>;
+
+template <class Run, class... Others>
+struct first_argument {
+  using type = Run;
+};
+
+}  // namespace detail
+
+// Refuses a policy that has a member `on` which is nobody's hook.
+template <class Run, class Policy>
+consteval bool hooks_are_known() {
+  if constexpr (detail::has_member_on<Policy>) {
+    static_assert(detail::has_known_hook<Policy, Run, typename Run::backend_type>,
+                  "preheat: a policy has a member `on` that is no hook: it is public and its first "
+                  "argument is one of the tags in core/hooks.hpp");
   }
   return true;
 }
 
-}  // namespace detail
-
-// Calls one hook of a policy, then of the policy it decorates (its member `base`), where declared.
-template <class Hook, class Policy, class Run, class... Args>
-void call_hook(const Policy& policy, Run& run, Args&&... args) {
-  static_assert(detail::check_hooks<Policy, Run>());
-  if constexpr (detail::listed<Hook>(typename Policy::hooks{})) {
-    Hook::call(policy, run, args...);
+// Calls one hook of a policy, then of the policy it decorates (its member `base`), where there is one.
+template <class Tag, class Policy, class... Args>
+void call_hook(const Policy& policy, Args&&... args) {
+  if constexpr (std::is_same_v<Tag, hook::begin>) {  // once a run
+    static_assert(hooks_are_known<std::remove_cvref_t<Args>..., Policy>());
+  }
+  if constexpr (detail::has_right_overload<Policy, Tag, Args...>) {
+    policy.on(Tag{}, args...);
+  } else {
+    static_assert(
+        !detail::has_some_overload<Policy, Tag, typename detail::first_argument<Args...>::type>,
+        "preheat: a policy has a hook that cannot be called: give `on` the arguments in "
+        "core/hooks.hpp and make it const");
   }
   if constexpr (requires { policy.base; }) {
-    call_hook<Hook>(policy.base, run, args...);
+    call_hook<Tag>(policy.base, args...);
   }
 }
 
-// Whether a policy, or one it decorates, declares a hook.
-template <class Hook, class Policy>
+// Whether a policy, or one it decorates, has a hook.
+template <class Tag, class Policy>
 consteval bool has_hook() {
-  if constexpr (detail::lists_hooks<Policy>) {
-    if constexpr (detail::listed<Hook>(typename Policy::hooks{})) {
-      return true;
-    }
+  if constexpr (detail::has_some_overload<Policy, Tag, detail::any_argument>) {
+    return true;
+  } else if constexpr (requires(Policy p) { p.base; }) {
+    return has_hook<Tag, decltype(Policy::base)>();
+  } else {
+    return false;
   }
-  if constexpr (requires(Policy p) { p.base; }) {
-    return has_hook<Hook, decltype(Policy::base)>();
-  }
-  return false;
 }
 
 }  // namespace preheat

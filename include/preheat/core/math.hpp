@@ -1,10 +1,11 @@
 // erf and exp in a form that a compiler vectorizes inside an elementwise loop: no calls, no
-// branches. For float, errors stay below 5e-7 relative (tests/unit/math.cpp measures them against
-// long double); for double they are the standard library's.
+// branches. For float, errors stay below 5e-7 relative (tests/core/unit_math.cpp measures them
+// against long double); for double they are the standard library's.
 #pragma once
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <utility>
 
 namespace preheat::math {
 
@@ -21,8 +22,8 @@ constexpr float clamp_magnitude(float x, float edge) {
   return std::bit_cast<float>(std::uint32_t(kept) | (bits & sign_bit));
 }
 
-// erf(x) = x·P(x²)/Q(x²) for |x| <= 3.92, beyond which it rounds to ±1. P and Q are a rational
-// least-maximum fit of our own (relative error of the fit 2e-8). V is float or a packet of floats.
+// erf(x) = x·P(x²)/Q(x²) for |x| <= 3.92, beyond which it rounds to ±1. P/Q is a rational minimax
+// fit [preheat] of relative error 2e-8. V is float or a packet of floats.
 inline constexpr float erf_edge = 3.92F;
 template <class V>
 constexpr V erf_within(V z) {
@@ -45,29 +46,78 @@ constexpr float erf(float x) {
   return erf_within(clamp_magnitude(x, erf_edge));
 }
 
-// exp(x) = 2ⁿ·exp(r), n = round(x/ln 2), |r| <= ½·ln 2, Taylor polynomial of degree 7. Arguments
-// are cut to ±87: no underflow to zero, no overflow to infinity.
-constexpr float exp(float x) {
-  const float z = clamp_magnitude(x, 87.0F);
-  constexpr float magic = 12582912.0F;  // 1.5·2²³: adding it rounds to a whole number
-  const float shifted = z * 1.44269504F + magic;
-  const float n = shifted - magic;
-  const float r = (z - n * 0.693359375F) + n * 2.12194440e-4F;  // ln 2 in two parts
-  float y = 1.0F / 5040;
-  y = y * r + 1.0F / 720;
-  y = y * r + 1.0F / 120;
-  y = y * r + 1.0F / 24;
-  y = y * r + 1.0F / 6;
-  y = y * r + 0.5F;
-  y = y * r + 1.0F;
-  y = y * r + 1.0F;
-  const std::uint32_t exponent =
-      std::bit_cast<std::uint32_t>(shifted) - std::bit_cast<std::uint32_t>(magic) + 127U;
-  return y * std::bit_cast<float>(exponent << 23U);
+// How a floating-point number is laid out, for the power of two in exp.
+template <class T>
+struct layout;
+template <>
+struct layout<float> {
+  using integer = std::int32_t;
+  static constexpr int mantissa = 23;
+  static constexpr integer bias = 127;
+  static constexpr float rounding = 12582912.0F;  // 1.5·2²³: adding it rounds to a whole number
+  static constexpr float exp_edge = 87.0F;        // no underflow to zero, no overflow to infinity
+  static constexpr float ln2_high = 0.693359375F;
+  static constexpr float ln2_low = -2.12194440e-4F;
+  static constexpr int taylor_degree = 7;
+};
+template <>
+struct layout<double> {
+  using integer = std::int64_t;
+  static constexpr int mantissa = 52;
+  static constexpr integer bias = 1023;
+  static constexpr double rounding = 6755399441055744.0;  // 1.5·2⁵²
+  static constexpr double exp_edge = 708.0;
+  static constexpr double ln2_high = 0.693145751953125;
+  static constexpr double ln2_low = 1.42860682030941723212e-6;
+  static constexpr int taylor_degree = 13;
+};
+// What the bits of n + rounding have too much to be the biased exponent of 2ⁿ.
+template <class T>
+inline constexpr auto exponent_offset =
+    std::bit_cast<typename layout<T>::integer>(layout<T>::rounding) - layout<T>::bias;
+
+constexpr float power_of_two(float shifted) {
+  const std::int32_t exponent = std::bit_cast<std::int32_t>(shifted) - exponent_offset<float>;
+  return std::bit_cast<float>(std::uint32_t(exponent) << layout<float>::mantissa);
 }
 
-// constexpr, and so templates, because nvcc takes no other functions into device code: of a kernel
-// that calls one it leaves nothing, without a word.
+// 1/k!
+template <class T>
+constexpr T inverse_factorial(int k) {
+  double product = 1;
+  for (int i = 2; i <= k; ++i) {
+    product *= i;
+  }
+  return T(1 / product);
+}
+template <class T, int K>
+inline constexpr T inverse_factorial_of = inverse_factorial<T>(K);
+
+// The Taylor polynomial of exp whose degree is the number of indices.
+template <class T, class V, int... K>
+constexpr V exp_polynomial(V r, std::integer_sequence<int, K...>) {
+  constexpr int degree = int(sizeof...(K));
+  V y = inverse_factorial_of<T, degree>;
+  ((y = y * r + V(inverse_factorial_of<T, degree - 1 - K>)), ...);
+  return y;
+}
+
+// exp(x) = 2ⁿ·exp(r), n = round(x/ln 2), |r| <= ½·ln 2; |x| <= exp_edge. V is float or a packet of T.
+template <class T, class V>
+constexpr V exp_within(V x) {
+  using parts = layout<T>;
+  const V shifted = x * V(T(1.44269504088896340736)) + V(parts::rounding);
+  const V n = shifted - V(parts::rounding);
+  const V r = (x - n * V(parts::ln2_high)) - n * V(parts::ln2_low);  // ln 2 in two parts
+  return exp_polynomial<T>(r, std::make_integer_sequence<int, parts::taylor_degree>()) *
+         power_of_two(shifted);
+}
+constexpr float exp(float x) {
+  return exp_within<float>(clamp_magnitude(x, layout<float>::exp_edge));
+}
+
+// These functions are constexpr, and therefore templates, for device code: nvcc silently drops the
+// body of a kernel that calls a non-constexpr host function.
 template <class = void>
 constexpr double erf(double x) {
   return std::erf(x);
@@ -77,9 +127,9 @@ constexpr double exp(double x) {
   return std::exp(x);
 }
 
-// For kernels of any value type (cpu/packet.hpp), which call them unqualified.
+// For kernels of any value type (cpu/packet.hpp), which call these without a namespace.
 using std::sqrt;
-// The larger; NaN where one of the two is.
+// The larger value; NaN if either is NaN.
 template <class T>
 constexpr T max(T a, T b) {
   return a > b || a != a ? a : b;

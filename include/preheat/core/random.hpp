@@ -1,9 +1,9 @@
 // Counter-based randomness: the same numbers whatever the order of use or the number of threads.
 //
-// The engine is Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as
-// 1, 2, 3", SC 2011): a keyed bijection of 128-bit counters. A `generator` is a value, a key and a
-// position; `fork(purpose, index)` gives an independent stream, so that a draw is named by
-// (seed, purpose, layer) and never by what was drawn before it.
+// The engine is Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1,
+// 2, 3", SC 2011): a keyed bijection of 128-bit counters. A `generator` is a value, a key and a
+// position; `fork(purpose, index)` gives an independent stream, so that random numbers depend on
+// (seed, purpose, layer) and not on what was drawn before them.
 //
 //   preheat::generator gen(42);
 //   preheat::generator factors = gen.fork(preheat::purpose::factors, layer);
@@ -23,7 +23,7 @@
 
 namespace preheat {
 
-// What a stream of random numbers is for. Streams of different purposes never meet.
+// The purpose of a stream of random numbers. Streams of different purposes do not overlap.
 enum class purpose : std::uint32_t {
   base = 1,
   batch,
@@ -31,20 +31,22 @@ enum class purpose : std::uint32_t {
   gate,
   mask,
   subset,
-  evidence,
+  calibration,
   preheat,
   dropout,
   split,
   sketch,
   completion,
   step,
-  user
+  user,
+  shared
 };
 
 using philox_counter = std::array<std::uint32_t, 4>;
 using philox_key = std::array<std::uint32_t, 2>;
 
-// Philox4x32-10: ten rounds of two 32×32→64-bit products. Known answers are in tests/unit.
+// Philox4x32-10: ten rounds of two 32×32→64-bit products. Known answers are in
+// tests/core/unit_random.cpp.
 constexpr philox_counter philox4x32(philox_counter counter, philox_key key) {
   constexpr std::uint64_t multiplier0 = 0xD2511F53;
   constexpr std::uint64_t multiplier1 = 0xCD9E8D57;
@@ -116,8 +118,8 @@ class generator {
   std::uint64_t position_ = 0;
 };
 
-// What the linear algebra asks of a source of randomness: a value that forks and can be read at any
-// position. It promises nothing about sequential state, speed or equality of streams across types.
+// What the linear algebra requires of a source of randomness: a value that can be forked and read
+// at any position. Sequential state, speed and equality of streams across types are not required.
 template <class G>
 concept random_generator = std::copyable<G> && requires(const G g, purpose p, std::uint64_t i) {
   { g.fork(p, i) } -> std::same_as<G>;
@@ -127,21 +129,21 @@ concept random_generator = std::copyable<G> && requires(const G g, purpose p, st
 
 static_assert(random_generator<generator>);
 
-// Puts v into random order (Fisher and Yates), without std::shuffle's freedom of implementation.
+// Puts v into random order (Fisher and Yates). Unlike std::shuffle it is fully specified.
 template <class Container>
-constexpr void shuffle(Container& v, generator gen) {
+constexpr void random_shuffle(Container& v, generator gen) {
   for (index_t i = index_t(v.size()) - 1; i > 0; --i) {
-    std::swap(v[std::size_t(i)], v[std::size_t(gen.below(i + 1))]);
+    std::swap(v[i], v[gen.below(i + 1)]);
   }
 }
 
 // k different numbers of 0..n−1 in increasing order, every set equally likely; 0 <= k <= n.
 // Cost: O(n).
-inline std::vector<index_t> choose(index_t k, index_t n, generator gen) {
-  require(0 <= k && k <= n, "choose: 0 <= chosen <= all", k, n);
+inline std::vector<index_t> random_subset(index_t k, index_t n, generator gen) {
+  require(0 <= k && k <= n, "random_subset: 0 <= chosen <= all", k, n);
   std::vector<index_t> all(static_cast<std::size_t>(n));
   std::iota(all.begin(), all.end(), index_t(0));
-  shuffle(all, gen);
+  random_shuffle(all, gen);
   all.resize(std::size_t(k));
   std::sort(all.begin(), all.end());
   return all;

@@ -1,5 +1,5 @@
-// The shapes of operands: what every backend checks before it works. Errors: invalid_argument with
-// both numbers. The text of an error is put together only when there is one: a step must not
+// The shapes of operands, which every backend checks before it computes. Errors: invalid_argument
+// with both numbers. The text of an error is built only when it is thrown, because a step must not
 // allocate.
 #pragma once
 #include <string>
@@ -8,14 +8,14 @@
 
 namespace preheat {
 
-// Of op(a).
+// The rows and columns of op(a).
 template <class T>
-index_t rows_of(op t, view<T> a) {
-  return t == op::none ? a.rows() : a.cols();
+index_t rows_of(transpose t, view<T> a) {
+  return t == transpose::no ? a.rows() : a.cols();
 }
 template <class T>
-index_t cols_of(op t, view<T> a) {
-  return t == op::none ? a.cols() : a.rows();
+index_t cols_of(transpose t, view<T> a) {
+  return t == transpose::no ? a.cols() : a.rows();
 }
 
 template <class T, class U>
@@ -27,13 +27,14 @@ void require_same_shape(const char* who, view<T> a, view<U> b) {
 }
 // x = op(a)
 template <class T>
-void require_copy_shapes(op t, view<const T> a, view<T> x) {
+void require_copy_shapes(transpose t, view<const T> a, view<T> x) {
   require(rows_of(t, a) == x.rows(), "copy: rows agree", rows_of(t, a), x.rows());
   require(cols_of(t, a) == x.cols(), "copy: columns agree", cols_of(t, a), x.cols());
 }
 // c = op(a)·op(b)
 template <class T>
-void require_product_shapes(op ta, view<const T> a, op tb, view<const T> b, view<T> c) {
+void require_product_shapes(transpose ta, view<const T> a, transpose tb, view<const T> b,
+                            view<T> c) {
   require(cols_of(ta, a) == rows_of(tb, b), "gemm: inner dimensions agree", cols_of(ta, a),
           rows_of(tb, b));
   require(c.rows() == rows_of(ta, a), "gemm: rows of the result agree", c.rows(), rows_of(ta, a));
@@ -47,16 +48,16 @@ void require_layer_norm_shapes(const char* who, view<const T> gamma, view<U> x, 
                                view<const T> r) {
   require_same_shape(who, x, other);
   if (gamma.rows() != x.rows() || r.rows() != x.cols() || x.rows() == 0) {
-    require(gamma.rows() == x.rows(), std::string(who) + ": gamma and beta have one entry a row",
+    require(gamma.rows() == x.rows(), std::string(who) + ": gamma and beta have one entry per row",
             gamma.rows(), x.rows());
-    require(r.rows() == x.cols(), std::string(who) + ": one deviation a column", r.rows(),
+    require(r.rows() == x.cols(), std::string(who) + ": one deviation per column", r.rows(),
             x.cols());
     require(x.rows() > 0, std::string(who) + ": a column has at least one entry", x.rows(), 1);
   }
 }
-// c = op(a)·op(a)ᵀ, whose size is returned; c may be in a wider precision.
+// c = op(a)·op(a)ᵀ, whose size is returned; c may have a higher precision than a.
 template <class T, class U>
-index_t require_gram_shapes(op t, view<const T> a, view<U> c) {
+index_t require_gram_shapes(transpose t, view<const T> a, view<U> c) {
   const index_t n = rows_of(t, a);
   require(c.rows() == n && c.cols() == n, "gram: the result is square", c.rows(), n);
   return n;

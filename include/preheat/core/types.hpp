@@ -1,7 +1,7 @@
-// Vocabulary: the words that every axis and every backend share. No library, no backend.
+// The types and names that all axes and backends share; they depend on no library and no backend.
 //
 // Shapes, everywhere: W is out×in, A is r×in, B is out×r, ΔW = s·B·A, y = (W + ΔW)·x + b; a batch X
-// is features × tokens, one column a token. Storage is column-major.
+// is features × tokens, one column per token. Storage is column-major.
 #pragma once
 #include <concepts>
 #include <cstddef>
@@ -15,14 +15,14 @@ namespace preheat {
 using index_t = std::ptrdiff_t;
 
 // Whether an operand of a product is read as it is or transposed.
-enum class op { none, trans };
+enum class transpose { no, yes };
 
-// Which side of ΔW = s·B·A carries directions: right is the input side (rows of A), left the output
-// side (columns of B).
-enum class side { automatic, right, left };
+// The side of ΔW = s·B·A that takes singular vectors: right is the input side (rows of A), left the
+// output side (columns of B).
+enum class singular_side { automatic, right, left };
 
-// What a parameter is, for the optimizers that treat kinds of parameters differently.
-enum class role { A, B, gate, magnitude, weight, bias };
+// What a parameter is, for optimizers that treat kinds of parameters differently.
+enum class parameter_role { A, B, gate, magnitude, weight, bias };
 inline constexpr int role_count = 6;
 
 // The tags by which a policy names its axis, so that `method<...>` takes policies in any order.
@@ -38,9 +38,9 @@ struct chain;
 template <class...>
 inline constexpr bool never = false;
 
-// A column-major window (pointer, rows, cols, leading dimension) on memory that somebody else owns,
-// on the host or on a device. It is all that crosses the border of a backend, and only a backend
-// dereferences it. Cost of every member: O(1).
+// A column-major window (pointer, rows, cols, leading dimension) on memory that it does not own, on
+// the host or on a device. All matrix arguments of a backend are views, and only a backend
+// dereferences them. Cost of every member: O(1).
 //
 //   Eigen::MatrixXf W(4, 3);
 //   preheat::view<float> w(W.data(), W.rows(), W.cols(), W.rows());
@@ -104,7 +104,7 @@ struct svd_result {
 template <class M>
 struct eigh_result {
   M values;   // n×1, increasing
-  M vectors;  // n×n, one column an eigenvector
+  M vectors;  // n×n, one eigenvector per column
 };
 
 }  // namespace preheat

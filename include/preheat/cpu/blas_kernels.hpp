@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "../core/shapes.hpp"
+#include "copies.hpp"
 #include "matrix.hpp"
 
 namespace preheat::lapack {
@@ -104,7 +105,8 @@ struct blas_kernels {
   }
 
   template <class T>
-  static void gemm(T alpha, op ta, view<const T> a, op tb, view<const T> b, T beta, view<T> c) {
+  static void gemm(T alpha, transpose ta, view<const T> a, transpose tb, view<const T> b, T beta,
+                   view<T> c) {
     const int m = lapack::to_int(c.rows());
     const int n = lapack::to_int(c.cols());
     const int k = lapack::to_int(cols_of(ta, a));
@@ -117,7 +119,7 @@ struct blas_kernels {
 
   // c = a·aᵀ + beta·c or aᵀ·a + beta·c, both triangles; c is symmetric or ignored (beta = 0)
   template <class T>
-  static void gram(op t, view<const T> a, T beta, view<T> c) {
+  static void gram(transpose t, view<const T> a, T beta, view<T> c) {
     const int n = lapack::to_int(c.rows());
     const int k = lapack::to_int(cols_of(t, a));
     const int lda = lapack::to_int(std::max<index_t>(a.ld(), 1));
@@ -125,8 +127,7 @@ struct blas_kernels {
     const T one = 1;
     lapack::routines<T>::syrk("U", letter(t), &n, &k, &one, a.data(), &lda, &beta, c.data(), &ldc,
                               1, 1);
-    auto C = eigen_map(c);
-    C.template triangularView<Eigen::StrictlyLower>() = C.transpose();
+    mirror_upper_triangle(c);
   }
 
   template <class T>
@@ -138,12 +139,12 @@ struct blas_kernels {
     if (info < 0) {
       lapack::check<T>(info, "potrf");
     }
-    eigen_map(g).template triangularView<Eigen::StrictlyLower>().setZero();
+    clear_below_diagonal(g);
     return info == 0;
   }
 
   template <class T>
-  static void solve_upper(op t, view<const T> r, view<T> x) {
+  static void solve_upper(transpose t, view<const T> r, view<T> x) {
     const int m = lapack::to_int(x.rows());
     const int n = lapack::to_int(x.cols());
     const int ldr = lapack::to_int(std::max<index_t>(r.ld(), 1));
@@ -157,7 +158,7 @@ struct blas_kernels {
   static qr_result<cpu_matrix<T>> qr(view<const T> a) {
     using routine = lapack::routines<T>;
     const index_t k = std::min(a.rows(), a.cols());
-    cpu_matrix<T> H(eigen_map(a));  // Householder vectors below R
+    cpu_matrix<T> H = copy_of(a);  // Householder vectors below R
     const int m = lapack::to_int(a.rows());
     const int n = lapack::to_int(a.cols());
     const int reflectors = lapack::to_int(k);
@@ -172,9 +173,10 @@ struct blas_kernels {
     routine::geqrf(&m, &n, H.data(), &ldh, tau.data(), work.data(), &size, &info);
     lapack::check<T>(info, "geqrf");
 
-    cpu_matrix<T> R(k, a.cols());
-    R.eigen() = H.eigen().topRows(k).template triangularView<Eigen::Upper>();
-    cpu_matrix<T> Q = k == a.cols() ? std::move(H) : cpu_matrix<T>(H.eigen().leftCols(k));
+    const view<const T> reflected(H);
+    cpu_matrix<T> R = copy_of(reflected.row_range(0, k));
+    clear_below_diagonal(view<T>(R));
+    cpu_matrix<T> Q = k == a.cols() ? std::move(H) : copy_of(reflected.col_range(0, k));
     const int ldq = lapack::to_int(Q.ld());
     size = -1;
     routine::orgqr(&m, &reflectors, &reflectors, Q.data(), &ldq, tau.data(), &answer, &size, &info);
@@ -193,7 +195,7 @@ struct blas_kernels {
     const index_t k = std::min(a.rows(), a.cols());
     const int m = lapack::to_int(a.rows());
     const int n = lapack::to_int(a.cols());
-    cpu_matrix<T> X(eigen_map(a));
+    cpu_matrix<T> X = copy_of(a);
     cpu_matrix<T> U(a.rows(), k);
     cpu_matrix<T> S(k, 1);
     cpu_matrix<T> Vt(k, a.cols());
@@ -211,7 +213,7 @@ struct blas_kernels {
     routine::gesdd("S", &m, &n, X.data(), &ldx, S.data(), U.data(), &ldu, Vt.data(), &ldv,
                    work.data(), &size, integers.data(), &info, 1);
     if (info > 0) {
-      X.eigen() = eigen_map(a);
+      copy_columns(a, view<T>(X));
       size = -1;
       routine::gesvd("S", "S", &m, &n, X.data(), &ldx, S.data(), U.data(), &ldu, Vt.data(), &ldv,
                      &answer, &size, &info, 1, 1);
@@ -221,13 +223,13 @@ struct blas_kernels {
                      work.data(), &size, &info, 1, 1);
     }
     lapack::check<T>(info, "gesdd/gesvd");
-    return {std::move(U), std::move(S), cpu_matrix<T>(Vt.eigen().transpose())};
+    return {std::move(U), std::move(S), transposed_copy_of(view<const T>(Vt))};
   }
 
   template <class T>
   static eigh_result<cpu_matrix<T>> eigh(view<const T> a) {
     using routine = lapack::routines<T>;
-    cpu_matrix<T> vectors(eigen_map(a));
+    cpu_matrix<T> vectors = copy_of(a);
     cpu_matrix<T> values(a.rows(), 1);
     const int n = lapack::to_int(a.rows());
     const int ld = lapack::to_int(vectors.ld());
@@ -255,22 +257,20 @@ struct blas_kernels {
     if (4 * k >= a.rows()) {
       return eigh(a);  // as fast, and yet more robust
     }
-    cpu_matrix<T> X(eigen_map(a));
+    cpu_matrix<T> X = copy_of(a);
     cpu_matrix<T> values(a.rows(), 1);
     cpu_matrix<T> vectors(a.rows(), k);
     const int n = lapack::to_int(a.rows());
     const int first = n - lapack::to_int(k) + 1;
     const int ldx = lapack::to_int(X.ld());
     const int ldv = lapack::to_int(vectors.ld());
-    const T unused = 0;
-    const T tolerance = 0;
+    const T zero = 0;  // the bounds that range "I" ignores, and the default tolerance
     std::vector<int> support(std::size_t(2 * k));
-    int found = 0;
-    int info = 0;
+    int found = 0, info = 0;
     const auto run = [&](T* work, int size, int* integers, int integer_size) {
-      routine::syevr("V", "I", "U", &n, X.data(), &ldx, &unused, &unused, &first, &n, &tolerance,
-                     &found, values.data(), vectors.data(), &ldv, support.data(), work, &size,
-                     integers, &integer_size, &info, 1, 1, 1);
+      routine::syevr("V", "I", "U", &n, X.data(), &ldx, &zero, &zero, &first, &n, &zero, &found,
+                     values.data(), vectors.data(), &ldv, support.data(), work, &size, integers,
+                     &integer_size, &info, 1, 1, 1);
     };
     T answer = 0;
     int integer_answer = 0;
@@ -281,11 +281,11 @@ struct blas_kernels {
     if (info != 0 || found != k) {
       return eigh(a);
     }
-    return {cpu_matrix<T>(values.eigen().topRows(k)), std::move(vectors)};
+    return {copy_of(view<const T>(values).row_range(0, k)), std::move(vectors)};
   }
 
  private:
-  static const char* letter(op t) { return t == op::none ? "N" : "T"; }
+  static const char* letter(transpose t) { return t == transpose::no ? "N" : "T"; }
 };
 
 // How many threads the BLAS may use, where it can be told (OpenBLAS). Returns whether it could.

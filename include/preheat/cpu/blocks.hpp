@@ -51,8 +51,8 @@ struct product_cut {
   block_cut cut;
   index_t inner;
 };
-inline product_cut blocks_of_product(op ta, op tb, index_t m, index_t n, index_t k, int threads,
-                                     const block_sizes& sizes) {
+inline product_cut blocks_of_product(transpose ta, transpose tb, index_t m, index_t n, index_t k,
+                                     int threads, const block_sizes& sizes) {
   constexpr index_t thin = 64;
   constexpr index_t not_packed = index_t(3) << 18;  // multiplications
   if (std::min(m, n) > thin || m * n * k <= not_packed) {
@@ -62,7 +62,7 @@ inline product_cut blocks_of_product(op ta, op tb, index_t m, index_t n, index_t
             equal_blocks(length, m * n * k, sizes.multiplications, threads, sizes.unit), k};
   }
   // Aᵀ·B has kernels of its own, which add up in many registers and want narrow blocks.
-  const bool dots = ta == op::trans && tb == op::none;
+  const bool dots = ta == transpose::yes && tb == transpose::no;
   const index_t longest = dots ? 768 : 384;
   const index_t parts = (k + longest - 1) / longest;
   const index_t inner = (k + parts - 1) / parts;

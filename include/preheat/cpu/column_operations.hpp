@@ -1,61 +1,50 @@
-// Softmax and layer normalization of columns on the CPU (nn/encoder_backend.hpp says what they
-// compute); shapes fit. Each column is read from memory once: the passes over it stay in cache.
+// What the CPU backend does to whole columns, in packets: vectors against matrices, reductions,
+// softmax and layer normalization (core/backend.hpp and nn/encoder_backend.hpp say what they
+// compute). Each column is read from memory once: the passes over it stay in cache.
 #pragma once
-#include <cmath>
+#include "../core/types.hpp"
 
-#include "matrix.hpp"
+namespace preheat {
 
-namespace preheat::column_operations {
-
+// Columns in memory: so many of a length, `step` numbers from one to the next.
 template <class T>
-void softmax(view<T> x) {
-  auto X = eigen_map(x);
-  for (index_t j = 0; j < (x.empty() ? 0 : x.cols()); ++j) {
-    auto column = X.col(j).array();
-    column = (column - column.maxCoeff()).exp();
-    column *= T(1) / column.sum();
-  }
-}
+struct columns_of {
+  T* data;
+  index_t length;
+  index_t count;
+  index_t step;
+};
 
-template <class T>
-void softmax_gradient(view<const T> p, view<T> d) {
-  const auto P = eigen_map(p);
-  auto D = eigen_map(d);
-  for (index_t j = 0; j < d.cols(); ++j) {
-    const T mean = P.col(j).dot(D.col(j));
-    D.col(j).array() = P.col(j).array() * (D.col(j).array() - mean);
-  }
-}
+template <class T, class Isa>
+class packet;
+template <class T, class Isa>
+struct packed_column;
 
-template <class T>
-void layer_norm(T epsilon, view<const T> gamma, view<const T> beta, view<T> x, view<T> r,
-                view<T> y) {
-  const auto G = eigen_map(gamma).col(0).array();
-  const auto B = eigen_map(beta).col(0).array();
-  auto X = eigen_map(x);
-  auto Y = eigen_map(y);
-  for (index_t j = 0; j < x.cols(); ++j) {
-    auto column = X.col(j).array();
-    column -= column.mean();
-    const T inverse = T(1) / std::sqrt(column.square().mean() + epsilon);
-    column *= inverse;
-    r.data()[j] = inverse;
-    Y.col(j).array() = G * column + B;
-  }
-}
+// The operations, by the code of one instruction set (Isa); shapes fit. column_operations_members.hpp
+// has the definitions, and preheat::kernels has them compiled.
+template <class T, class Isa>
+struct column_operations {
+  static void fill(T value, columns_of<T> x);
+  static void scale_rows(const T* d, columns_of<T> x);
+  static void scale_cols(const T* d, columns_of<T> x);
+  static void add_to_cols(const T* b, columns_of<T> x);
+  static void add_row_sums(T s, columns_of<const T> a, T* x);
+  static void add_row_dots(T s, columns_of<const T> a, columns_of<const T> b, T* x);
+  static T dot(columns_of<const T> a, columns_of<const T> b);
+  static T max_abs(columns_of<const T> a);
 
-template <class T>
-void layer_norm_gradient(view<const T> gamma, view<const T> x, view<const T> r, view<T> d) {
-  const auto G = eigen_map(gamma).col(0).array();
-  const auto X = eigen_map(x);
-  auto D = eigen_map(d);
-  for (index_t j = 0; j < d.cols(); ++j) {
-    auto column = D.col(j).array();
-    column *= G;
-    const T mean = column.mean();
-    const T slope = (column * X.col(j).array()).mean();
-    column = r.data()[j] * (column - mean - X.col(j).array() * slope);
-  }
-}
+  // No column is empty.
+  static void softmax(columns_of<T> x, T* log_sums);  // log Σ exp(x) of each column; may be null
+  static void softmax_gradient(columns_of<const T> p, columns_of<T> d);
+  static void layer_norm(T epsilon, const T* gamma, const T* beta, columns_of<T> x, T* r,
+                         columns_of<T> y);
+  static void layer_norm_gradient(const T* gamma, columns_of<const T> x, const T* r,
+                                  columns_of<T> d);
 
-}  // namespace preheat::column_operations
+ private:
+  using V = packet<T, Isa>;
+  using column = packed_column<T, Isa>;
+  using constant_column = packed_column<const T, Isa>;
+};
+
+}  // namespace preheat

@@ -1,109 +1,137 @@
-// A packet of numbers in one SIMD register, for elementwise kernels: as many as the compiler's
-// options allow, by Eigen's packet math.
+// A packet of numbers in one SIMD register, for elementwise kernels, and the loops over memory that
+// call a kernel with packets.
 //
 // A kernel that says `static constexpr bool any_value = true` has a call operator for any value
 // type V: it uses arithmetic, and sqrt, exp, erf, max by unqualified calls after `using math::sqrt;`
 // and so on. The CPU backend calls it with V = packet<T>, which vectorizes what a compiler may not
 // (std::sqrt sets errno; GCC at -O2 vectorizes hardly anything); everywhere else V = T.
+//
+// Packets are vectors of GCC and clang (vector_size): the compiler chooses the instructions for the
+// instruction set of the file. Everything here is a template over that set (Isa).
 #pragma once
-#include <Eigen/Core>
-#include <algorithm>
+#include <cmath>
 #include <type_traits>
 #include <utility>
 
 #include "../core/math.hpp"
 #include "../core/types.hpp"
+#include "instruction_set.hpp"
+#include "registers.hpp"
 
 namespace preheat {
 
-namespace detail {
-// Correctly rounded, where Eigen's psqrt takes an estimate and a Newton step.
-template <class Native>
-Native packet_sqrt(Native x) {
-  return Eigen::internal::psqrt(x);
-}
-#if defined(EIGEN_VECTORIZE_SSE2)
-inline __m128 packet_sqrt(__m128 x) {
-  return _mm_sqrt_ps(x);
-}
-inline __m128d packet_sqrt(__m128d x) {
-  return _mm_sqrt_pd(x);
-}
-#endif
-#if defined(EIGEN_VECTORIZE_AVX)
-inline __m256 packet_sqrt(__m256 x) {
-  return _mm256_sqrt_ps(x);
-}
-inline __m256d packet_sqrt(__m256d x) {
-  return _mm256_sqrt_pd(x);
-}
-#endif
-#if defined(EIGEN_VECTORIZE_AVX512)
-inline __m512 packet_sqrt(__m512 x) {
-  return _mm512_sqrt_ps(x);
-}
-inline __m512d packet_sqrt(__m512d x) {
-  return _mm512_sqrt_pd(x);
-}
-#endif
-}  // namespace detail
-
-template <class T>
+template <class T, class Isa>
 class packet {
  public:
-  using native = typename Eigen::internal::packet_traits<T>::type;
-  static constexpr bool available = Eigen::internal::packet_traits<T>::Vectorizable;
-  static constexpr int size = Eigen::internal::unpacket_traits<native>::size;
+  using native = typename detail::registers<T, Isa::bytes>::numbers;
+  using bits = typename detail::registers<T, Isa::bytes>::integers;
+  static constexpr int size = Isa::bytes / int(sizeof(T));
 
   packet() = default;
-  packet(T x) : value_(Eigen::internal::pset1<native>(x)) {}
-  static packet load(const T* from) { return packet(Eigen::internal::ploadu<native>(from)); }
-  void store(T* to) const { Eigen::internal::pstoreu(to, value_); }
-
-  friend packet operator+(packet a, packet b) { return Eigen::internal::padd(a.value_, b.value_); }
-  friend packet operator-(packet a, packet b) { return Eigen::internal::psub(a.value_, b.value_); }
-  friend packet operator*(packet a, packet b) { return Eigen::internal::pmul(a.value_, b.value_); }
-  friend packet operator/(packet a, packet b) { return Eigen::internal::pdiv(a.value_, b.value_); }
-  friend packet operator-(packet a) { return Eigen::internal::pnegate(a.value_); }
-  friend packet& operator+=(packet& a, packet b) { return a = a + b; }
-  friend packet& operator-=(packet& a, packet b) { return a = a - b; }
-  friend packet& operator*=(packet& a, packet b) { return a = a * b; }
-
-  friend packet sqrt(packet x) { return detail::packet_sqrt(x.value_); }
-  // NaN where one of the two is.
-  friend packet max(packet a, packet b) {
-    return Eigen::internal::pmax<Eigen::PropagateNaN>(a.value_, b.value_);
+  [[gnu::always_inline]] packet(T x) : value_(x - native{}) {}  // keeps −0
+  [[gnu::always_inline]] static packet load(const T* from) {
+    packet p;
+    __builtin_memcpy(&p.value_, from, sizeof(native));
+    return p;
   }
-  friend packet exp(packet x) {
-    if constexpr (Eigen::internal::packet_traits<T>::HasExp) {
-      return Eigen::internal::pexp(x.value_);
-    } else {
-      return each_lane(x, [](T lane) { return math::exp(lane); });
+  [[gnu::always_inline]] void store(T* to) const { __builtin_memcpy(to, &value_, sizeof(native)); }
+  // The first `count` numbers, the others `rest`.
+  [[gnu::always_inline]] static packet load(const T* from, index_t count, T rest) {
+    T lanes[size];
+    for (index_t i = 0; i < size; ++i) {
+      lanes[i] = i < count ? from[i] : rest;
+    }
+    return load(lanes);
+  }
+  [[gnu::always_inline]] void store(T* to, index_t count) const {
+    T lanes[size];
+    store(lanes);
+    for (index_t i = 0; i < count; ++i) {
+      to[i] = lanes[i];
     }
   }
-  friend packet erf(packet x) {
+
+  [[gnu::always_inline]] friend packet operator+(packet a, packet b) {
+    return of(a.value_ + b.value_);
+  }
+  [[gnu::always_inline]] friend packet operator-(packet a, packet b) {
+    return of(a.value_ - b.value_);
+  }
+  [[gnu::always_inline]] friend packet operator*(packet a, packet b) {
+    return of(a.value_ * b.value_);
+  }
+  [[gnu::always_inline]] friend packet operator/(packet a, packet b) {
+    return of(a.value_ / b.value_);
+  }
+  [[gnu::always_inline]] friend packet operator-(packet a) { return of(-a.value_); }
+  [[gnu::always_inline]] friend packet& operator+=(packet& a, packet b) { return a = a + b; }
+  [[gnu::always_inline]] friend packet& operator-=(packet& a, packet b) { return a = a - b; }
+  [[gnu::always_inline]] friend packet& operator*=(packet& a, packet b) { return a = a * b; }
+
+  [[gnu::always_inline]] friend packet sqrt(packet x) {
+    return of(detail::square_roots<Isa::bytes>(x.value_));
+  }
+  // NaN where one of the two is.
+  [[gnu::always_inline]] friend packet max(packet a, packet b) {
+    return select((a.value_ > b.value_) | (a.value_ != a.value_), a, b);
+  }
+  [[gnu::always_inline]] friend packet exp(packet x) {
+    return math::exp_within<T>(clamp(x, math::layout<T>::exp_edge));
+  }
+  [[gnu::always_inline]] friend packet erf(packet x) {
     if constexpr (std::is_same_v<T, float>) {
       return math::erf_within(clamp(x, math::erf_edge));
     } else {
-      return each_lane(x, [](T lane) { return math::erf(lane); });
+      T lanes[size];
+      x.store(lanes);
+      for (T& lane : lanes) {
+        lane = std::erf(lane);
+      }
+      return load(lanes);
     }
+  }
+  // 2ⁿ for the n that exp_within has added to its magic number.
+  [[gnu::always_inline]] friend packet power_of_two(packet shifted) {
+    const bits exponent = bits(shifted.value_) - math::exponent_offset<T>;
+    return of(native(exponent << math::layout<T>::mantissa));
+  }
+
+  // The sum and the largest of all numbers in the packet.
+  [[gnu::always_inline]] T sum() const {
+    return folded([](T a, T b) { return a + b; });
+  }
+  [[gnu::always_inline]] T largest() const {
+    return folded([](T a, T b) { return a > b || a != a ? a : b; });
   }
 
  private:
-  packet(native value) requires(!std::is_same_v<native, T>) : value_(value) {}
-
-  static packet clamp(packet x, T edge) {
-    using Eigen::internal::pmax;
-    using Eigen::internal::pmin;
-    return pmin<Eigen::PropagateNaN>(pmax<Eigen::PropagateNaN>(x.value_, packet(-edge).value_),
-                                     packet(edge).value_);
+  [[gnu::always_inline]] static packet of(native value) {
+    packet p;
+    p.value_ = value;
+    return p;
   }
+  // a where the mask is set, else b
+  [[gnu::always_inline]] static packet select(bits mask, packet a, packet b) {
+    return of(native((bits(a.value_) & mask) | (bits(b.value_) & ~mask)));
+  }
+  // x cut to ±edge; NaN stays NaN.
+  [[gnu::always_inline]] static packet clamp(packet x, T edge) {
+    const packet high(edge);
+    const packet low(-edge);
+    x = select(x.value_ > high.value_, high, x);
+    return select(x.value_ < low.value_, low, x);
+  }
+  // In pairs: the order does not depend on the compiler.
   template <class F>
-  static packet each_lane(packet x, F f) {
+  [[gnu::always_inline]] T folded(F f) const {
     T lanes[size];
-    x.store(lanes);
-    std::transform(lanes, lanes + size, lanes, f);
-    return load(lanes);
+    store(lanes);
+    for (int half = size / 2; half > 0; half /= 2) {
+      for (int i = 0; i < half; ++i) {
+        lanes[i] = f(lanes[i], lanes[i + half]);
+      }
+    }
+    return lanes[0];
   }
 
   native value_;
@@ -115,55 +143,74 @@ concept packet_kernel = requires {
   requires F::any_value;
 };
 
+// One pass over memory: the kernel at `kernel` on every entry of columns of that length, the first
+// of which has the number `start`.
+template <class T>
+using pass_function = void(const void* kernel, index_t start, index_t length, T* const* columns);
+
 namespace detail {
 
 // Whether f takes its operand number K by value or const reference: only then may it be a temporary.
-template <class F, class V, std::size_t K, std::size_t... I>
-constexpr bool reads_only(std::index_sequence<I...>) {
+template <class F, class V, int K, int... I>
+constexpr bool reads_only(std::integer_sequence<int, I...>) {
   return std::is_invocable_v<const F&, std::conditional_t<I == K, V&&, V&>...>;
 }
 
-// f on the packets at these addresses; those that it may change are written back.
-template <class T, class F, std::size_t... I, class... Ps>
-void on_packets(const F& f, std::index_sequence<I...> all, Ps*... at) {
-  const auto store = [](auto read_only, const packet<T>& value, auto* to) {
-    if constexpr (!read_only) {
+// f on `count` entries at these addresses, as many as a packet holds or fewer; those that it may
+// change are written back.
+template <class T, class Isa, bool Whole, class F, int... I, class... Ps>
+[[gnu::always_inline]] inline void on_packets(const F& f, index_t count,
+                                              std::integer_sequence<int, I...> all, Ps*... at) {
+  using V = packet<T, Isa>;
+  const auto load = [&](const T* from) {
+    if constexpr (Whole) {
+      return V::load(from);
+    } else {
+      return V::load(from, count, T(0));
+    }
+  };
+  const auto store = [&](auto read_only, const V& value, T* to) {
+    if constexpr (read_only) {
+    } else if constexpr (Whole) {
       value.store(to);
+    } else {
+      value.store(to, count);
     }
   };
   [&](auto... values) {
     f(values...);
-    (store(std::bool_constant<reads_only<F, packet<T>, I>(all)>(), values, at), ...);
-  }(packet<T>::load(at)...);
+    (store(std::bool_constant<reads_only<F, V, I>(all)>(), values, at), ...);
+  }(load(at)...);
 }
 
-// f on `count` entries, fewer than a packet holds, through copies.
-template <class T, class F, std::size_t... I, class... Ps>
-void on_partial_packets(const F& f, index_t count, std::index_sequence<I...> all, Ps*... at) {
-  T copies[sizeof...(Ps)][std::size_t(packet<T>::size)] = {};
-  (std::copy_n(at, count, copies[I]), ...);
-  on_packets<T>(f, all, copies[I]...);
-  const auto copy_back = [&](const T* from, auto* to) {
-    if constexpr (!std::is_const_v<std::remove_pointer_t<decltype(to)>>) {
-      std::copy_n(from, count, to);
-    }
-  };
-  (copy_back(copies[I], at), ...);
+template <class T, class Isa, class F, int... I, class... Ps>
+[[gnu::always_inline]] inline void over_columns(F f, index_t length,
+                                                std::integer_sequence<int, I...> all,
+                                                Ps*... columns) {
+  constexpr index_t size = packet<T, Isa>::size;
+  const index_t whole = length - length % size;
+  for (index_t i = 0; i < whole; i += size) {
+    on_packets<T, Isa, true>(f, size, all, columns + i...);
+  }
+  if (whole < length) {
+    on_packets<T, Isa, false>(f, length - whole, all, columns + whole...);
+  }
+}
+
+template <class T, class Isa, class F, int... I>
+[[gnu::always_inline]] inline void over_columns(const void* kernel, index_t length,
+                                                T* const* columns,
+                                                std::integer_sequence<int, I...> all) {
+  // A copy of the kernel: stores cannot alias it.
+  over_columns<T, Isa>(*static_cast<const F*>(kernel), length, all, columns[I]...);
 }
 
 }  // namespace detail
 
-// f on every entry of columns of that length. An entry's result does not depend on where it stands.
-template <class T, packet_kernel F, class... Ps>
-void for_each_packet(F f, index_t length, Ps*... columns) {  // f by value: stores cannot alias it
-  constexpr std::index_sequence_for<Ps...> all;
-  const index_t whole = length - length % packet<T>::size;
-  for (index_t i = 0; i < whole; i += packet<T>::size) {
-    detail::on_packets<T>(f, all, columns + i...);
-  }
-  if (whole < length) {
-    detail::on_partial_packets<T>(f, length - whole, all, columns + whole...);
-  }
+// The pass of a packet kernel with N operands. An entry's result does not depend on where it stands.
+template <class T, class Isa, class F, int N>
+void packet_pass(const void* kernel, index_t, index_t length, T* const* columns) {
+  detail::over_columns<T, Isa, F>(kernel, length, columns, std::make_integer_sequence<int, N>());
 }
 
 }  // namespace preheat

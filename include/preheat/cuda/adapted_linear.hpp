@@ -1,24 +1,25 @@
-// The step of one adapted linear layer with its thin products folded into the large ones, for
-// training loops of one's own. W and s·B lie side by side, and X and A·X one under the other:
+// The step of one adapted linear layer whose thin products are joined to the large ones, for
+// training loops outside this library. W and s·B are stored side by side, and X and A·X one below
+// the other:
 //
 //   forward    A·X,                  Y = [W | s·B]·[X; A·X]
 //   backward   [dX; D] = [W | s·B]ᵀ·dY,  dX += Aᵀ·D,  ∂A = D·Xᵀ,  ∂B = s·dY·(A·X)ᵀ
 //
-// W is m×n, A is r×n, B is m×r, X is n×N. Two large products and four thin ones, where adapter::lora
-// has five thin ones, and Y and dY are each passed over once less.
+// W is m×n, A is r×n, B is m×r, X is n×N. There are two large products and four thin ones, where
+// adapter::lora has five thin ones, and Y and dY are passed over once less each.
 //
 //   preheat::cuda_adapted_linear<float, __nv_bfloat16> layer(be, W, A, B, s, tokens);
-//   be.copy(op::none, X, layer.input());     // bfloat16; or let the layer before write there
-//   layer.forward();                         // layer.output()
-//   layer.backward(dY);                      // layer.input_gradient(), .gradient_A(), .gradient_B()
+//   be.copy(transpose::no, X, layer.input());   // bfloat16; or the layer before writes there
+//   layer.forward();                            // result: layer.output()
+//   layer.backward(dY);    // results: layer.input_gradient(), .gradient_A(), .gradient_B()
 //   ... change layer.A() and layer.B() ...
 //   layer.refresh();
 //
-// Storage is the type of W, of the activations and of what the products read; sums, outputs,
+// Storage is the type of W, of the activations and of the operands of products; sums, outputs,
 // gradients, A and B are T. Storage = __nv_bfloat16 with T = float is the only mixture.
 //
-// All memory is allocated by the constructor. forward, backward and refresh neither allocate nor
-// wait, and so can be captured in a CUDA graph; that is untested on a device.
+// The constructor allocates all memory. forward, backward and refresh neither allocate nor wait, so
+// they can be captured in a CUDA graph; that is untested on a device.
 #pragma once
 #include <cuda_bf16.h>
 
@@ -35,7 +36,7 @@ class cuda_adapted_linear {
                 "preheat: the storage is T, or __nv_bfloat16 where T is float");
 
  public:
-  // Copies W, A and B. `tokens` is N, of every step.
+  // Copies W, A and B. `tokens` is the N of every step.
   cuda_adapted_linear(cuda<T>& be, view<const T> W, view<const T> A, view<const T> B, T scaling,
                       index_t tokens)
       : be_(&be), n_(W.cols()), r_(A.rows()), scaling_(scaling) {
@@ -70,34 +71,34 @@ class cuda_adapted_linear {
   view<T> gradient_A() { return gradient_A_; }
   view<T> gradient_B() { return gradient_B_; }
 
-  // To be called when A or B has changed.
+  // Copies A and B for the products. To be called when A or B has changed.
   void refresh() {
     store(scaling_, view<const T>(B_), view<Storage>(weights_).col_range(n_, r_));
     store(T(1), view<const T>(A_), view<Storage>(stored_A_));
   }
   void forward() {
-    product(1, op::none, stored_A_, op::none, input(), 0, projected());
-    product(1, op::none, weights_, op::none, inputs_, 0, view<T>(output_));
+    product(1, transpose::no, stored_A_, transpose::no, input(), 0, projected());
+    product(1, transpose::no, weights_, transpose::no, inputs_, 0, view<T>(output_));
   }
   // Gradients are overwritten.
   void backward(view<const T> dY) {
     require(dY.rows() == output_.rows() && dY.cols() == output_.cols(),
             "dY has the shape of the output", dY.rows(), output_.rows());
     const view<const Storage> dy = stored(dY, stored_dY_);
-    product(1, op::trans, weights_, op::none, dy, 0, view<T>(input_gradients_));
+    product(1, transpose::yes, weights_, transpose::no, dy, 0, view<T>(input_gradients_));
     const view<const Storage> d = stored(view<T>(input_gradients_).row_range(n_, r_), stored_D_);
-    product(1, op::none, d, op::trans, input(), 0, view<T>(gradient_A_));
-    product(scaling_, op::none, dy, op::trans, projected(), 0, view<T>(gradient_B_));
-    product(1, op::trans, stored_A_, op::none, d, 1, input_gradient());
+    product(1, transpose::no, d, transpose::yes, input(), 0, view<T>(gradient_A_));
+    product(scaling_, transpose::no, dy, transpose::yes, projected(), 0, view<T>(gradient_B_));
+    product(1, transpose::yes, stored_A_, transpose::no, d, 1, input_gradient());
   }
 
  private:
   view<Storage> projected() { return view<Storage>(inputs_).row_range(n_, r_); }  // A·X
 
   void store(T scale, view<const T> from, view<Storage> to) {
-    be_->each(cuda_kernels::convert<Storage, T>{scale}, to, from);
+    be_->apply(cuda_kernels::convert<Storage, T>{scale}, to, from);
   }
-  // x as the products read it: itself, or converted to its place.
+  // x in the type of the products' operands: x itself, or a converted copy in `place`.
   view<const Storage> stored(view<const T> x, [[maybe_unused]] cuda_matrix<Storage>& place) {
     if constexpr (std::is_same_v<Storage, T>) {
       return x;
@@ -108,8 +109,8 @@ class cuda_adapted_linear {
   }
   // c = alpha·op(a)·op(b) + beta·c, with sums in T.
   template <class C>
-  void product(T alpha, op ta, view<const Storage> a, op tb, view<const Storage> b, T beta,
-               view<C> c) {
+  void product(T alpha, transpose ta, view<const Storage> a, transpose tb, view<const Storage> b,
+               T beta, view<C> c) {
     if constexpr (std::is_same_v<Storage, T>) {
       be_->gemm(alpha, ta, a, tb, b, beta, c);
     } else {
@@ -132,7 +133,7 @@ class cuda_adapted_linear {
   T scaling_;
   cuda_matrix<Storage> weights_;    // [W | s·B]
   cuda_matrix<Storage> inputs_;     // [X; A·X]
-  cuda_matrix<Storage> stored_A_;   // A as the products read it, as are dY and D below
+  cuda_matrix<Storage> stored_A_;   // A in the type of the products' operands, like dY and D below
   cuda_matrix<Storage> stored_dY_;  // empty where the storage is T
   cuda_matrix<Storage> stored_D_;
   cuda_matrix<T> A_;

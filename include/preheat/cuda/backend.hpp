@@ -1,14 +1,16 @@
-// The CUDA backend: products by cuBLAS, factorizations by cuSOLVER, all else by elementwise kernels.
+// The CUDA backend: products by cuBLAS, factorizations by cuSOLVER, the rest by elementwise
+// kernels.
 //
 //   preheat::cuda<float> be;                        // throws cuda_error where there is no device
 //   auto W = be.zeros(4096, 4096);                  // memory on the device
 //   preheat::cuda<float> other(be.context());       // the same stream and handles
 //
-// A matrix is for the backends of the context that made it: two contexts do not wait for each other.
-// Any compiler takes this header; a file that makes a policy's kernels run on a GPU is compiled by
-// nvcc (launch.hpp). Products of floats are in full precision unless the context asks for TF32. All
-// work is asynchronous; upload, download, dot, max_abs, softmax_cross_entropy and the factorizations
-// wait. Errors: a shape that does not fit throws invalid_argument, a failing call cuda_error.
+// A matrix belongs to the backends of the context that made it, because two contexts do not wait
+// for each other. Any compiler accepts this header; a file that runs a policy's kernels on a GPU is
+// compiled by nvcc (launch.hpp). Products of floats are in full precision unless the context's
+// options choose TF32. All work is asynchronous; upload, download, dot, max_abs,
+// softmax_cross_entropy and the factorizations wait. Errors: a shape that does not fit throws
+// invalid_argument, a failing call cuda_error.
 #pragma once
 #include <algorithm>
 #include <concepts>
@@ -28,6 +30,7 @@
 #include "launch.hpp"
 #include "libraries.hpp"
 #include "matrix.hpp"
+#include "reduction.hpp"
 
 namespace preheat {
 
@@ -36,14 +39,16 @@ class cuda {
  public:
   using scalar = T;
   using matrix = cuda_matrix<T>;
-  using wide = std::conditional_t<std::same_as<T, float>, cuda<double>, void>;
-  static constexpr memory place = memory::device;
+  using higher_precision = std::conditional_t<std::same_as<T, float>, cuda<double>, void>;
+  static constexpr memory_kind memory = memory_kind::device;
 
   cuda() : cuda(std::make_shared<const cuda_context>()) {}
   explicit cuda(std::shared_ptr<const cuda_context> context) : context_(std::move(context)) {}
   const std::shared_ptr<const cuda_context>& context() const { return context_; }
-  // The backend of twice the precision that works in the same context.
-  wide widened() const requires std::same_as<T, float> { return wide(context_); }
+  // The backend of twice the precision in the same context.
+  higher_precision in_higher_precision() const requires std::same_as<T, float> {
+    return higher_precision(context_);
+  }
 
   std::string describe() const {
     int version = 0;
@@ -64,7 +69,7 @@ class cuda {
     require(index_t(host.size()) == x.size(), "upload: as many numbers as entries", host.size(),
             x.size());
     transfer(view<const T>(host.data(), x.rows(), x.cols()), x, cudaMemcpyHostToDevice);
-    context_->synchronize();  // the host's memory may change from here on
+    context_->synchronize();  // from here on the caller may change the host's memory
   }
   std::vector<T> download(view<const T> a) {
     std::vector<T> host(std::size_t(a.size()));
@@ -74,9 +79,9 @@ class cuda {
   }
 
   void fill(T value, view<T> x) { each_entry(cuda_kernels::fill<T>{value}, x); }
-  void copy(op t, view<const T> a, view<T> x) {
+  void copy(transpose t, view<const T> a, view<T> x) {
     require_copy_shapes<T>(t, a, x);
-    if (t == op::trans) {
+    if (t == transpose::yes) {
       detail::cuda_transpose(*context_, a, x);
     } else {
       transfer(a, x, cudaMemcpyDeviceToDevice);
@@ -84,11 +89,11 @@ class cuda {
   }
 
   template <class F, class M, class... Ms>
-  void each(F f, M&& x, Ms&&... others) {
+  void apply(F f, M&& x, Ms&&... others) {
     each_entry(cuda_kernels::without_index<F>{f}, view(x), view(others)...);
   }
   template <class F, class M, class... Ms>
-  void each_indexed(F f, M&& x, Ms&&... others) {
+  void apply_indexed(F f, M&& x, Ms&&... others) {
     each_entry(f, view(x), view(others)...);
   }
 
@@ -119,20 +124,23 @@ class cuda {
 
   T dot(view<const T> a, view<const T> b) {
     require_same_shape("dot", a, b);
-    return reduced(
+    return reduced_(
+        context_,
         cuda_kernels::dot_product<T>{cuda_kernels::window_of(a), cuda_kernels::window_of(b)},
         a.size());
   }
   T max_abs(view<const T> a) {
-    return reduced(cuda_kernels::largest_magnitude<T>{cuda_kernels::window_of(a)}, a.size());
+    return reduced_(context_, cuda_kernels::largest_magnitude<T>{cuda_kernels::window_of(a)},
+                    a.size());
   }
 
-  void gemm(T alpha, op ta, view<const T> a, op tb, view<const T> b, T beta, view<T> c) {
+  void gemm(T alpha, transpose ta, view<const T> a, transpose tb, view<const T> b, T beta,
+            view<T> c) {
     require_product_shapes<T>(ta, a, tb, b, c);
     const index_t m = c.rows();
     const index_t n = c.cols();
     const index_t k = cols_of(ta, a);
-    if (k == 0) {  // cuBLAS does not say what it does then
+    if (k == 0) {  // not documented by cuBLAS
       beta == T(0) ? fill(T(0), c) : each_entry(cuda_kernels::scale<T>{beta}, c);
     } else if (!c.empty()) {
       detail::check(detail::cublas<T>::gemm(
@@ -143,7 +151,7 @@ class cuda {
                     "cublas<t>gemm");
     }
   }
-  void gram(op t, view<const T> a, view<T> c) {
+  void gram(transpose t, view<const T> a, view<T> c) {
     const index_t n = require_gram_shapes<T>(t, a, c);
     const index_t k = cols_of(t, a);
     if (k == 0) {
@@ -160,18 +168,18 @@ class cuda {
              cuda_kernels::mirror_upper_triangle<T>{cuda_kernels::window_of(c)});
     }
   }
-  // The same for float factors, with products and sums in double: what squaring costs in digits it
-  // gives back. Memory: a copy of the factor in double.
-  void gram(op t, view<const T> a, view<double> c) requires std::same_as<T, float> {
-    mat<wide> widened_a(context_, a.rows(), a.cols());
-    each(cuda_kernels::convert<double, T>{1}, widened_a, a);
-    widened().gram(t, widened_a, c);
+  // The same for float factors, with products and sums in double, which keeps the digits that
+  // squaring in float would lose. Memory: a copy of the factor in double.
+  void gram(transpose t, view<const T> a, view<double> c) requires std::same_as<T, float> {
+    mat<higher_precision> widened_a(context_, a.rows(), a.cols());
+    apply(cuda_kernels::convert<double, T>{1}, widened_a, a);
+    in_higher_precision().gram(t, widened_a, c);
   }
   bool cholesky(view<T> g) {
     require(g.rows() == g.cols(), "cholesky: the matrix is square", g.rows(), g.cols());
     return g.empty() || detail::cuda_cholesky(context_, g);
   }
-  void solve_upper(op t, view<const T> r, view<T> x) {
+  void solve_upper(transpose t, view<const T> r, view<T> x) {
     require(r.rows() == r.cols(), "solve_upper: the triangle is square", r.rows(), r.cols());
     require(r.rows() == x.rows(), "solve_upper: rows agree", r.rows(), x.rows());
     if (!x.empty()) {
@@ -204,7 +212,7 @@ class cuda {
   }
 
   // Mean over the columns of −log softmax(z)[label]; d becomes its gradient. Labels are a 1×N row
-  // of whole numbers. For networks that classify; not part of the concept `backend`.
+  // of whole numbers. For classifiers; not part of the concept `backend`.
   T softmax_cross_entropy(view<const T> z, view<const T> labels, view<T> d) {
     require(labels.rows() == 1, "labels are one row", labels.rows(), 1);
     require(labels.cols() == z.cols(), "one label a column", labels.cols(), z.cols());
@@ -217,8 +225,8 @@ class cuda {
            cuda_kernels::softmax_cross_entropy<T>{
                cuda_kernels::window_of(z), cuda_kernels::window_of(labels),
                cuda_kernels::window_of(d), z.cols(), losses_.data()});
-    const T loss =
-        reduced(cuda_kernels::sum<T>{cuda_kernels::window_of(view<const T>(losses_))}, z.cols());
+    const T loss = reduced_(
+        context_, cuda_kernels::sum<T>{cuda_kernels::window_of(view<const T>(losses_))}, z.cols());
     if (loss != loss) {  // a wrong label, or outputs that are NaN
       for (const T label : download(labels)) {
         require(0 <= label && label < T(z.rows()), "0 <= label < classes", label, z.rows());
@@ -228,7 +236,7 @@ class cuda {
     return loss;
   }
 
-  // Operations on columns, for encoders (nn/encoder_backend.hpp); not part of the concept `backend`.
+  // Operations on columns, for encoders (nn/encoder_backend.hpp); not part of concept `backend`.
   void softmax_cols(view<T> x) {
     if (!x.empty()) {
       launch(*context_, x.cols(), cuda_kernels::softmax_column<T>{cuda_kernels::window_of(x)});
@@ -257,7 +265,7 @@ class cuda {
   }
 
  private:
-  // f(k, x_k, a_k, …) for all entries
+  // Calls f(k, x_k, a_k, …) for all entries.
   template <class F, class V, class... Vs>
   void each_entry(F f, V x, Vs... others) {
     (require_same_shape("each", x, others), ...);
@@ -267,35 +275,13 @@ class cuda {
   void transfer(view<const T> from, view<T> to, cudaMemcpyKind kind) {
     detail::cuda_transfer(*context_, from, to, kind);
   }
-  // The reduction of n terms, 0 if there are none, on the host: a tree whose nodes join 128.
-  template <class Reduction>
-  T reduced(const Reduction& reduction, index_t n) {
-    if (n == 0) {
-      return T(0);
-    }
-    const index_t results = (n + 127) / 128;
-    partial_[0].resize(context_, results, 1);
-    partial_[1].resize(context_, results, 1);
-    return reduced_into(0, reduction, n);
-  }
-  template <class Reduction>
-  T reduced_into(int which, const Reduction& reduction, index_t n) {
-    const index_t results = (n + 127) / 128;
-    T* const x = partial_[which].data();
-    launch(*context_, results, cuda_kernels::reduce<Reduction>{reduction, n, results, x});
-    if (results == 1) {
-      return download(view<const T>(x, 1, 1)).front();
-    }
-    using next = typename Reduction::next;
-    return reduced_into(1 - which, next{{x, results, results}}, results);
-  }
 
   std::shared_ptr<const cuda_context> context_;
-  matrix partial_[2];  // of reductions
+  detail::cuda_reducer<T> reduced_;
   matrix losses_;
 };
 
-static_assert(widening_backend<cuda<float>> && backend<cuda<double>>);
+static_assert(mixed_precision_backend<cuda<float>> && backend<cuda<double>>);
 static_assert(partial_eigen_backend<cuda<float>> && partial_eigen_backend<cuda<double>>);
 
 }  // namespace preheat

@@ -1,5 +1,5 @@
-// Softmax and layer normalization of columns on a device, a thread a column
-// (nn/encoder_backend.hpp says what they compute).
+// Softmax and layer normalization of columns on a device, one thread per column
+// (nn/encoder_backend.hpp has the equations).
 #pragma once
 #include <cmath>
 

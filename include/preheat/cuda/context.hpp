@@ -1,10 +1,12 @@
-// Where a CUDA backend works: one stream, and the handles of cuBLAS and cuSOLVER that are bound to
-// it. All work of a context is ordered by its stream; only what gives numbers to the host waits.
+// A CUDA backend's context: one stream, and the handles of cuBLAS and cuSOLVER that are bound to
+// it. The stream orders all work of a context; only calls that return numbers to the host wait.
 //
-//   const auto context = std::make_shared<preheat::cuda_context>(preheat::cuda_options{.tf32 = true});
+//   const preheat::cuda_options options{.tf32 = true};
+//   const auto context = std::make_shared<preheat::cuda_context>(options);
 //   preheat::cuda<float> be(context);
 //
-// A context belongs to the device that is current when it is made, and to one thread at a time.
+// A context belongs to the device that is current when it is made, and is used by one thread at a
+// time.
 #pragma once
 #include <memory>
 #include <utility>
@@ -13,8 +15,8 @@
 
 namespace preheat {
 
-// How singular value decompositions are computed: by QR iterations, or by Jacobi's rotations, which
-// are often faster for small matrices; where these do not converge, QR takes over.
+// The algorithm of singular value decompositions: QR iterations, or Jacobi rotations, which are
+// often faster for small matrices; if these do not converge, QR iterations are used.
 enum class cuda_svd { gesvd, gesvdj };
 
 struct cuda_options {
@@ -37,8 +39,8 @@ class cuda_handle {
       (void)Destroy(handle_);
     }
   }
-  // For the library's function that makes one. cusolverDnCreate leaves a live handle behind when it
-  // fails, which this owns too.
+  // For the library function that creates a handle. cusolverDnCreate leaves a valid handle behind
+  // when it fails, which this object owns too.
   Handle* address() { return &handle_; }
   operator Handle() const { return handle_; }
 
@@ -46,8 +48,8 @@ class cuda_handle {
   Handle handle_ = nullptr;
 };
 
-// The owner of memory on the device, in the order of a stream: work that was asked for before may
-// still be using what is released. The stream must outlive it.
+// The owner of memory on the device, released in the order of a stream, because earlier work may
+// still use it. The stream must outlive the object.
 class cuda_memory {
  public:
   cuda_memory() = default;
@@ -90,7 +92,7 @@ class cuda_context {
     check(cusolverDnSetStream(solver_, stream_), "cusolverDnSetStream");
     check(cublasSetMathMode(blas_, options.tf32 ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH),
           "cublasSetMathMode");
-    // After cublasSetStream, which would take the workspace away again.
+    // After cublasSetStream, which would reset the workspace.
     if (const std::size_t bytes = options.cublas_workspace; bytes > 0) {
       workspace_ = detail::cuda_memory(bytes, stream_);
       check(cublasSetWorkspace(blas_, workspace_.data(), bytes), "cublasSetWorkspace");
@@ -109,10 +111,11 @@ class cuda_context {
     detail::check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
   }
 
-  // Where cuSOLVER writes its verdict on the device, and that verdict: 0, -i if argument i was
-  // wrong, or what the function's documentation says. Waits.
+  // The device memory to which cuSOLVER writes its status; and that status, for which the call
+  // waits: 0, -i if argument i was wrong, or a value in the function's documentation.
   int* info() const { return static_cast<int*>(info_.data()); }
-  int read_info(const char* call, detail::place at = {__builtin_FILE(), __builtin_LINE()}) const {
+  int read_info(const char* call,
+                detail::call_site at = {__builtin_FILE(), __builtin_LINE()}) const {
     int info = 0;
     detail::check(
         cudaMemcpyAsync(&info, info_.data(), sizeof(int), cudaMemcpyDeviceToHost, stream_), call,
@@ -124,14 +127,14 @@ class cuda_context {
     return info;
   }
   void require_success(const char* call,
-                       detail::place at = {__builtin_FILE(), __builtin_LINE()}) const {
+                       detail::call_site at = {__builtin_FILE(), __builtin_LINE()}) const {
     if (const int info = read_info(call, at); info != 0) {
       detail::throw_cuda_error(call, "no convergence", info, at);
     }
   }
 
  private:
-  // In this order: the stream outlives all that is bound to it.
+  // In this order, so that the stream outlives everything that is bound to it.
   cuda_options options_;
   detail::cuda_handle<cudaStream_t, cudaStreamDestroy> stream_;
   detail::cuda_handle<cublasHandle_t, cublasDestroy> blas_;

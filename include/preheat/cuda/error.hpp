@@ -1,5 +1,5 @@
-// A failing call of cudart, cuBLAS or cuSOLVER is an exception that names the call, the code and the
-// place:
+// A failing call of cudart, cuBLAS or cuSOLVER throws an exception that names the call, the code
+// and the place:
 //
 //   preheat: cublas<t>gemm: CUBLAS_STATUS_EXECUTION_FAILED (13), backend.hpp:167
 #pragma once
@@ -23,7 +23,7 @@ struct cuda_error : library_error {
 namespace detail {
 
 [[noreturn]] inline void throw_cuda_error(const char* call, const std::string& name, int code,
-                                          place at) {
+                                          call_site at) {
   throw cuda_error(failed_call(call, name, code, at), code);
 }
 
@@ -47,26 +47,26 @@ inline const char* cusolver_status_name(cusolverStatus_t status) {
 }
 
 inline void check(cudaError_t status, const char* call,
-                  place at = {__builtin_FILE(), __builtin_LINE()}) {
+                  call_site at = {__builtin_FILE(), __builtin_LINE()}) {
   if (status != cudaSuccess) {
-    (void)cudaGetLastError();  // the exception carries it: the next call starts clean
+    (void)cudaGetLastError();  // clears the error, which the exception holds
     throw_cuda_error(call, cudaGetErrorName(status), int(status), at);
   }
 }
 inline void check(cublasStatus_t status, const char* call,
-                  place at = {__builtin_FILE(), __builtin_LINE()}) {
+                  call_site at = {__builtin_FILE(), __builtin_LINE()}) {
   if (status != CUBLAS_STATUS_SUCCESS) {
     throw_cuda_error(call, cublasGetStatusName(status), int(status), at);
   }
 }
 inline void check(cusolverStatus_t status, const char* call,
-                  place at = {__builtin_FILE(), __builtin_LINE()}) {
+                  call_site at = {__builtin_FILE(), __builtin_LINE()}) {
   if (status != CUSOLVER_STATUS_SUCCESS) {
     throw_cuda_error(call, cusolver_status_name(status), int(status), at);
   }
 }
 
-// A dimension as the libraries take it.
+// A dimension as the int that the libraries require.
 inline int library_int(index_t n) {
   require(n <= std::numeric_limits<int>::max(), "a dimension on the device fits an int", n,
           std::numeric_limits<int>::max());
@@ -74,7 +74,7 @@ inline int library_int(index_t n) {
 }
 }  // namespace detail
 
-// Why there is no device to compute on; empty if there is one. Never throws.
+// The reason why there is no device to compute on; empty if there is one. Never throws.
 inline std::string why_no_cuda() {
   int devices = 0;
   const cudaError_t status = cudaGetDeviceCount(&devices);

@@ -1,4 +1,4 @@
-// Factorizations on the device by cuSOLVER. Each waits for its verdict: it is no part of a step.
+// Factorizations on the device by cuSOLVER. Each waits for its status, so none is part of a step.
 #pragma once
 #include <algorithm>
 #include <memory>
@@ -14,8 +14,8 @@ namespace preheat::detail {
 
 using shared_context = std::shared_ptr<const cuda_context>;
 
-inline cublasOperation_t operation(op t) {
-  return t == op::none ? CUBLAS_OP_N : CUBLAS_OP_T;
+inline cublasOperation_t operation(transpose t) {
+  return t == transpose::no ? CUBLAS_OP_N : CUBLAS_OP_T;
 }
 
 // x = aᵀ
@@ -32,8 +32,8 @@ void cuda_transpose(const cuda_context& context, view<const T> a, view<T> x) {
         "cublas<t>geam");
 }
 template <class T>
-cuda_matrix<T> cuda_clone(const shared_context& context, op t, view<const T> a) {
-  if (t == op::trans) {
+cuda_matrix<T> cuda_clone(const shared_context& context, transpose t, view<const T> a) {
+  if (t == transpose::yes) {
     cuda_matrix<T> M(context, a.cols(), a.rows());
     cuda_transpose<T>(*context, a, M);
     return M;
@@ -73,7 +73,7 @@ qr_result<cuda_matrix<T>> cuda_qr(const shared_context& context, view<const T> a
   const int m = library_int(a.rows());
   const int n = library_int(a.cols());
   const int rank = library_int(k);
-  cuda_matrix<T> F = cuda_clone(context, op::none, a);
+  cuda_matrix<T> F = cuda_clone(context, transpose::no, a);
   cuda_matrix<T> tau(context, k, 1);
   const int ld = library_int(F.ld());
   int size = 0;
@@ -84,7 +84,7 @@ qr_result<cuda_matrix<T>> cuda_qr(const shared_context& context, view<const T> a
                            context->info()),
         "cusolverDn<t>geqrf");
   context->require_success("cusolverDn<t>geqrf");
-  cuda_matrix<T> R = cuda_clone<T>(context, op::none, view<const T>(F).row_range(0, k));
+  cuda_matrix<T> R = cuda_clone<T>(context, transpose::no, view<const T>(F).row_range(0, k));
   cuda_clear_below_diagonal<T>(*context, R);
 
   check(cusolver<T>::orgqr_size(context->solver(), m, rank, rank, F.data(), ld, tau.data(), &size),
@@ -98,7 +98,7 @@ qr_result<cuda_matrix<T>> cuda_qr(const shared_context& context, view<const T> a
   return {std::move(F), std::move(R)};
 }
 
-// By QR iterations, of a matrix that is not wide; A is destroyed.
+// By QR iterations, for a matrix with rows >= columns; A is overwritten.
 template <class T>
 svd_result<cuda_matrix<T>> cuda_gesvd(const shared_context& context, cuda_matrix<T>& A) {
   const int m = library_int(A.rows());
@@ -114,10 +114,10 @@ svd_result<cuda_matrix<T>> cuda_gesvd(const shared_context& context, cuda_matrix
                            work.data(), size, nullptr, context->info()),
         "cusolverDn<t>gesvd");
   context->require_success("cusolverDn<t>gesvd");
-  return {std::move(U), std::move(S), cuda_clone<T>(context, op::trans, Vt)};
+  return {std::move(U), std::move(S), cuda_clone<T>(context, transpose::yes, Vt)};
 }
 
-// By Jacobi's rotations; false if they did not converge. A is destroyed.
+// By Jacobi rotations; false if they did not converge. A is overwritten.
 template <class T>
 bool cuda_gesvdj(const shared_context& context, cuda_matrix<T>& A,
                  svd_result<cuda_matrix<T>>& result) {
@@ -147,7 +147,7 @@ bool cuda_gesvdj(const shared_context& context, cuda_matrix<T>& A,
 // a = U·diag(S)·Vᵀ. A wide matrix is transposed, which swaps U and V.
 template <class T>
 svd_result<cuda_matrix<T>> cuda_thin_svd(const shared_context& context, view<const T> a) {
-  const op turn = a.rows() < a.cols() ? op::trans : op::none;
+  const transpose turn = a.rows() < a.cols() ? transpose::yes : transpose::no;
   cuda_matrix<T> A = cuda_clone(context, turn, a);
   svd_result<cuda_matrix<T>> d;
   const bool done = context->options().svd == cuda_svd::gesvdj && cuda_gesvdj(context, A, d);
@@ -155,7 +155,7 @@ svd_result<cuda_matrix<T>> cuda_thin_svd(const shared_context& context, view<con
     A = cuda_clone(context, turn, a);
     d = cuda_gesvd(context, A);
   }
-  if (turn == op::trans) {
+  if (turn == transpose::yes) {
     std::swap(d.U, d.V);
   }
   return d;
@@ -164,7 +164,7 @@ svd_result<cuda_matrix<T>> cuda_thin_svd(const shared_context& context, view<con
 // a·v = λ·v, λ increasing; a is symmetric.
 template <class T>
 eigh_result<cuda_matrix<T>> cuda_eigh(const shared_context& context, view<const T> a) {
-  cuda_matrix<T> vectors = cuda_clone(context, op::none, a);
+  cuda_matrix<T> vectors = cuda_clone(context, transpose::no, a);
   const int n = library_int(a.rows());
   const int ld = library_int(vectors.ld());
   cuda_matrix<T> values(context, n, 1);
@@ -180,16 +180,16 @@ eigh_result<cuda_matrix<T>> cuda_eigh(const shared_context& context, view<const 
   return {std::move(values), std::move(vectors)};
 }
 
-// The same for the k largest λ alone.
+// The same for the k largest λ only.
 template <class T>
 eigh_result<cuda_matrix<T>> cuda_eigh_largest(const shared_context& context, view<const T> a,
                                               index_t k) {
-  cuda_matrix<T> vectors = cuda_clone(context, op::none, a);
+  cuda_matrix<T> vectors = cuda_clone(context, transpose::no, a);
   const int n = library_int(a.rows());
   const int ld = library_int(vectors.ld());
   const int first = library_int(a.rows() - k + 1);  // λ number first, …, n, counted from 1
   cuda_matrix<T> values(context, n, 1);
-  int found = 0;  // always k: they are asked for by number
+  int found = 0;  // always k, because they are selected by number
   int size = 0;
   check(cusolver<T>::syevdx_size(context->solver(), CUSOLVER_EIG_MODE_VECTOR, CUSOLVER_EIG_RANGE_I,
                                  CUBLAS_FILL_MODE_UPPER, n, vectors.data(), ld, T(0), T(0), first,
@@ -201,7 +201,7 @@ eigh_result<cuda_matrix<T>> cuda_eigh_largest(const shared_context& context, vie
                             &found, values.data(), work.data(), size, context->info()),
         "cusolverDn<t>syevdx");
   context->require_success("cusolverDn<t>syevdx");
-  values.resize(context, k, 1);  // they come first
+  values.resize(context, k, 1);  // the k values are the first ones
   vectors.resize(context, a.rows(), k);
   return {std::move(values), std::move(vectors)};
 }

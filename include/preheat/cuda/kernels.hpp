@@ -1,4 +1,4 @@
-// The kernels of the CUDA backend: functors of one index, for launch(context, n, f).
+// The kernels of the CUDA backend: functors of one index for launch(context, n, f).
 #pragma once
 #include <cmath>
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace preheat::cuda_kernels {
 
-// A matrix as a kernel sees it.
+// The pointer, rows and leading dimension of a matrix, for use in a kernel.
 template <class T>
 struct window {
   T* data;
@@ -26,7 +26,7 @@ constexpr window<T> window_of(view<T> v) {
   return {v.data(), v.rows(), v.ld()};
 }
 
-// Several windows with types of their own.
+// Several windows of different types.
 template <class... Ts>
 struct windows {};
 template <class T, class... Ts>
@@ -107,7 +107,7 @@ struct add_to_cols {
   constexpr void operator()(index_t k, T& x) const { x += d[k % rows]; }
 };
 
-// x_i += s·Σ_j a_ij and x_i += s·Σ_j a_ij·b_ij, a thread a row.
+// x_i += s·Σ_j a_ij and x_i += s·Σ_j a_ij·b_ij, one thread per row.
 template <class T>
 struct add_row_sums {
   T s;
@@ -139,7 +139,7 @@ struct add_row_dots {
 };
 
 // A reduction of n terms to fewer partial results: thread p of P takes terms p, p + P, p + 2P, …
-// The result does not depend on the order in which threads run. `next` joins partial results.
+// The result does not depend on the order in which threads run. `next` combines partial results.
 template <class Reduction>
 struct reduce {
   Reduction reduction;
@@ -171,7 +171,7 @@ struct dot_product {
   constexpr T term(index_t k) const { return a[k] * b[k]; }
   static constexpr T join(T x, T y) { return x + y; }
 };
-// NaN is larger than anything.
+// NaN counts as larger than any number.
 template <class T>
 struct largest_magnitude {
   using value = T;
@@ -181,7 +181,7 @@ struct largest_magnitude {
   static constexpr T join(T x, T y) { return x != x || x > y ? x : y; }
 };
 
-// What a factorization leaves in a triangle.
+// Removes from a triangle what a factorization leaves there.
 template <class T>
 struct clear_below_diagonal {
   index_t rows;
@@ -203,8 +203,8 @@ struct mirror_upper_triangle {
   }
 };
 
-// The loss of token j, −log softmax(z_j)[label_j], over the number of tokens, and its gradient. NaN
-// if the label is none.
+// The loss of token j, −log softmax(z_j)[label_j], divided by the number of tokens, and its
+// gradient. NaN if the label is not a class.
 template <class T>
 struct softmax_cross_entropy {
   window<const T> z;

@@ -2,8 +2,8 @@
 // trivially copyable functor with a constexpr call operator; what it points to is on the device.
 //
 // nvcc compiles this to a kernel; nothing else in the library needs nvcc. Another compiler leaves a
-// call to a function that the library does not define: the linker then names what to do. The tests'
-// double of CUDA defines it, and calls f on the host.
+// call to a function that the library does not define, whose name in the linker's error says what
+// to do. The CUDA double in the tests defines it, and calls f on the host.
 #pragma once
 #include <algorithm>
 #include <type_traits>
@@ -33,7 +33,8 @@ __global__ void for_each_index(F f, index_t n) {
 
 template <class F>
 void launch(const cuda_context& context, index_t n, const F& f) {
-  static_assert(std::is_trivially_copyable_v<F>, "preheat: a kernel travels to a device by value");
+  static_assert(std::is_trivially_copyable_v<F>,
+                "preheat: a kernel is copied to the device, so it must be trivially copyable");
   if (n <= 0) {
     return;
   }

@@ -1,5 +1,5 @@
-// The matrix of a CUDA backend: a move-only owner of column-major memory on the device, empty or
-// made by its backend. It keeps its context alive.
+// The matrix of a CUDA backend: a move-only owner of column-major memory on the device. It is empty
+// or made by its backend, and holds a reference to its context.
 #pragma once
 #include <algorithm>
 #include <memory>
@@ -29,7 +29,7 @@ class cuda_matrix {
   index_t cols() const { return cols_; }
   index_t ld() const { return ld_; }
 
-  // A new shape, contents undefined. Memory is kept while it suffices.
+  // Sets a new shape; the contents are undefined. The memory is reused if it is large enough.
   void resize(std::shared_ptr<const cuda_context> context, index_t rows, index_t cols) {
     require(rows >= 0 && cols >= 0, "matrix dimensions are not negative", rows, cols);
     const index_t ld = leading_dimension(rows);
@@ -45,8 +45,8 @@ class cuda_matrix {
   }
 
  private:
-  // Columns of a tall matrix begin on 128 bytes, for coalesced loads and the tensor cores; a matrix
-  // of few rows has no gaps, so that an elementwise pass over it is one loop.
+  // Columns of a tall matrix are aligned to 128 bytes, for coalesced loads and the tensor cores; a
+  // matrix of few rows has no gaps, so that an elementwise pass over it is one loop.
   static index_t leading_dimension(index_t rows) {
     constexpr index_t line = 128 / index_t(sizeof(T));
     return rows < 4 * line ? std::max<index_t>(rows, 1) : (rows + line - 1) / line * line;
@@ -60,7 +60,7 @@ class cuda_matrix {
     std::swap(capacity_, other.capacity_);
   }
 
-  std::shared_ptr<const cuda_context> context_;  // before the memory, which it outlives
+  std::shared_ptr<const cuda_context> context_;  // before the memory, so that it outlives it
   detail::cuda_memory memory_;
   index_t rows_ = 0;
   index_t cols_ = 0;

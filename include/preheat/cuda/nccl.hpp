@@ -1,15 +1,15 @@
-// The communicator of NCCL: sums of memory on devices, one device a process, beside the work of a
-// context's stream.
+// The NCCL communicator: sums of device memory, with one device per process, concurrent with the
+// work of a context's stream.
 //
 //   comm::mpi world(argc, argv);                      // or any other communicator of the host
 //   cuda<float> be;                                   // of this process's device
 //   comm::nccl devices(be.context(), world);
 //   auto report = fit(m, network, batches, {.rank = 4, .processes = devices});
 //
-// `host` brings the processes together and goes on carrying single numbers and barriers. Sums run on
-// a stream of their own: start_sum makes it wait for what the context's stream has been given so
-// far, wait() makes the context's stream wait for it, and the host waits for neither. A failing call
-// throws cuda_error with the call, the code and the place. Link with -lnccl.
+// `host` connects the processes, and is also used for single numbers and barriers. Sums run on a
+// stream of their own: start_sum makes it wait for the work given to the context's stream before,
+// wait() makes the context's stream wait for the sums, and the host waits for neither. A failing
+// call throws cuda_error with the call, the code and the place. Link with -lnccl.
 #pragma once
 #include <nccl.h>
 
@@ -30,7 +30,7 @@ namespace preheat {
 namespace detail {
 
 inline void check(ncclResult_t status, const char* call,
-                  place at = {__builtin_FILE(), __builtin_LINE()}) {
+                  call_site at = {__builtin_FILE(), __builtin_LINE()}) {
   if (status != ncclSuccess) {
     throw_cuda_error(call, ncclGetErrorString(status), int(status), at);
   }
@@ -48,9 +48,9 @@ namespace comm {
 
 class nccl {
  public:
-  static constexpr memory reaches = memory::device;
+  static constexpr memory_kind reaches = memory_kind::device;
 
-  // All processes of `host` make one together. Each must have a device of its own.
+  // Created collectively by all processes of `host`. Each must have a device of its own.
   nccl(std::shared_ptr<const cuda_context> context, process_group host)
       : context_(std::move(context)), host_(host) {
     using preheat::detail::check;
@@ -58,7 +58,7 @@ class nccl {
     if (host.first()) {
       check(ncclGetUniqueId(&id), "ncclGetUniqueId");
     }
-    std::array<float, sizeof id> bytes{};  // one a number, which every communicator carries
+    std::array<float, sizeof id> bytes{};  // one per number: every communicator sends numbers
     for (std::size_t i = 0; i < bytes.size(); ++i) {
       bytes[i] = float(static_cast<unsigned char>(id.internal[i]));
     }
@@ -97,14 +97,14 @@ class nccl {
         "ncclBroadcast");
   }
   void barrier() { (void)host_.sum(0); }
-  // Whoever has started the processes sees that this one has failed, and ends the others.
+  // The launcher of the processes detects that this one has failed, and ends the others.
   [[noreturn]] void abort(const std::string& why) {
     std::fprintf(stderr, "preheat: process %d of %d: %s\n", rank(), size(), why.c_str());
     std::abort();
   }
 
  private:
-  // What `later` is given from now on waits for what `earlier` has been given so far.
+  // Work given to `later` from now on waits for the work given to `earlier` so far.
   static void follow(cudaStream_t later, cudaEvent_t event, cudaStream_t earlier) {
     preheat::detail::check(cudaEventRecord(event, earlier), "cudaEventRecord");
     preheat::detail::check(cudaStreamWaitEvent(later, event, 0), "cudaStreamWaitEvent");
@@ -112,7 +112,7 @@ class nccl {
 
   std::shared_ptr<const cuda_context> context_;
   process_group host_;
-  // The stream outlives what is bound to it.
+  // The stream outlives everything that is bound to it.
   preheat::detail::cuda_handle<cudaStream_t, cudaStreamDestroy> stream_;
   preheat::detail::cuda_handle<cudaEvent_t, cudaEventDestroy> given_;
   preheat::detail::cuda_handle<cudaEvent_t, cudaEventDestroy> summed_;

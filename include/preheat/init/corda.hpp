@@ -1,31 +1,35 @@
 // CorDA ("CorDA: Context-Oriented Decomposition Adaptation of Large Language Models", arXiv
-// 2406.05223). The SVD of W is weighed by what the layer's input looks like: with the covariance C
-// (n×n) of a few batches X (n×tokens) at the base weights,
+// 2406.05223). The SVD of W is weighted by the covariance C (n×n) of the layer's input in a few
+// batches X (n×tokens), at the base weights:
 //
 //   C  = mean over batches of x·xᵀ,  x = X/|max X|        C' = C + δ·mean(diag C)·I
 //   W·C' = U·S·Vᵀ,  V̂ = C'⁻¹·V                            so that W = U·S·V̂ᵀ
 //   A = √(S/s)·V̂ᵀ (r×n),  B = U·√(S/s) (m×r),             W ← W − s·B·A,
 //
-// of r triplets: `ipm`, instruction-previewed, adapts the first r, the directions that the data use;
-// `kpm`, knowledge-preserved, the last r of min(m, n), and so leaves those alone.
+// where A and B take r of the triplets. `ipm`, instruction-previewed, takes the first r, along
+// which the inputs are large; `kpm`, knowledge-preserved, takes the last r of min(m, n) and so does
+// not change the first ones.
 //
-// As in PEFT's preprocess: |max X| is the magnitude of the largest entry, not the largest
-// magnitude; δ starts at `damping` (0.01) and doubles until ‖C'·C'⁻¹ − I‖ <= 0.05; every use of a
-// layer in a pass counts as a batch. The number of batches is ours (the paper takes 256 samples).
+// [PEFT] As in PEFT's preprocess, |max X| is the magnitude of the largest entry, not the largest
+// magnitude; δ starts at `damping` (0.01) and doubles until ‖C'·C'⁻¹ − I‖ <= 0.05; and every use of
+// a layer in a pass counts as a batch. [paper] 256 samples; [preheat] the number of batches is a
+// setting.
 //
-// Ours where PEFT fails: where |max X| is 0, X is divided by its largest magnitude; where all
-// inputs were zero, C counts as I. As everywhere, triplets of singular value 0 (kpm on a W without
-// full rank) give zero in both factors, which then cannot learn.
-// Errors: rank < 1 or > min(m, n); s <= 0; δ <= 0; batches < 1; NaN; a C that is no covariance. A C
-// that is not finite sets the scene's status. Cost: `batches` steps; n²·tokens operations and n²
-// numbers a layer while gathering; then O(n³ + m·n·min(m, n)) and 2·n² more, a layer at a time.
+// [preheat] Where PEFT fails: if |max X| is 0, X is divided by its largest magnitude, and if all
+// inputs are zero, C is replaced by I. As in every init, triplets of singular value 0 (kpm on a W
+// without full rank) give zero in both factors, which then cannot learn. Errors: rank < 1 or >
+// min(m, n); s <= 0; δ <= 0; batches < 1; NaN; a C that is no covariance. A C that is not finite
+// sets the context's status. Cost: `batches` steps, in which each layer takes n²·tokens operations
+// and n² numbers; then O(n³ + m·n·min(m, n)) per layer and 2·n² more numbers for one layer at a
+// time.
 #pragma once
 #include <algorithm>
 #include <cmath>
 #include <utility>
 #include <vector>
 
-#include "pissa.hpp"
+#include "../linalg/balanced_factors.hpp"
+#include "../linalg/truncated_svd.hpp"
 
 namespace preheat::init {
 
@@ -38,11 +42,12 @@ struct damped_covariance {
   mat<Be> inverse;
 };
 
-// C + δ·mean(diag C)·I with the first δ of damping, 2·damping, … whose computed inverse is one.
+// C + δ·mean(diag C)·I with the first δ of damping, 2·damping, … for which the computed inverse is
+// accurate.
 template <backend Be>
-damped_covariance<Be> damp_covariance(Be& be, in<Be> C, double damping) {
+damped_covariance<Be> damp_covariance(Be& be, const_view_of<Be> C, double damping) {
   using T = scalar_of<Be>;
-  constexpr double worst = 0.05;  // PEFT's
+  constexpr double worst = 0.05;  // [PEFT]
   const index_t n = C.rows();
   require(damping > 0, "init::corda: damping > 0", damping, 0.0);
   require(C.cols() == n, "init::corda: the covariance is square", C.cols(), n);
@@ -50,21 +55,21 @@ damped_covariance<Be> damp_covariance(Be& be, in<Be> C, double damping) {
   mat<Be> ones = be.zeros(n, 1);
   be.fill(1, ones);
   const mat<Be> identity = linalg::identity(be, n);
-  const in<Be> weighed = largest > 0 ? C : in<Be>(identity);
+  const const_view_of<Be> weighed = largest > 0 ? C : const_view_of<Be>(identity);
   const double mean = double(be.dot(weighed, identity)) / double(n);
   require(mean > 0, "init::corda: mean of the covariance's diagonal > 0", mean, 0.0);
 
   for (double delta = damping; std::isfinite(double(T(delta * mean))); delta *= 2) {
-    mat<Be> damped = clone<Be>(be, weighed);
-    be.each(linalg::axpby<T>{T(delta * mean), 1}, damped, identity);
-    mat<Be> R = clone<Be>(be, damped);
+    mat<Be> damped = clone(be, weighed);
+    be.apply(linalg::axpby<T>{T(delta * mean), 1}, damped, identity);
+    mat<Be> R = clone(be, damped);
     if (be.cholesky(R)) {
-      mat<Be> inverse = clone<Be>(be, identity);
-      be.solve_upper(op::trans, R, inverse);
-      be.solve_upper(op::none, R, inverse);
+      mat<Be> inverse = clone(be, identity);
+      be.solve_upper(transpose::yes, R, inverse);
+      be.solve_upper(transpose::no, R, inverse);
       mat<Be>& error = R;
-      be.gemm(1, op::none, damped, op::none, inverse, 0, error);
-      be.each(linalg::axpby<T>{-1, 1}, error, identity);
+      be.gemm(1, transpose::no, damped, transpose::no, inverse, 0, error);
+      be.apply(linalg::axpby<T>{-1, 1}, error, identity);
       if (std::sqrt(double(be.dot(error, error))) <= worst) {
         return {std::move(damped), std::move(inverse)};
       }
@@ -75,77 +80,75 @@ damped_covariance<Be> damp_covariance(Be& be, in<Be> C, double damping) {
 
 struct corda {
   using axis = axes::init;
-  using hooks = hook_list<>;
-  static constexpr start product = start::absorbed;
-  static constexpr evidence_kind needs = evidence_kind::input_covariance;
+  static constexpr initial_product product = initial_product::residual;
   template <class Be>
-  using evidence = mat<Be>;  // C, n×n
+  using calibration = mat<Be>;  // C, n×n
 
   corda_mode mode = corda_mode::ipm;
   index_t batches = 8;
   double damping = 0.01;
 
-  index_t cost(index_t) const { return batches; }
+  index_t calibration_steps(index_t) const { return batches; }
 
-  template <class Scene, class Be = typename Scene::backend_type>
-  std::vector<mat<Be>> gather(Scene& scene) const {
+  template <class Context, class Be = typename Context::backend_type>
+  std::vector<mat<Be>> calibrate(Context& context) const {
     using T = scalar_of<Be>;
     require(batches >= 1, "init::corda: batches >= 1", batches, 1);
-    Be& be = scene.backend();
-    std::vector<mat<Be>> C(scene.net.layers().size());
+    Be& be = context.backend();
+    std::vector<mat<Be>> C(context.layers().size());
     std::vector<index_t> uses(C.size(), 0);
-    for (const index_t l : scene.layers) {
-      const index_t n = scene.net.layers()[std::size_t(l)].W.cols();
-      C[std::size_t(l)] = be.zeros(n, n);
+    for (const index_t l : context.targets) {
+      const index_t n = context.layers()[l].W.cols();
+      C[l] = be.zeros(n, n);
     }
-    scene.watch_inputs(batches, [&](index_t l, in<Be> X) {
-      mat<Be> x = clone<Be>(be, X);
-      be.each(linalg::scale<T>{1 / scale_of(be, X)}, x);
-      be.gemm(1, op::none, x, op::trans, x, 1, C[std::size_t(l)]);
-      ++uses[std::size_t(l)];
+    context.watch_inputs(batches, [&](index_t l, const_view_of<Be> X) {
+      mat<Be> x = clone(be, X);
+      be.apply(linalg::scale<T>{1 / scale_of(be, X)}, x);
+      be.gemm(1, transpose::no, x, transpose::yes, x, 1, C[l]);
+      ++uses[l];
     });
-    for (const index_t l : scene.layers) {
-      const index_t count = std::max<index_t>(uses[std::size_t(l)], 1);
-      be.each(linalg::scale<T>{1 / T(count)}, C[std::size_t(l)]);
-      scene.require_finite(C[std::size_t(l)]);
+    for (const index_t l : context.targets) {
+      const index_t count = std::max<index_t>(uses[l], 1);
+      be.apply(linalg::scale<T>{1 / T(count)}, C[l]);
+      context.require_finite(C[l]);
     }
     return C;
   }
 
   // The start of one layer from the covariance of its input.
   template <backend Be>
-  factors<Be> operator()(Be& be, const site<Be>& s, const mat<Be>& C) const {
+  factors<Be> operator()(Be& be, const target_layer<Be>& s, const mat<Be>& C) const {
     const index_t room = std::min(s.W.rows(), s.W.cols());
     require(1 <= s.rank && s.rank <= room, "init::corda: 1 <= rank <= min(out, in)", s.rank, room);
     require(C.rows() == s.W.cols(), "init::corda: rows of the covariance = in of W", C.rows(),
             s.W.cols());
-    const damped_covariance<Be> damped = damp_covariance<Be>(be, C, damping);
-    const mat<Be> weighed = linalg::product<Be>(be, op::none, s.W, op::none, damped.C);
-    const svd_result<mat<Be>> d = linalg::truncated_svd<Be>(be, weighed, room);
+    const damped_covariance<Be> damped = damp_covariance(be, C, damping);
+    const mat<Be> weighed = linalg::product(be, transpose::no, s.W, transpose::no, damped.C);
+    const svd_result<mat<Be>> d = linalg::truncated_svd(be, weighed, room);
     const index_t first = mode == corda_mode::ipm ? 0 : room - s.rank;
-    const in<Be> V = view(d.V).col_range(first, s.rank);
-    return detail::split_evenly(
+    const const_view_of<Be> V = view(d.V).col_range(first, s.rank);
+    return linalg::balanced_factors(
         be,
-        svd_result<mat<Be>>{clone<Be>(be, view(d.U).col_range(first, s.rank)),
-                            clone<Be>(be, view(d.S).row_range(first, s.rank)),
-                            linalg::product<Be>(be, op::none, damped.inverse, op::none, V)},
+        svd_result<mat<Be>>{clone(be, view(d.U).col_range(first, s.rank)),
+                            clone(be, view(d.S).row_range(first, s.rank)),
+                            linalg::product(be, transpose::no, damped.inverse, transpose::no, V)},
         s.scaling);
   }
 
   template <backend Be>
-  factors<Be> operator()(Be&, const site<Be>&) const {
+  factors<Be> operator()(Be&, const target_layer<Be>&) const {
     static_assert(
         never<Be>,
         "preheat: init::corda needs the covariance of the layer's input. Call fit(method, "
-        "network, batches, options), which gathers it, or pass it, n×n, as the third "
+        "network, batches, options), which computes it, or pass it, n×n, as the third "
         "argument");
     return {};
   }
 
  private:
-  // |max X|; the largest magnitude where that is 0, and 1 where X is empty or all zero.
+  // |max X|; the largest magnitude if that is 0, and 1 if X is empty or all zero.
   template <backend Be>
-  static scalar_of<Be> scale_of(Be& be, in<Be> X) {
+  static scalar_of<Be> scale_of(Be& be, const_view_of<Be> X) {
     if (X.empty()) {
       return 1;
     }

@@ -1,28 +1,30 @@
 // EVA, Explained Variance Adaptation ("One Initialization to Rule them All: Fine-tuning via
-// Explained Variance Adaptation", arXiv 2410.07170). A starts along the directions in which the
-// layer's input varies most, found by an incremental PCA of a few batches at the base weights:
+// Explained Variance Adaptation", arXiv 2410.07170). The rows of A are the principal components of
+// the layer's input, found by an incremental PCA of a few batches at the base weights:
 //
-//   A = the first r components of the input less its mean (r×n, orthonormal rows),  B = 0 (m×r)
+//   A = the first r components of the input minus its mean (r×n, orthonormal rows),  B = 0 (m×r)
 //
-// and the ranks go where they explain most: of every layer the first round(r·ρ) components are
-// candidates, and of all candidates the Σr with the largest explained variance ratio decide. A
-// layer's s stays what it was at its rank before. W is untouched, the product is zero.
+// The ranks are redistributed between layers: the first round(r·ρ) components of every layer are
+// candidates, and the Σr candidates with the largest explained variance ratio are taken. A layer's
+// s stays the one of its former rank. W is unchanged, and the product is zero.
 //
-//   rho, tau, whiten   as PEFT (ρ = 2, τ = 0.99, off): whiten divides each row of A by the root of
-//                      its singular value, which grows with the tokens seen
-//   batches            ours. PEFT cycles through the data until every component that the ranks of
-//                      the moment ask for has converged: |cosine| to itself before the last batch
-//                      above τ (τ = 1: never). Here the same, but after `batches` at the latest;
-//                      a layer that has converged takes no more batches, as in PEFT
-//   at least rank 1    ours: PEFT takes the adapter of a layer without ranks away, here every layer
-//                      keeps its first component. Between equal ratios the smaller (index / former
-//                      rank) wins, then the earlier layer: without variance the ranks stay
-//   too few components ours: constant inputs, fewer tokens than r. The rest of A is random, its
-//                      rows orthonormal to all others, not whitened. PEFT skips small batches
+//   rho, tau, whiten   [PEFT] ρ = 2, τ = 0.99, off. whiten divides each row of A by the root of its
+//                      singular value, which grows with the number of tokens
+//   batches            [PEFT] cycles through the data until every component that the current ranks
+//                      use has converged: |cosine| to itself before the last batch above τ (τ = 1:
+//                      never). [preheat] The same, but at most `batches` batches. As in PEFT, a
+//                      layer that has converged uses no more batches
+//   rank of 1 or more  [PEFT] removes the adapter of a layer without ranks. [preheat] Every layer
+//                      keeps its first component. Ties go to the component with the smaller
+//                      index / former rank, then to the earlier layer, so with no variance the
+//                      ranks do not change
+//   few components     [preheat] With constant inputs or fewer tokens than r, the other rows of A
+//                      are random, orthonormal to all others and not whitened. [PEFT] skips
+//                      small batches
 //
 // Errors: ρ < 1; τ outside [0, 1]; batches < 1; an adapter that freezes B. Inputs that are not
-// finite set the scene's status. Cost: `batches` steps are charged, converged or not; a batch is
-// an SVD a layer (linalg/incremental_pca.hpp). Activations are not kept.
+// finite set the context's status. Cost: `batches` steps, whether or not components converge
+// before, and one SVD per batch and layer (linalg/incremental_pca.hpp). Activations are not stored.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -35,67 +37,67 @@ namespace preheat::init {
 
 struct eva {
   using axis = axes::init;
-  using hooks = hook_list<>;
-  static constexpr start product = start::zero;
-  static constexpr evidence_kind needs = evidence_kind::activations;
+  static constexpr initial_product product = initial_product::zero;
   template <class Be>
-  using evidence = linalg::incremental_pca<Be>;
+  using calibration = linalg::incremental_pca<Be>;
 
   index_t batches = 8;
   double rho = 2;
   double tau = 0.99;
   bool whiten = false;
 
-  index_t cost(index_t) const { return batches; }
+  index_t calibration_steps(index_t) const { return batches; }
 
-  template <class Scene, class Be = typename Scene::backend_type>
-  std::vector<linalg::incremental_pca<Be>> gather(Scene& scene) const {
-    using status = decltype(scene.status);
+  template <class Context, class Be = typename Context::backend_type>
+  std::vector<linalg::incremental_pca<Be>> calibrate(Context& context) const {
+    using status = decltype(context.status);
     check();
-    Be& be = scene.backend();
-    std::vector<linalg::incremental_pca<Be>> seen(scene.net.layers().size());
-    for (const index_t l : scene.layers) {
-      seen[std::size_t(l)] = linalg::incremental_pca<Be>(candidates(scene, l));
+    Be& be = context.backend();
+    std::vector<linalg::incremental_pca<Be>> seen(context.layers().size());
+    for (const index_t l : context.targets) {
+      seen[l] = linalg::incremental_pca<Be>(candidates(context, l));
     }
-    std::vector<index_t> ranks = scene.ranks;
+    std::vector<index_t> ranks = context.ranks;
     const auto converged = [&](index_t l) {
-      const std::vector<double>& cosines = seen[std::size_t(l)].agreement();
+      const std::vector<double>& cosines = seen[l].agreement();
       const auto steady = [&](double cosine) { return cosine > tau; };
-      const index_t r = ranks[std::size_t(l)];
+      const index_t r = ranks[l];
       return tau < 1 && r <= index_t(cosines.size()) &&
              std::all_of(cosines.begin(), cosines.begin() + r, steady);
     };
-    for (index_t k = 0; k < batches && !scene.ended(); ++k) {
-      scene.watch_inputs(
+    for (index_t k = 0; k < batches && !context.ended(); ++k) {
+      context.watch_inputs(
           1,
-          [&](index_t l, in<Be> X) {
+          [&](index_t l, const_view_of<Be> X) {
             if (!std::isfinite(double(be.max_abs(X)))) {
-              scene.status = status::non_finite;
+              context.status = status::non_finite;
             } else if (!converged(l)) {
-              seen[std::size_t(l)].add(be, X);
+              seen[l].add(be, X);
             }
           },
           k);
-      ranks = redistribute(scene, seen);
-      if (std::all_of(scene.layers.begin(), scene.layers.end(), converged)) {
+      ranks = redistribute(context, seen);
+      if (std::all_of(context.targets.begin(), context.targets.end(), converged)) {
         break;
       }
     }
-    if (!scene.ended()) {
-      scene.ranks = ranks;
+    if (!context.ended()) {
+      context.ranks = ranks;
     }
     return seen;
   }
 
   // The start of one layer from the components of its input.
   template <backend Be>
-  factors<Be> operator()(Be& be, const site<Be>& s, const linalg::incremental_pca<Be>& seen) const {
+  factors<Be> operator()(Be& be, const target_layer<Be>& s,
+                         const linalg::incremental_pca<Be>& seen) const {
     using T = scalar_of<Be>;
     const index_t m = s.W.rows();
     const index_t n = s.W.cols();
     check();
-    require(s.directions != side::left,
-            "init::eva: this adapter freezes B and takes directions on the left side; EVA has them "
+    require(s.side != singular_side::left,
+            "init::eva: this adapter freezes B and takes singular vectors on the left side; EVA "
+            "has them "
             "for A");
     require(1 <= s.rank && s.rank <= std::min(m, n), "init::eva: 1 <= rank <= min(out, in)", s.rank,
             std::min(m, n));
@@ -104,14 +106,15 @@ struct eva {
     const index_t known = std::min(s.rank, seen.found());
     mat<Be> V = be.zeros(n, s.rank);
     if (known > 0) {
-      be.copy(op::none, view(seen.components()).col_range(0, known), view(V).col_range(0, known));
+      be.copy(transpose::no, view(seen.components()).col_range(0, known),
+              view(V).col_range(0, known));
     }
     linalg::complete_orthonormal(be, V, known, s.gen.fork(purpose::completion));
-    mat<Be> A = linalg::transposed<Be>(be, V);
+    mat<Be> A = linalg::transposed(be, V);
     if (whiten && known > 0) {
       std::vector<T> inverse_roots;
       for (index_t i = 0; i < known; ++i) {
-        inverse_roots.push_back(1 / std::sqrt(seen.singular_values()[std::size_t(i)]));
+        inverse_roots.push_back(1 / std::sqrt(seen.singular_values()[i]));
       }
       mat<Be> factor = be.zeros(known, 1);
       be.upload(inverse_roots, factor);
@@ -121,10 +124,10 @@ struct eva {
   }
 
   template <backend Be>
-  factors<Be> operator()(Be&, const site<Be>&) const {
+  factors<Be> operator()(Be&, const target_layer<Be>&) const {
     static_assert(never<Be>,
                   "preheat: init::eva needs the components of the layer's input. Call fit(method, "
-                  "network, batches, options), which gathers them, or pass an "
+                  "network, batches, options), which computes them, or pass an "
                   "linalg::incremental_pca<Be> of the inputs as the third argument");
     return {};
   }
@@ -132,7 +135,7 @@ struct eva {
  private:
   struct candidate {
     double ratio;  // of the variance of its layer's input
-    double place;  // its number, in ranks that the layer had
+    double place;  // its index, divided by the layer's former rank
     index_t layer;
     bool operator<(const candidate& other) const {
       return ratio != other.ratio ? ratio > other.ratio : place < other.place;
@@ -145,34 +148,34 @@ struct eva {
     require(batches >= 1, "init::eva: batches >= 1", batches, 1);
   }
 
-  // round(r·ρ), ties to even as in Python; no more than the layer has room for.
-  template <class Scene>
-  index_t candidates(const Scene& scene, index_t l) const {
-    const auto& W = scene.net.layers()[std::size_t(l)].W;
-    const double wanted = std::nearbyint(rho * double(scene.ranks[std::size_t(l)]));
+  // round(r·ρ), ties to even as in Python, and at most min(m, n) of the layer.
+  template <class Context>
+  index_t candidates(const Context& context, index_t l) const {
+    const auto& W = context.layers()[l].W;
+    const double wanted = std::nearbyint(rho * double(context.ranks[l]));
     return index_t(std::min(wanted, double(std::min(W.rows(), W.cols()))));
   }
 
-  template <class Scene, class Be = typename Scene::backend_type>
-  std::vector<index_t> redistribute(const Scene& scene,
+  template <class Context, class Be = typename Context::backend_type>
+  std::vector<index_t> redistribute(const Context& context,
                                     const std::vector<linalg::incremental_pca<Be>>& seen) const {
     std::vector<candidate> all;
     index_t budget = 0;
-    for (const index_t l : scene.layers) {
-      const index_t rank = scene.ranks[std::size_t(l)];
-      const index_t offered = seen[std::size_t(l)].wanted();
-      std::vector<double> ratios = seen[std::size_t(l)].explained_ratios();
+    for (const index_t l : context.targets) {
+      const index_t rank = context.ranks[l];
+      const index_t offered = seen[l].wanted();
+      std::vector<double> ratios = seen[l].explained_ratios();
       ratios.resize(std::size_t(offered), 0);
-      ratios[0] = std::numeric_limits<double>::infinity();  // every layer keeps one
+      ratios[0] = std::numeric_limits<double>::infinity();  // every layer keeps one component
       for (index_t i = 0; i < offered; ++i) {
-        all.push_back({ratios[std::size_t(i)], double(i) / double(rank), l});
+        all.push_back({ratios[i], double(i) / double(rank), l});
       }
       budget += rank;
     }
     std::stable_sort(all.begin(), all.end());
-    std::vector<index_t> ranks(scene.ranks.size(), 0);
+    std::vector<index_t> ranks(context.ranks.size(), 0);
     for (index_t k = 0; k < budget; ++k) {
-      ++ranks[std::size_t(all[std::size_t(k)].layer)];
+      ++ranks[std::size_t(all[k].layer)];
     }
     return ranks;
   }

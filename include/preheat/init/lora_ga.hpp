@@ -1,33 +1,37 @@
 // LoRA-GA (Wang, Yu, Li, "LoRA-GA: Low-Rank Adaptation with Gradient Approximation", arXiv
-// 2407.05000). The gradient of a few batches at the base weights, G = U·S·Vᵀ (m×n), says which
-// directions the first step of full fine-tuning would take; the factors start along 2r of them, r a
-// side, so that the first step of LoRA moves s·B·A in the best 2r-dimensional space for it.
+// 2407.05000). The singular vectors of the gradient of a few batches at the base weights, G =
+// U·S·Vᵀ (m×n), are those along which the first step of full fine-tuning changes W. The factors
+// start at 2r of them, r for each factor, so that the first step of LoRA changes s·B·A in the best
+// 2r-dimensional space for it.
 //
 //   direction   A (r×n), rows of Vᵀ     B (m×r), columns of U
 //   ArB2r       0 … r−1                 r … 2r−1
 //   A2rBr       r … 2r−1                0 … r−1
 //   ArBr        1, 3, …, 2r−1           0, 2, …, 2r−2
 //
-// W gives s·B·A away, so the output is unchanged. Two forms are in use; the fixtures are PEFT's:
+// s·B·A is subtracted from W, so the output is unchanged. There are two forms; the fixtures are of
+// [PEFT]:
 //
-//   form     before scaling   stable                      gd_scale         weight_svd           unit
-//   peft     A, B·S_B         B × m^¼/√γ                  A and B ÷ s      B × σ₁(W)/S_B[0]     —
-//   authors  A, B             A and B × m^¼/√γ            A and B ÷ s      refused              —
+//   form     before scaling   stable                      gd_scale        weight_svd           unit
+//   peft     A, B·S_B         B × m^¼/√γ                  A and B ÷ s     B × σ₁(W)/S_B[0]     —
+//   authors  A, B             A and B × m^¼/√γ            A and B ÷ s     refused              —
 //
-// S_B are the singular values of B's columns. Defaults are PEFT's: ArB2r, stable, γ = 16. PEFT's
-// direction "random" is not covered; the authors' weight scale is another than PEFT's and is
-// refused. PEFT finds the triplets by a randomized SVD, 4r columns and 4 power iterations; here
-// Gradient says how: dense_gradient exactly, sketched_gradient without any m×n matrix.
+// S_B are the singular values of B's columns. The defaults are those of [PEFT]: ArB2r, stable, γ =
+// 16. Its direction "random" is not implemented. The authors' weight scale differs from PEFT's and
+// is refused. [PEFT] computes the triplets by a randomized SVD with 4r columns and 4 power
+// iterations; here the template parameter Gradient chooses: dense_gradient exactly,
+// sketched_gradient without any m×n matrix.
 //
-// Evidence: the SVD of G, at least 2r triplets. Errors: 2r > min(m, n); s or γ <= 0; NaN. A zero
-// gradient gives A orthonormal and random, and B zero in PEFT's form. Where S_B[0] is zero to
-// rounding, weight_svd leaves B zero instead of dividing by it (ours).
-// Cost: gradient.cost() steps; then O((m + n)·r), and for weight_svd a randomized σ₁(W).
+// Calibration: the SVD of G, at least 2r triplets. Errors: 2r > min(m, n); s or γ <= 0; NaN. A zero
+// gradient gives a random orthonormal A, and B = 0 in PEFT's form. [preheat] Where S_B[0] is zero
+// to rounding, weight_svd leaves B zero instead of dividing by it. Cost:
+// gradient.calibration_steps() steps; then O((m + n)·r) per layer, and for weight_svd a randomized
+// σ₁(W).
 #pragma once
 #include <cmath>
 #include <vector>
 
-#include "gradient_evidence.hpp"
+#include "gradient_calibration.hpp"
 
 namespace preheat::init {
 
@@ -38,54 +42,52 @@ enum class lora_ga_form { peft, authors };
 template <class Gradient = dense_gradient>
 struct lora_ga {
   using axis = axes::init;
-  using hooks = hook_list<>;
-  static constexpr start product = start::absorbed;
-  static constexpr evidence_kind needs = evidence_kind::gradient;
+  static constexpr initial_product product = initial_product::residual;
   template <class Be>
-  using evidence = svd_result<mat<Be>>;
+  using calibration = svd_result<mat<Be>>;
 
   Gradient gradient{};
   lora_ga_direction direction = lora_ga_direction::ArB2r;
   lora_ga_scale scale = lora_ga_scale::stable;
   lora_ga_form form = lora_ga_form::peft;
   double stable_gamma = 16;
-  linalg::randomized_options weight{};  // for σ₁(W); PEFT: r columns, 4 power iterations
+  linalg::randomized_options weight{};  // for σ₁(W); [PEFT] r columns, 4 power iterations
 
-  index_t cost(index_t) const { return gradient.cost(); }
+  index_t calibration_steps(index_t) const { return gradient.calibration_steps(); }
 
-  template <class Scene>
-  auto gather(Scene& scene) const {
+  template <class Context>
+  auto calibrate(Context& context) const {
     check();
-    return gradient.leading(scene,
-                            wanted_triplets(scene, 2, "init::lora_ga: 2·rank <= min(out, in)"));
+    return gradient.leading(context,
+                            wanted_triplets(context, 2, "init::lora_ga: 2·rank <= min(out, in)"));
   }
 
   // The start of one layer from the SVD of its gradient.
   template <backend Be>
-  factors<Be> operator()(Be& be, const site<Be>& s, const svd_result<mat<Be>>& g) const {
+  factors<Be> operator()(Be& be, const target_layer<Be>& s, const svd_result<mat<Be>>& g) const {
     return start_from(
         be, s, g, [&] { return be.max_abs(linalg::randomized_svd(be, s.W, 1, weight, s.gen).S); });
   }
   // The same with a given test matrix Ω for σ₁(W), min(m, n)×k.
   template <backend Be>
-  factors<Be> operator()(Be& be, const site<Be>& s, const svd_result<mat<Be>>& g,
-                         in<Be> omega) const {
+  factors<Be> operator()(Be& be, const target_layer<Be>& s, const svd_result<mat<Be>>& g,
+                         const_view_of<Be> omega) const {
     return start_from(be, s, g, [&] {
       return be.max_abs(linalg::randomized_svd(be, s.W, 1, omega, weight.power_iterations).S);
     });
   }
 
   template <backend Be>
-  factors<Be> operator()(Be&, const site<Be>&) const {
+  factors<Be> operator()(Be&, const target_layer<Be>&) const {
     static_assert(never<Be>,
                   "preheat: init::lora_ga needs a gradient. Call fit(method, network, batches, "
-                  "options), which gathers it, or pass the SVD of the layer's gradient, 2r "
+                  "options), which computes it, or pass the SVD of the layer's gradient, 2r "
                   "triplets or more, as the third argument");
     return {};
   }
 
  private:
-  // Which triplets a factor takes: first, first + stride, …
+  // The triplets that a factor takes: first, first + stride, …
   struct triplets {
     index_t first, stride;
   };
@@ -97,7 +99,7 @@ struct lora_ga {
   }
 
   template <backend Be, class WeightNorm>
-  factors<Be> start_from(Be& be, const site<Be>& s, const svd_result<mat<Be>>& g,
+  factors<Be> start_from(Be& be, const target_layer<Be>& s, const svd_result<mat<Be>>& g,
                          WeightNorm weight_norm) const {
     using T = scalar_of<Be>;
     check();
@@ -108,10 +110,9 @@ struct lora_ga {
     const triplets of_a = alternate ? triplets{1, 2} : triplets{late_b ? 0 : s.rank, 1};
     const triplets of_b = alternate ? triplets{0, 2} : triplets{late_b ? s.rank : 0, 1};
 
-    mat<Be> V = taken<Be>(be, g.V, of_a, s.rank);
-    mat<Be> B = taken<Be>(be, g.U, of_b, s.rank);
-    const mat<Be> S =
-        linalg::transposed<Be>(be, taken<Be>(be, linalg::transposed<Be>(be, g.S), of_b, s.rank));
+    mat<Be> V = taken(be, g.V, of_a, s.rank);
+    mat<Be> B = taken(be, g.U, of_b, s.rank);
+    const mat<Be> S = linalg::transposed(be, taken(be, linalg::transposed(be, g.S), of_b, s.rank));
     if (form == lora_ga_form::peft) {
       be.scale_cols(S, B);
     }
@@ -135,16 +136,16 @@ struct lora_ga {
       case lora_ga_scale::unit:
         break;
     }
-    be.each(linalg::scale<T>{T(a)}, V);
-    be.each(linalg::scale<T>{T(b)}, B);
-    return {linalg::transposed<Be>(be, V), std::move(B)};
+    be.apply(linalg::scale<T>{T(a)}, V);
+    be.apply(linalg::scale<T>{T(b)}, B);
+    return {linalg::transposed(be, V), std::move(B)};
   }
   // The columns first, first + stride, … of M, `count` of them.
   template <backend Be>
-  static mat<Be> taken(Be& be, in<Be> M, triplets which, index_t count) {
+  static mat<Be> taken(Be& be, const_view_of<Be> M, triplets which, index_t count) {
     mat<Be> columns = be.zeros(M.rows(), count);
     for (index_t j = 0; j < count; ++j) {
-      be.copy(op::none, M.col_range(which.first + j * which.stride, 1),
+      be.copy(transpose::no, M.col_range(which.first + j * which.stride, 1),
               view(columns).col_range(j, 1));
     }
     return columns;

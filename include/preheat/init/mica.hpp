@@ -1,11 +1,11 @@
-// MiCA, Minor Component Adaptation (arXiv 2604.01694), as PEFT's init_lora_weights="mica" has it.
-// With the reduced W = U·S·Vᵀ (m×n),
+// MiCA, Minor Component Adaptation (arXiv 2604.01694), as init_lora_weights="mica" of [PEFT]. With
+// the reduced W = U·S·Vᵀ (m×n),
 //
 //   A = 0 (r×n),  B = U[:, −r:] (m×r), the left singular vectors of the r least singular values.
 //
-// The product is zero: W and the output are untouched. B is frozen in training, so this goes with
-// adapter::asymmetric<role::A>; with adapter::lora (ours) B moves too. Where m > n the reduced SVD
-// has no left vectors of the null space, and B has none of them either.
+// The product is zero, so W and the output are unchanged. B is frozen in training, so this init
+// goes with adapter::asymmetric<parameter_role::A>; [preheat] with adapter::lora B is trained too.
+// Where m > n the reduced SVD has no left vectors of the null space, and B has none of them either.
 // B is unique up to signs, and only where the least singular values differ from each other.
 //
 // Errors: an adapter that freezes A (A = 0 would stay); rank < 1 or rank > min(m, n); NaN or
@@ -19,15 +19,13 @@ namespace preheat::init {
 
 struct mica {
   using axis = axes::init;
-  using hooks = hook_list<>;
-  static constexpr start product = start::zero;
-  static constexpr evidence_kind needs = evidence_kind::weight;
+  static constexpr initial_product product = initial_product::zero;
 
   template <backend Be>
-  factors<Be> operator()(Be& be, const site<Be>& s) const {
-    require(s.directions != side::right,
-            "init::mica puts its directions into B and needs an adapter that trains A: use "
-            "adapter::asymmetric<role::A>");
+  factors<Be> operator()(Be& be, const target_layer<Be>& s) const {
+    require(s.side != singular_side::right,
+            "init::mica puts singular vectors into B and needs an adapter that trains A: use "
+            "adapter::asymmetric<parameter_role::A>");
     svd_result<mat<Be>> last = linalg::minor_svd(be, s.W, s.rank);
     return {be.zeros(s.rank, s.W.cols()), std::move(last.U)};
   }

@@ -3,8 +3,8 @@
 //
 //   A = R[:r] (r×n),  B = Q[:, :r] (m×r),  W ← W − s·B·A,
 //
-// so B starts orthonormal and the output is unchanged. There is no division by s, in PEFT (whose
-// fixtures we meet) as here: the base loses s times the part of W that B·A is, not that part
+// so B starts orthonormal and the output is unchanged. Neither [PEFT], from which the fixtures
+// come, nor this init divides by s: s times the part B·A of W is subtracted, and not that part
 // itself. A and B are unique up to the signs of the backend's QR; their product is unique.
 //
 // Errors: rank < 1 or rank > min(m, n); NaN or infinity in W. A zero W gives A = 0.
@@ -18,17 +18,15 @@ namespace preheat::init {
 
 struct olora {
   using axis = axes::init;
-  using hooks = hook_list<>;
-  static constexpr start product = start::absorbed;
-  static constexpr evidence_kind needs = evidence_kind::weight;
+  static constexpr initial_product product = initial_product::residual;
 
   template <backend Be>
-  factors<Be> operator()(Be& be, const site<Be>& s) const {
+  factors<Be> operator()(Be& be, const target_layer<Be>& s) const {
     linalg::detail::require_rank(s.rank, s.W.rows(), s.W.cols());
     linalg::require_finite(be, s.W, "init::olora: W");
     const qr_result<mat<Be>> f = be.qr(s.W);
-    return {clone<Be>(be, in<Be>(f.R).row_range(0, s.rank)),
-            clone<Be>(be, in<Be>(f.Q).col_range(0, s.rank))};
+    return {clone(be, const_view_of<Be>(f.R).row_range(0, s.rank)),
+            clone(be, const_view_of<Be>(f.Q).col_range(0, s.rank))};
   }
 };
 

@@ -12,6 +12,7 @@ template <class T>
 struct axpby {
   T a, b;
   static constexpr bool any_value = true;
+  static constexpr bool in_kernels = true;
   template <class V>
   constexpr void operator()(V& x, const V& y) const {
     x = a * y + b * x;
@@ -22,6 +23,7 @@ template <class T>
 struct scale {
   T a;
   static constexpr bool any_value = true;
+  static constexpr bool in_kernels = true;
   template <class V>
   constexpr void operator()(V& x) const {
     x = a * x;
@@ -43,7 +45,8 @@ struct root {
 
 // s·op(a)·op(b)
 template <backend Be>
-mat<Be> product(Be& be, op ta, in<Be> a, op tb, in<Be> b, scalar_of<Be> s = 1) {
+mat<Be> product(Be& be, transpose ta, const_view_of<Be> a, transpose tb, const_view_of<Be> b,
+                scalar_of<Be> s = 1) {
   mat<Be> C = be.zeros(rows_of(ta, a), cols_of(tb, b));
   be.gemm(s, ta, a, tb, b, 0, C);
   return C;
@@ -52,13 +55,13 @@ mat<Be> product(Be& be, op ta, in<Be> a, op tb, in<Be> b, scalar_of<Be> s = 1) {
 template <backend Be>
 mat<Be> identity(Be& be, index_t n) {
   mat<Be> I = be.zeros(n, n);
-  be.each_indexed(add_to_diagonal<scalar_of<Be>>{1, n}, I);
+  be.apply_indexed(add_to_diagonal<scalar_of<Be>>{1, n}, I);
   return I;
 }
 
-// a·aᵀ (op::none) or aᵀ·a (op::trans)
+// a·aᵀ (transpose::no) or aᵀ·a (transpose::yes)
 template <backend Be>
-mat<Be> gram(Be& be, op t, in<Be> a) {
+mat<Be> gram(Be& be, transpose t, const_view_of<Be> a) {
   const index_t n = rows_of(t, a);
   mat<Be> G = be.zeros(n, n);
   be.gram(t, a, G);
@@ -66,15 +69,15 @@ mat<Be> gram(Be& be, op t, in<Be> a) {
 }
 
 template <backend Be>
-mat<Be> transposed(Be& be, in<Be> a) {
+mat<Be> transposed(Be& be, const_view_of<Be> a) {
   mat<Be> M = be.zeros(a.cols(), a.rows());
-  be.copy(op::trans, a, M);
+  be.copy(transpose::yes, a, M);
   return M;
 }
 
 // Throws invalid_argument if any entry of a is NaN or infinite; returns the largest magnitude.
 template <backend Be>
-double require_finite(Be& be, in<Be> a, const std::string& name) {
+double require_finite(Be& be, const_view_of<Be> a, const std::string& name) {
   const double largest = double(be.max_abs(a));
   if (!std::isfinite(largest)) {
     throw invalid_argument(name + " has a NaN or infinite entry");

@@ -28,28 +28,30 @@ namespace detail {
 
 // Scaled by their largest entries, so that nothing underflows or overflows.
 template <backend Be>
-live_svd<Be> qr_svd(Be& be, in<Be> B, in<Be> A, index_t r, double scale_b, double scale_a) {
+live_svd<Be> qr_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A, index_t r, double scale_b,
+                    double scale_a) {
   using T = scalar_of<Be>;
   mat<Be> scaled_B = clone<Be>(be, B);
   mat<Be> scaled_At = transposed<Be>(be, A);
-  be.each(scale<T>{T(1 / scale_b)}, scaled_B);
-  be.each(scale<T>{T(1 / scale_a)}, scaled_At);
+  be.apply(scale<T>{T(1 / scale_b)}, scaled_B);
+  be.apply(scale<T>{T(1 / scale_a)}, scaled_At);
   const qr_result<mat<Be>> b = be.qr(scaled_B);
   const qr_result<mat<Be>> a = be.qr(scaled_At);
-  const svd_result<mat<Be>> core = be.svd(product(be, op::none, b.R, op::trans, a.R));
+  const svd_result<mat<Be>> core = be.svd(product(be, transpose::no, b.R, transpose::yes, a.R));
   const view<const T> u = core.U;
   const view<const T> v = core.V;
   std::vector<T> sigma = be.download(view<const T>(core.S).row_range(0, r));
   const T cut = sigma[0] * T(B.cols()) * std::numeric_limits<T>::epsilon();
-  const auto live = std::find_if(sigma.begin(), sigma.end(), [&](T s) { return !(s > cut); });
-  const index_t count = live - sigma.begin();
+  const auto significant =
+      std::find_if(sigma.begin(), sigma.end(), [&](T s) { return !(s > cut); });
+  const index_t count = significant - sigma.begin();
   for (T& s : sigma) {
     s = T(double(s) * scale_b * scale_a);
   }
   mat<Be> S = be.zeros(r, 1);
   be.upload(sigma, S);
-  return {{product(be, op::none, b.Q, op::none, u.col_range(0, r)), std::move(S),
-           product(be, op::none, a.Q, op::none, v.col_range(0, r))},
+  return {{product(be, transpose::no, b.Q, transpose::no, u.col_range(0, r)), std::move(S),
+           product(be, transpose::no, a.Q, transpose::no, v.col_range(0, r))},
           count};
 }
 
@@ -60,8 +62,8 @@ live_svd<Be> qr_svd(Be& be, in<Be> B, in<Be> A, index_t r, double scale_b, doubl
 // Errors: invalid_argument for 1 > r, r > R, r > min(m, n), or a NaN or infinite entry.
 // Cost: O((m + n)·R² + R³), memory O((m + n)·r + R²), in the QR form O((m + n)·R).
 template <backend Be, random_generator G>
-svd_result<mat<Be>> factored_svd(Be& be, in<Be> B, in<Be> A, index_t r, const G& gen,
-                                 factored_form form = factored_form::automatic) {
+svd_result<mat<Be>> factored_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A, index_t r,
+                                 const G& gen, factored_form form = factored_form::automatic) {
   const index_t R = B.cols();
   require(R == A.rows(), "factored_svd: columns of B = rows of A", R, A.rows());
   require(1 <= r && r <= R, "factored_svd: 1 <= rank <= rank of the factors", r, R);
@@ -72,7 +74,7 @@ svd_result<mat<Be>> factored_svd(Be& be, in<Be> B, in<Be> A, index_t r, const G&
   if (form == factored_form::automatic || form == factored_form::gram) {
     result = detail::gram_svd<Be>(be, B, A, r);
   }
-  if constexpr (widening_backend<Be>) {
+  if constexpr (mixed_precision_backend<Be>) {
     if (!result && (form == factored_form::automatic || form == factored_form::wide_gram)) {
       result = detail::wide_gram_svd<Be>(be, B, A, r);
     }
@@ -88,8 +90,8 @@ svd_result<mat<Be>> factored_svd(Be& be, in<Be> B, in<Be> A, index_t r, const G&
   }
 
   svd_result<mat<Be>>& d = result->d;
-  complete_orthonormal(be, d.U, result->live, gen.fork(purpose::completion, 0));
-  complete_orthonormal(be, d.V, result->live, gen.fork(purpose::completion, 1));
+  complete_orthonormal(be, d.U, result->significant, gen.fork(purpose::completion, 0));
+  complete_orthonormal(be, d.V, result->significant, gen.fork(purpose::completion, 1));
   fix_signs(be, d.U, d.V);
   return std::move(d);
 }

@@ -46,15 +46,15 @@ class two_pass_sketch {
   }
 
   // G += w·dY·Xᵀ
-  void add(Be& be, scalar_of<Be> w, in<Be> dY, in<Be> X) {
+  void add(Be& be, scalar_of<Be> w, const_view_of<Be> dY, const_view_of<Be> X) {
     if (Q_.rows() == 0) {
       be.resize(thin_, X.cols(), omega_.cols());
-      be.gemm(1, op::trans, X, op::none, omega_, 0, thin_);
-      be.gemm(w, op::none, dY, op::none, thin_, 1, sum_);
+      be.gemm(1, transpose::yes, X, transpose::no, omega_, 0, thin_);
+      be.gemm(w, transpose::no, dY, transpose::no, thin_, 1, sum_);
     } else {
       be.resize(thin_, Q_.cols(), dY.cols());
-      be.gemm(1, op::trans, Q_, op::none, dY, 0, thin_);
-      be.gemm(w, op::none, thin_, op::trans, X, 1, sum_);
+      be.gemm(1, transpose::yes, Q_, transpose::no, dY, 0, thin_);
+      be.gemm(w, transpose::no, thin_, transpose::yes, X, 1, sum_);
     }
   }
   void end_pass(Be& be) {
@@ -91,22 +91,22 @@ class one_pass_sketch {
   }
 
   // G += w·dY·Xᵀ
-  void add(Be& be, scalar_of<Be> w, in<Be> dY, in<Be> X) {
+  void add(Be& be, scalar_of<Be> w, const_view_of<Be> dY, const_view_of<Be> X) {
     be.resize(thin_, X.cols(), omega_.cols());
-    be.gemm(1, op::trans, X, op::none, omega_, 0, thin_);
-    be.gemm(w, op::none, dY, op::none, thin_, 1, range_);
+    be.gemm(1, transpose::yes, X, transpose::no, omega_, 0, thin_);
+    be.gemm(w, transpose::no, dY, transpose::no, thin_, 1, range_);
     be.resize(low_, psi_.rows(), dY.cols());
-    be.gemm(1, op::none, psi_, op::none, dY, 0, low_);
-    be.gemm(w, op::none, low_, op::trans, X, 1, corange_);
+    be.gemm(1, transpose::no, psi_, transpose::no, dY, 0, low_);
+    be.gemm(w, transpose::no, low_, transpose::yes, X, 1, corange_);
   }
   void end_pass(Be&) {}
   const mat<Be>& sum() const { return range_; }
   // G ≈ B·A, B = Q and A = (Ψ·Q)⁺·Z, by the QR factorization Ψ·Q = P·T: A = T⁻¹·Pᵀ·Z.
   factors<Be> approximation(Be& be) const {
     mat<Be> Q = be.qr(range_).Q;
-    const qr_result<mat<Be>> f = be.qr(product<Be>(be, op::none, psi_, op::none, Q));
-    mat<Be> A = product<Be>(be, op::trans, f.Q, op::none, corange_);
-    be.solve_upper(op::none, f.R, A);
+    const qr_result<mat<Be>> f = be.qr(product<Be>(be, transpose::no, psi_, transpose::no, Q));
+    mat<Be> A = product<Be>(be, transpose::yes, f.Q, transpose::no, corange_);
+    be.solve_upper(transpose::no, f.R, A);
     return {std::move(A), std::move(Q)};
   }
 

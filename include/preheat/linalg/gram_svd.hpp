@@ -6,11 +6,13 @@
 //
 // K has the eigenvalues of (BA)ᵀ(BA). Squares cost digits: G_B and G_A are known to ε·‖B‖² and
 // ε·‖A‖², so σ errs by (ε/2)·‖A‖²‖B‖²/σ² of itself, and the vectors likewise. `gram_svd` works in
-// the backend's own precision, for σ not far below ‖A‖‖B‖; `wide_gram_svd` has Gram matrices and
-// core in double, which grants every σ that float can tell from zero, whatever the conditioning of
-// the factors, and orthonormalizes U and V once more. Both return nothing where they are not sure.
+// the backend's own precision, for σ not far below ‖A‖‖B‖, and restores the orthonormality of U and
+// V where squaring may have cost digits; `wide_gram_svd` has Gram matrices and core in double, which
+// grants every σ that float can tell from zero, whatever the conditioning of the factors, and
+// orthonormalizes U and V once more. Both return nothing where they are not sure.
 //
-// Cost: (m + n)·R² operations for the Gram matrices, O(R³) for the core, 2·(m + n)·R·r for U and V.
+// Cost: (m + n)·R² operations for the Gram matrices, O(R³) for the core, 2·(m + n)·R·r for U and V,
+// and up to 3·(m + n)·r² where orthonormality is in doubt.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -25,22 +27,26 @@ namespace preheat::linalg::detail {
 
 // How far squaring may magnify rounding: ‖A‖²‖B‖² <= magnification·σ² in the backend's precision.
 inline constexpr double magnification = 128;
+// Up to here the orthonormality of U and V is not in doubt: the defect grows in proportion, and was
+// measured to be at most 1.5·ε·‖A‖²‖B‖²/σ².
+inline constexpr double harmless_magnification = 16;
 
-// An SVD of which the first `live` triplets are more than rounding; the other vectors mean nothing.
+// An SVD of which the first `significant` triplets are more than rounding; the other vectors mean nothing.
 template <class Be>
 struct live_svd {
   svd_result<mat<Be>> d;
-  index_t live;
+  index_t significant;
 };
 
 // U = B·left and V = Aᵀ·right, R×r each; sigma has r numbers in decreasing order. From column
-// `live` on, all is zero.
+// `significant` on, all is zero.
 template <class Be>
 struct gram_core {
   mat<Be> left;
   mat<Be> right;
   std::vector<scalar_of<Be>> sigma;
-  index_t live;
+  index_t significant;
+  double magnified;  // bounds ‖A‖²‖B‖²/σ² for the columns before `significant`
 };
 
 // The largest absolute sum of a column, an upper bound of the norm; NaN if any entry is.
@@ -51,7 +57,7 @@ double one_norm(Be& be, const mat<Be>& G) {
   for (index_t j = 0; j < G.cols(); ++j) {
     double sum = 0;
     for (index_t i = 0; i < G.rows(); ++i) {
-      sum += std::abs(double(g[std::size_t(i + j * G.rows())]));
+      sum += std::abs(double(g[i + j * G.rows()]));
     }
     largest = sum > largest || std::isnan(sum) ? sum : largest;
   }
@@ -73,12 +79,12 @@ std::optional<gram_core<Be>> solve_gram_core(Be& be, const mat<Be>& G_B, mat<Be>
   if (!within(norm_B) || !within(norm_A) || !be.cholesky(G_A)) {
     return std::nullopt;
   }
-  const mat<Be> RG = product(be, op::none, G_A, op::none, G_B);
-  const mat<Be> K = product(be, op::none, RG, op::trans, G_A);
+  const mat<Be> RG = product(be, transpose::no, G_A, transpose::no, G_B);
+  const mat<Be> K = product(be, transpose::no, RG, transpose::yes, G_A);
   const eigh_result<mat<Be>> e = largest_eigenpairs<Be>(be, K, r);
 
   const index_t R = G_B.rows();
-  gram_core<Be> core{be.zeros(R, r), be.zeros(R, r), be.download(e.values), 0};
+  gram_core<Be> core{be.zeros(R, r), be.zeros(R, r), be.download(e.values), 0, 0};
   std::vector<T> inverse(std::size_t(r), T(0));
   for (std::size_t j = 0; j < inverse.size(); ++j) {
     const T square = std::max(core.sigma[j], T(0));
@@ -88,34 +94,39 @@ std::optional<gram_core<Be>> solve_gram_core(Be& be, const mat<Be>& G_B, mat<Be>
       if (!(double(square) * worst >= norm_B * norm_A)) {
         return std::nullopt;
       }
+      core.magnified = norm_B * norm_A / double(square);
       inverse[j] = 1 / sigma;
-      ++core.live;
+      ++core.significant;
     }
   }
   mat<Be> reciprocal = be.zeros(r, 1);
   be.upload(inverse, reciprocal);
-  be.gemm(1, op::trans, G_A, op::none, e.vectors, 0, core.left);
+  be.gemm(1, transpose::yes, G_A, transpose::no, e.vectors, 0, core.left);
   be.scale_cols(reciprocal, core.left);
-  be.gemm(1, op::none, G_B, op::none, core.left, 0, core.right);
+  be.gemm(1, transpose::no, G_B, transpose::no, core.left, 0, core.right);
   be.scale_cols(reciprocal, core.right);
   return core;
 }
 
 template <backend Be>
-std::optional<live_svd<Be>> gram_svd(Be& be, in<Be> B, in<Be> A, index_t r) {
+std::optional<live_svd<Be>> gram_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A, index_t r) {
   if (B.cols() > B.rows() || B.cols() > A.cols()) {
     return std::nullopt;
   }
-  auto core =
-      solve_gram_core<Be>(be, gram(be, op::trans, B), gram(be, op::none, A), r, magnification, -1);
+  auto core = solve_gram_core<Be>(be, gram(be, transpose::yes, B), gram(be, transpose::no, A), r,
+                                  magnification, -1);
   if (!core) {
+    return std::nullopt;
+  }
+  mat<Be> U = product<Be>(be, transpose::no, B, transpose::no, core->left);
+  mat<Be> V = product<Be>(be, transpose::yes, A, transpose::no, core->right);
+  if (core->magnified > harmless_magnification &&
+      !(restore_orthonormality(be, U) && restore_orthonormality(be, V))) {
     return std::nullopt;
   }
   mat<Be> S = be.zeros(r, 1);
   be.upload(core->sigma, S);
-  return live_svd<Be>{{product<Be>(be, op::none, B, op::none, core->left), std::move(S),
-                       product<Be>(be, op::trans, A, op::none, core->right)},
-                      r};
+  return live_svd<Be>{{std::move(U), std::move(S), std::move(V)}, r};
 }
 
 // Numbers of another precision, in the backend's own.
@@ -127,43 +138,45 @@ mat<Be> narrowed(Be& be, const std::vector<Number>& numbers, index_t rows, index
 }
 
 // The backend of twice the precision; one that says which (on a device: in the same stream) gives it.
-template <widening_backend Be>
-typename Be::wide widened([[maybe_unused]] Be& be) {
-  if constexpr (requires { be.widened(); }) {
-    return be.widened();
+template <mixed_precision_backend Be>
+typename Be::higher_precision in_higher_precision([[maybe_unused]] Be& be) {
+  if constexpr (requires { be.in_higher_precision(); }) {
+    return be.in_higher_precision();
   } else {
-    return typename Be::wide{};
+    return typename Be::higher_precision{};
   }
 }
 
-template <widening_backend Be>
-std::optional<live_svd<Be>> wide_gram_svd(Be& be, in<Be> B, in<Be> A, index_t r) {
-  using wide = typename Be::wide;
+template <mixed_precision_backend Be>
+std::optional<live_svd<Be>> wide_gram_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A,
+                                          index_t r) {
+  using higher_precision = typename Be::higher_precision;
   constexpr double epsilon = std::numeric_limits<scalar_of<Be>>::epsilon();
-  constexpr double wide_epsilon = std::numeric_limits<scalar_of<wide>>::epsilon();
+  constexpr double higher_epsilon = std::numeric_limits<scalar_of<higher_precision>>::epsilon();
   const index_t R = B.cols();
-  wide core_backend = widened(be);
-  mat<wide> G_B = core_backend.zeros(R, R);
-  mat<wide> G_A = core_backend.zeros(R, R);
-  be.gram(op::trans, B, view(G_B));
-  be.gram(op::none, A, view(G_A));
+  higher_precision core_backend = in_higher_precision(be);
+  mat<higher_precision> G_B = core_backend.zeros(R, R);
+  mat<higher_precision> G_A = core_backend.zeros(R, R);
+  be.gram(transpose::yes, B, view(G_B));
+  be.gram(transpose::no, A, view(G_A));
   // As much as rounding may have taken from a singular G_A, so that Cholesky goes through.
-  const double shift = double(R) * wide_epsilon * double(core_backend.max_abs(G_A));
-  core_backend.each_indexed(add_to_diagonal<scalar_of<wide>>{shift, R}, G_A);
+  const double shift = double(R) * higher_epsilon * double(core_backend.max_abs(G_A));
+  core_backend.apply_indexed(add_to_diagonal<scalar_of<higher_precision>>{shift, R}, G_A);
 
-  const auto core =
-      solve_gram_core<wide>(core_backend, G_B, std::move(G_A), r,
-                            magnification * epsilon / wide_epsilon, double(R) * epsilon);
+  const auto core = solve_gram_core<higher_precision>(core_backend, G_B, std::move(G_A), r,
+                                                      magnification * epsilon / higher_epsilon,
+                                                      double(R) * epsilon);
   if (!core) {
     return std::nullopt;
   }
-  const auto side = [&](op t, in<Be> factor, const mat<wide>& coefficients) {
+  const auto side = [&](transpose t, const_view_of<Be> factor,
+                        const mat<higher_precision>& coefficients) {
     const mat<Be> C = narrowed(be, core_backend.download(coefficients), R, r);
-    return unique_q<Be>(be, be.qr(product<Be>(be, t, factor, op::none, C)));
+    return unique_q<Be>(be, be.qr(product<Be>(be, t, factor, transpose::no, C)));
   };
-  return live_svd<Be>{{side(op::none, B, core->left), narrowed(be, core->sigma, r, 1),
-                       side(op::trans, A, core->right)},
-                      core->live};
+  return live_svd<Be>{{side(transpose::no, B, core->left), narrowed(be, core->sigma, r, 1),
+                       side(transpose::yes, A, core->right)},
+                      core->significant};
 }
 
 }  // namespace preheat::linalg::detail

@@ -1,5 +1,5 @@
 // Incremental principal component analysis: the k main components of tokens that arrive in batches
-// and are not kept (Ross, Lim, Lin, Yang, "Incremental Learning for Robust Visual Tracking", IJCV
+// and are not kept (Ross, Lim, Linear, Yang, "Incremental Learning for Robust Visual Tracking", IJCV
 // 77, 2008), as scikit-learn and PEFT compute it. A batch X (features × N) of mean x̄ meets the
 // components V, their singular values S and the mean μ of the t tokens before it:
 //
@@ -33,7 +33,7 @@ class incremental_pca {
     require(components >= 1, "incremental_pca: components >= 1", components, 1);
   }
 
-  void add(Be& be, in<Be> X) {
+  void add(Be& be, const_view_of<Be> X) {
     const index_t n = X.rows();
     const index_t count = X.cols();
     if (count == 0) {
@@ -49,10 +49,10 @@ class incremental_pca {
 
     mat<Be> centred = clone<Be>(be, X);
     mat<Be> shift = centre(be, centred);  // x̄, then √(t·N/(t + N))·(x̄ − μ)
-    be.each(axpby<T>{-1, 1}, shift, mean_);
+    be.apply(axpby<T>{-1, 1}, shift, mean_);
     const double part = double(count) / double(tokens_ + count);
-    be.each(axpby<T>{T(part), 1}, mean_, shift);
-    be.each(scale<T>{T(std::sqrt(double(tokens_) * part))}, shift);
+    be.apply(axpby<T>{T(part), 1}, mean_, shift);
+    be.apply(scale<T>{T(std::sqrt(double(tokens_) * part))}, shift);
     total_ += double(be.dot(centred, centred)) + double(be.dot(shift, shift));
     tokens_ += count;
 
@@ -61,10 +61,10 @@ class incremental_pca {
     const view<T> rows = stack;
     mat<Be> sigma = be.zeros(old, 1);
     be.upload(sigma_, sigma);
-    be.copy(op::trans, components_, rows.row_range(0, old));
+    be.copy(transpose::yes, components_, rows.row_range(0, old));
     be.scale_rows(sigma, rows.row_range(0, old));
-    be.copy(op::trans, centred, rows.row_range(old, count));
-    be.copy(op::trans, shift, rows.row_range(old + count, 1));
+    be.copy(transpose::yes, centred, rows.row_range(old, count));
+    be.copy(transpose::yes, shift, rows.row_range(old + count, 1));
     keep(be, truncated_svd<Be>(be, stack, std::min({wanted_, stack.rows(), n})),
          std::min(stack.rows(), n));
   }
@@ -98,7 +98,7 @@ class incremental_pca {
       mat<Be> negative = be.zeros(X.rows(), 1);
       be.add_row_sums(T(-1) / T(X.cols()), X, negative);
       be.add_to_cols(negative, X);
-      be.each(axpby<T>{-1, 1}, mean, negative);
+      be.apply(axpby<T>{-1, 1}, mean, negative);
     }
     return mean;
   }
@@ -111,22 +111,22 @@ class incremental_pca {
     sigma_ = be.download(d.S);
     const double cut =
         epsilon * (double(size) * double(sigma_[0]) + 4 * magnitude_ * std::sqrt(double(tokens_)));
-    index_t live = 0;
-    while (live < d.S.rows() && double(sigma_[std::size_t(live)]) > cut) {
-      ++live;
+    index_t significant = 0;
+    while (significant < d.S.rows() && double(sigma_[significant]) > cut) {
+      ++significant;
     }
-    sigma_.resize(std::size_t(live));
-    agreement_.assign(std::size_t(live), 0);
-    const index_t both = std::min(live, found());
+    sigma_.resize(std::size_t(significant));
+    agreement_.assign(std::size_t(significant), 0);
+    const index_t both = std::min(significant, found());
     if (both > 0) {
-      const mat<Be> cosines = product<Be>(be, op::trans, view(components_).col_range(0, both),
-                                          op::none, V.col_range(0, both));
+      const mat<Be> cosines = product<Be>(be, transpose::yes, view(components_).col_range(0, both),
+                                          transpose::no, V.col_range(0, both));
       const std::vector<T> host = be.download(cosines);
       for (index_t i = 0; i < both; ++i) {
-        agreement_[std::size_t(i)] = std::abs(double(host[std::size_t(i + i * both)]));
+        agreement_[i] = std::abs(double(host[i + i * both]));
       }
     }
-    components_ = clone<Be>(be, V.col_range(0, live));
+    components_ = clone<Be>(be, V.col_range(0, significant));
   }
 
   index_t wanted_;

@@ -33,7 +33,7 @@ namespace detail {
 
 // X becomes an orthonormal basis of what its columns add to the orthonormal columns of Q.
 template <backend Be, random_generator G>
-void orthonormalize_against(Be& be, in<Be> Q, mat<Be>& X, const G& gen) {
+void orthonormalize_against(Be& be, const_view_of<Be> Q, mat<Be>& X, const G& gen) {
   using T = scalar_of<Be>;
   if (Q.cols() == 0) {
     X = be.qr(X).Q;
@@ -41,8 +41,8 @@ void orthonormalize_against(Be& be, in<Be> Q, mat<Be>& X, const G& gen) {
   }
   // Takes away the part of X in span(Q), and answers ‖QᵀX‖².
   const auto project = [&] {
-    const mat<Be> part = product<Be>(be, op::trans, Q, op::none, X);
-    be.gemm(-1, op::none, Q, op::none, part, 1, X);
+    const mat<Be> part = product<Be>(be, transpose::yes, Q, transpose::no, X);
+    be.gemm(-1, transpose::no, Q, transpose::no, part, 1, X);
     return double(be.dot(part, part));
   };
   const double rounding = 8 * double(std::numeric_limits<T>::epsilon()) * double(be.max_abs(X));
@@ -52,7 +52,7 @@ void orthonormalize_against(Be& be, in<Be> Q, mat<Be>& X, const G& gen) {
     // Some column adds nothing: what is left of it is rounding, which lies anywhere. A random part
     // larger than that gives it a direction of its own.
     const double level = rounding > 0 ? rounding : 1;
-    be.each(axpby<T>{1, 1}, X, normal(be, X.rows(), X.cols(), level, gen));
+    be.apply(axpby<T>{1, 1}, X, normal(be, X.rows(), X.cols(), level, gen));
     project();
     f = be.qr(X);
   }
@@ -68,17 +68,17 @@ void orthonormalize_against(Be& be, in<Be> Q, mat<Be>& X, const G& gen) {
 template <backend Be, random_generator G>
 svd_result<mat<Be>> ritz_svd(Be& be, const mat<Be>& Q, const mat<Be>& P, index_t r, const G& gen) {
   using T = scalar_of<Be>;
-  eigh_result<mat<Be>> e = largest_eigenpairs<Be>(be, gram<Be>(be, op::trans, P), r);
+  eigh_result<mat<Be>> e = largest_eigenpairs<Be>(be, gram<Be>(be, transpose::yes, P), r);
   const std::vector<T> squares = be.download(e.values);
   const double smallest = double(squares.back());
   if (!(smallest > 0 && smallest * magnification >= double(squares.front()))) {
     return factored_svd<Be>(be, Q, transposed<Be>(be, P), r, gen);
   }
-  be.each(root<T>{1}, e.values);
-  mat<Be> U = product(be, op::none, Q, op::none, e.vectors);
+  be.apply(root<T>{1}, e.values);
+  mat<Be> U = product(be, transpose::no, Q, transpose::no, e.vectors);
   // P·w = σ·v, orthogonal but for rounding.
   return {std::move(U), std::move(e.values),
-          unique_q<Be>(be, be.qr(product(be, op::none, P, op::none, e.vectors)))};
+          unique_q<Be>(be, be.qr(product(be, transpose::no, P, transpose::no, e.vectors)))};
 }
 
 }  // namespace detail
@@ -88,15 +88,15 @@ svd_result<mat<Be>> ritz_svd(Be& be, const mat<Be>& Q, const mat<Be>& P, index_t
 // W with a block, O((m + n)·columns²) for orthogonality, columns = block·(depth + 1) cut to
 // min(m, n).
 template <backend Be, random_generator G>
-svd_result<mat<Be>> krylov_svd(Be& be, in<Be> W, index_t r, const krylov_options& options,
-                               const G& gen) {
+svd_result<mat<Be>> krylov_svd(Be& be, const_view_of<Be> W, index_t r,
+                               const krylov_options& options, const G& gen) {
   using T = scalar_of<Be>;
   detail::require_rank(r, W.rows(), W.cols());
   require(options.block >= 0, "Krylov block >= 0", options.block, 0);
   require(options.depth >= 0, "Krylov depth >= 0", options.depth, 0);
   const bool wide = W.rows() <= W.cols();
-  const op forward = wide ? op::none : op::trans;   // M  = forward(W), small×large
-  const op backward = wide ? op::trans : op::none;  // Mᵀ = backward(W)
+  const transpose forward = wide ? transpose::no : transpose::yes;  // M  = forward(W), small×large
+  const transpose backward = wide ? transpose::yes : transpose::no;  // Mᵀ = backward(W)
   const index_t small = std::min(W.rows(), W.cols());
   const index_t large = std::max(W.rows(), W.cols());
   const index_t smallest_block = 16;
@@ -108,26 +108,26 @@ svd_result<mat<Be>> krylov_svd(Be& be, in<Be> W, index_t r, const krylov_options
   mat<Be> P = be.zeros(large, columns);
   // Uniform numbers: they sketch as well as normal ones, and are drawn in a quarter of the time.
   const mat<Be> omega = uniform(be, large, block, 1, gen.fork(purpose::sketch));
-  mat<Be> X = product<Be>(be, forward, W, op::none, omega);
+  mat<Be> X = product<Be>(be, forward, W, transpose::no, omega);
   // W/magnitude has entries of about one: its squares neither overflow nor vanish.
   double magnitude = double(be.max_abs(X));
   if (!std::isfinite(magnitude)) {
     magnitude = require_finite(be, W, "krylov_svd: W");
-    X = product<Be>(be, forward, W, op::none, omega, T(1 / magnitude));
+    X = product<Be>(be, forward, W, transpose::no, omega, T(1 / magnitude));
   } else {
     magnitude = std::max(magnitude, 4 * double(std::numeric_limits<T>::min()));
-    be.each(scale<T>{T(1 / magnitude)}, X);
+    be.apply(scale<T>{T(1 / magnitude)}, X);
   }
   for (index_t first = 0; first < columns; first += block) {
     const index_t count = std::min(block, columns - first);
     mat<Be> next = clone<Be>(be, view(X).col_range(0, count));
     detail::orthonormalize_against<Be>(be, view(Q).col_range(0, first), next,
                                        gen.fork(purpose::completion, std::uint64_t(first)));
-    be.copy(op::none, next, view(Q).col_range(first, count));
-    be.gemm(T(1 / magnitude), backward, W, op::none, next, 0, view(P).col_range(first, count));
+    be.copy(transpose::no, next, view(Q).col_range(first, count));
+    be.gemm(T(1 / magnitude), backward, W, transpose::no, next, 0, view(P).col_range(first, count));
     if (first + block < columns) {
       be.resize(X, small, count);
-      be.gemm(T(1 / magnitude), forward, W, op::none, view(P).col_range(first, count), 0, X);
+      be.gemm(T(1 / magnitude), forward, W, transpose::no, view(P).col_range(first, count), 0, X);
     }
   }
   svd_result<mat<Be>> d = detail::ritz_svd<Be>(be, Q, P, r, gen);
@@ -135,7 +135,7 @@ svd_result<mat<Be>> krylov_svd(Be& be, in<Be> W, index_t r, const krylov_options
     std::swap(d.U, d.V);
   }
   fix_signs(be, d.U, d.V);
-  be.each(scale<T>{T(magnitude)}, d.S);
+  be.apply(scale<T>{T(magnitude)}, d.S);
   return d;
 }
 

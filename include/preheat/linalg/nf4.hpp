@@ -51,7 +51,7 @@ constexpr double nf4_level(double z) {
 
 // W rounded to NF4, m×n.
 template <backend Be>
-mat<Be> nf4_rounded(Be& be, in<Be> W, index_t block = 64) {
+mat<Be> nf4_rounded(Be& be, const_view_of<Be> W, index_t block = 64) {
   using T = scalar_of<Be>;
   require(block >= 1, "nf4: entries of a block >= 1", block, 1);
   require_finite(be, W, "nf4: W");
@@ -59,7 +59,7 @@ mat<Be> nf4_rounded(Be& be, in<Be> W, index_t block = 64) {
   const auto entry = [&](index_t k) -> T& {
     const index_t i = k / W.cols();
     const index_t j = k % W.cols();
-    return host[std::size_t(i + j * W.rows())];
+    return host[i + j * W.rows()];
   };
   for (index_t first = 0; first < W.size(); first += block) {
     const index_t end = std::min(first + block, W.size());

@@ -28,7 +28,7 @@ struct guarded_quotient {
 // The eigendecomposition of a symmetric matrix. One with a NaN or infinite entry, which an
 // eigensolver refuses, gives NaN: the next loss then ends the run with a status.
 template <backend Be>
-eigh_result<mat<Be>> symmetric_eigen(Be& be, in<Be> C) {
+eigh_result<mat<Be>> symmetric_eigen(Be& be, const_view_of<Be> C) {
   using T = scalar_of<Be>;
   if (std::isfinite(double(be.max_abs(C)))) {
     return be.eigh(C);
@@ -41,7 +41,7 @@ eigh_result<mat<Be>> symmetric_eigen(Be& be, in<Be> C) {
 
 // The k largest eigenvalues of a symmetric matrix, in decreasing order, and their vectors n×k.
 template <backend Be>
-eigh_result<mat<Be>> largest_eigenpairs(Be& be, in<Be> C, index_t k) {
+eigh_result<mat<Be>> largest_eigenpairs(Be& be, const_view_of<Be> C, index_t k) {
   using T = scalar_of<Be>;
   const auto solve = [&] {
     if constexpr (partial_eigen_backend<Be>) {
@@ -56,7 +56,7 @@ eigh_result<mat<Be>> largest_eigenpairs(Be& be, in<Be> C, index_t k) {
   eigh_result<mat<Be>> largest{be.zeros(k, 1), be.zeros(C.rows(), k)};
   be.upload(std::vector<T>(increasing.rbegin(), increasing.rbegin() + k), largest.values);
   for (index_t j = 0; j < k; ++j) {
-    be.copy(op::none, view(e.vectors).col_range(found - 1 - j, 1),
+    be.copy(transpose::no, view(e.vectors).col_range(found - 1 - j, 1),
             view(largest.vectors).col_range(j, 1));
   }
   return largest;
@@ -70,10 +70,10 @@ mat<Be> damped_pinv(Be& be, const eigh_result<mat<Be>>& c, double delta) {
   const double relative = double(c.values.rows()) * double(std::numeric_limits<T>::epsilon());
   const double largest = double(be.max_abs(c.values)) + delta;
   mat<Be> inverse = clone<Be>(be, c.values);
-  be.each(damped_inverse<T>{T(delta), T(relative * largest)}, inverse);
+  be.apply(damped_inverse<T>{T(delta), T(relative * largest)}, inverse);
   mat<Be> scaled = clone<Be>(be, c.vectors);
   be.scale_cols(inverse, scaled);
-  return product<Be>(be, op::none, scaled, op::trans, c.vectors);
+  return product<Be>(be, transpose::no, scaled, transpose::yes, c.vectors);
 }
 
 // The X with P·X + X·Q = C, P = U·diag(λ)·Uᵀ and Q = V·diag(μ)·Vᵀ positive semidefinite:
@@ -83,21 +83,22 @@ mat<Be> damped_pinv(Be& be, const eigh_result<mat<Be>>& c, double delta) {
 // Entries whose λ_i + μ_j is zero to working precision become zero (the solution of least norm).
 template <backend Be>
 mat<Be> solve_sylvester(Be& be, const eigh_result<mat<Be>>& p, const eigh_result<mat<Be>>& q,
-                        in<Be> C) {
+                        const_view_of<Be> C) {
   using T = scalar_of<Be>;
   const index_t r = C.rows();
   mat<Be> ones = be.zeros(r, 1);
   be.fill(1, ones);
-  mat<Be> sums = product<Be>(be, op::none, p.values, op::trans, ones);
-  be.gemm(1, op::none, ones, op::trans, q.values, 1, sums);
+  mat<Be> sums = product<Be>(be, transpose::no, p.values, transpose::yes, ones);
+  be.gemm(1, transpose::no, ones, transpose::yes, q.values, 1, sums);
   const double relative = double(r) * double(std::numeric_limits<T>::epsilon());
   const T cutoff = T(relative * double(be.max_abs(sums)));
 
-  mat<Be> X = product<Be>(be, op::none, product<Be>(be, op::trans, p.vectors, op::none, C),
-                          op::none, q.vectors);
-  be.each(guarded_quotient<T>{cutoff}, X, sums);
-  return product<Be>(be, op::none, product<Be>(be, op::none, p.vectors, op::none, X), op::trans,
-                     q.vectors);
+  mat<Be> X =
+      product<Be>(be, transpose::no, product<Be>(be, transpose::yes, p.vectors, transpose::no, C),
+                  transpose::no, q.vectors);
+  be.apply(guarded_quotient<T>{cutoff}, X, sums);
+  return product<Be>(be, transpose::no, product<Be>(be, transpose::no, p.vectors, transpose::no, X),
+                     transpose::yes, q.vectors);
 }
 
 }  // namespace preheat::linalg

@@ -1,15 +1,15 @@
 // Multi-head self-attention between the tokens of each sequence (Vaswani et al., arXiv 1706.03762).
 //
-//   per sequence of n tokens and head of d features:  Q, K, V are d×n, one column a token
-//   forward   P = softmax(Kᵀ·Q/√d) over the keys (n×n, one column a query),  C = V·P
+//   per sequence of n tokens and head of d features:  Q, K, V are d×n, one column per token
+//   forward   P = softmax(Kᵀ·Q/√d) over the keys (n×n, one column per query),  C = V·P
 //   backward  dV = dC·Pᵀ,  dP = Vᵀ·dC,  dS = P⊙(dP − Σ_keys P⊙dP),
 //             dQ = K·dS/√d,  dK = Q·dSᵀ/√d
 //
-// A token sees the tokens of its own sequence and nothing else; batches have no padding, so there is
-// no mask to apply. With dropout C = V·D(P), and D is applied to dP too.
+// A token attends to the tokens of its own sequence only; batches have no padding, so there is no
+// mask. With dropout C = V·D(P), and D is applied to dP too.
 //
-// Q, K, V, C are features × tokens, head h in the rows h·d, …. Cost: 4·n²·features operations a
-// sequence forward, 8·n² backward; P is kept, heads·n² numbers a sequence.
+// Q, K, V, C are features × tokens, with head h in the rows h·d, …. Cost: 4·n²·features operations
+// per sequence forward and 8·n²·features backward; P is stored, heads·n² numbers per sequence.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -21,7 +21,7 @@
 
 namespace preheat::nn {
 
-// Buffers that the layers of a network share, because only one of them is at work at a time.
+// Buffers that the layers of a network share, because only one layer computes at a time.
 template <class Be>
 struct attention_scratch {
   mat<Be> dropped;  // D(P) of one head of one sequence
@@ -29,7 +29,7 @@ struct attention_scratch {
   mat<Be> dQ, dK, dV;
 };
 
-// Which of dQ, dK and dV somebody asks for.
+// Which of dQ, dK and dV are needed.
 struct attention_wanted {
   bool query = true;
   bool key = true;
@@ -41,9 +41,10 @@ class attention {
  public:
   using T = scalar_of<Be>;
 
-  // Q, K and V must stay as they are until backward. The result is valid until the next forward.
-  in<Be> forward(Be& be, index_t heads, const std::vector<index_t>& lengths, in<Be> Q, in<Be> K,
-                 in<Be> V, const dropout_site& site, attention_scratch<Be>& scratch) {
+  // Q, K and V must not change until backward. The result is valid until the next forward.
+  const_view_of<Be> forward(Be& be, index_t heads, const std::vector<index_t>& lengths,
+                            const_view_of<Be> Q, const_view_of<Be> K, const_view_of<Be> V,
+                            const dropout_stream& site, attention_scratch<Be>& scratch) {
     heads_ = heads;
     Q_ = Q;
     K_ = K;
@@ -52,52 +53,55 @@ class attention {
     be.resize(P_, longest, heads * Q.cols());
     be.resize(C_, Q.rows(), Q.cols());
     each_head(lengths, [&](const place& at) {
-      const out<Be> P = probabilities_at(at);
-      be.gemm(scale(), op::trans, at.of(K), op::none, at.of(Q), 0, P);
+      const view_of<Be> P = probabilities_at(at);
+      be.gemm(scale(), transpose::yes, at.of(K), transpose::no, at.of(Q), 0, P);
       be.softmax_cols(P);
-      const in<Be> used = with_dropout<Be>(be, site.fork(at.number), P, scratch.dropped);
-      be.gemm(1, op::none, at.of(V), op::none, used, 0, at.of(out<Be>(C_)));
+      const const_view_of<Be> used = with_dropout(be, site.fork(at.number), P, scratch.dropped);
+      be.gemm(1, transpose::no, at.of(V), transpose::no, used, 0, at.of(view_of<Be>(C_)));
     });
     return C_;
   }
 
-  // Writes those of scratch.dQ, dK and dV that are wanted.
-  void backward(Be& be, const std::vector<index_t>& lengths, in<Be> dC,
-                const attention_wanted& wanted, const dropout_site& site,
+  // Writes those of scratch.dQ, dK and dV that are needed.
+  void backward(Be& be, const std::vector<index_t>& lengths, const_view_of<Be> dC,
+                const attention_wanted& wanted, const dropout_stream& site,
                 attention_scratch<Be>& scratch) {
     be.resize(scratch.dQ, dC.rows(), dC.cols());
     be.resize(scratch.dK, dC.rows(), dC.cols());
     be.resize(scratch.dV, dC.rows(), dC.cols());
     each_head(lengths, [&](const place& at) {
-      const in<Be> P = probabilities_at(at);
-      const dropout_site own = site.fork(at.number);
+      const const_view_of<Be> P = probabilities_at(at);
+      const dropout_stream own = site.fork(at.number);
       if (wanted.value) {
-        const in<Be> used = with_dropout<Be>(be, own, P, scratch.dropped);
-        be.gemm(1, op::none, at.of(dC), op::trans, used, 0, at.of(out<Be>(scratch.dV)));
+        const const_view_of<Be> used = with_dropout(be, own, P, scratch.dropped);
+        be.gemm(1, transpose::no, at.of(dC), transpose::yes, used, 0,
+                at.of(view_of<Be>(scratch.dV)));
       }
       if (!wanted.query && !wanted.key) {
         return;
       }
       be.resize(scratch.dS, at.length, at.length);
-      be.gemm(1, op::trans, at.of(V_), op::none, at.of(dC), 0, scratch.dS);
-      apply_dropout<Be>(be, own, scratch.dS);
+      be.gemm(1, transpose::yes, at.of(V_), transpose::no, at.of(dC), 0, scratch.dS);
+      apply_dropout(be, own, scratch.dS);
       be.softmax_cols_gradient(P, scratch.dS);
       if (wanted.query) {
-        be.gemm(scale(), op::none, at.of(K_), op::none, scratch.dS, 0, at.of(out<Be>(scratch.dQ)));
+        be.gemm(scale(), transpose::no, at.of(K_), transpose::no, scratch.dS, 0,
+                at.of(view_of<Be>(scratch.dQ)));
       }
       if (wanted.key) {
-        be.gemm(scale(), op::none, at.of(Q_), op::trans, scratch.dS, 0, at.of(out<Be>(scratch.dK)));
+        be.gemm(scale(), transpose::no, at.of(Q_), transpose::yes, scratch.dS, 0,
+                at.of(view_of<Be>(scratch.dK)));
       }
     });
   }
 
-  // Of one head of the sequence that starts at token `first`: keys × queries.
-  in<Be> probabilities(index_t first, index_t length, index_t h) const {
-    return in<Be>(P_).block(0, heads_ * first + h * length, length, length);
+  // The probabilities of one head of the sequence that starts at token `first`: keys × queries.
+  const_view_of<Be> probabilities(index_t first, index_t length, index_t h) const {
+    return const_view_of<Be>(P_).block(0, heads_ * first + h * length, length, length);
   }
 
  private:
-  // One head of one sequence.
+  // The position of one head of one sequence.
   struct place {
     index_t head, heads, first, length;
     std::uint64_t number;
@@ -119,13 +123,13 @@ class attention {
       at.first += length;
     }
   }
-  out<Be> probabilities_at(const place& at) {
-    return out<Be>(P_).block(0, heads_ * at.first + at.head * at.length, at.length, at.length);
+  view_of<Be> probabilities_at(const place& at) {
+    return view_of<Be>(P_).block(0, heads_ * at.first + at.head * at.length, at.length, at.length);
   }
   T scale() const { return T(1 / std::sqrt(double(Q_.rows() / heads_))); }
 
   index_t heads_ = 1;
-  in<Be> Q_, K_, V_;
+  const_view_of<Be> Q_, K_, V_;
   mat<Be> P_;
   mat<Be> C_;
 };

@@ -1,15 +1,17 @@
 // A BERT encoder (Devlin et al., arXiv 1810.04805) with a trained linear head, as a network whose
-// linear layers are all adaptable, under Hugging Face's names: "encoder.layer.0.attention.self.query"
-// to "encoder.layer.N.output.dense", and "pooler.dense" where the head uses it.
+// linear layers are all adaptable, with Hugging Face's names:
+// "encoder.layer.0.attention.self.query" to "encoder.layer.N.output.dense", and "pooler.dense" if
+// the head uses it.
 //
 //   X₀ = D(layer_norm(word + position + type)),  X_{i+1} = block_i(X_i)   (nn/bert_block.hpp)
 //   p = D(pooling of X_last),  Z = W·p + b,  loss(Z, target)              (nn/bert_heads.hpp)
 //
-// W and b are the head: trained beside the adapters, the same way for every method, and counted
-// apart (concept trains_head). Embeddings and layer norms are frozen and shared by copies. Tokens lie
-// without padding (nn/token_batch.hpp). Nothing below the lowest trained layer is differentiated.
+// W and b are the head: they are trained beside the adapters, in the same way for every method, and
+// counted apart (concept trains_head). Embeddings and layer norms are frozen and shared by copies.
+// Tokens are stored without padding (nn/token_batch.hpp). Nothing below the lowest trained layer is
+// differentiated.
 //
-//   auto weights = io::read_bert<Be>(be, "all-MiniLM-L6-v2");
+//   auto weights = huggingface::read_bert(be, "all-MiniLM-L6-v2");
 //   auto head = nn::random_head(be, 2, weights.config.hidden_size, generator(1));
 //   nn::bert<Be, nn::mean_pool_head> net(be, std::move(weights), std::move(head));
 //   fit(hrp<>{}, net, batches, {.rank = 8, .targets = {"query", "value"}});
@@ -52,12 +54,12 @@ class bert {
 
   bert(Be& be, bert_weights<Be> weights, head_params<Be> head, Head pooling = {})
       : be_(&be), pooling_(pooling), config_(weights.config) {
-    nn::require_valid<Be>(be, weights);
+    nn::require_valid(be, weights);
     require(head.W.rows() >= 1, "outputs of a head >= 1", head.W.rows(), 1);
     require(head.W.cols() == config_.hidden_size, "columns of the head's W = hidden_size",
             head.W.cols(), config_.hidden_size);
     require(head.b.rows() == head.W.rows() && head.b.cols() == 1,
-            "the head's b has one entry a row of W", head.b.rows(), head.W.rows());
+            "the head's b has one entry per row of W", head.b.rows(), head.W.rows());
     layers_ = std::move(weights.layers);
     if constexpr (Head::uses_pooler) {
       require(weights.pooler.has_value(), "this head needs pooler.dense, which the weights lack");
@@ -69,11 +71,11 @@ class bert {
   }
   bert(bert&&) = default;
 
-  // An independent copy of the linear layers and the head; what is frozen for ever is shared.
+  // An independent copy of the linear layers and the head; embeddings and layer norms are shared.
   bert copy() const {
     bert other(*be_, pooling_, config_, frozen_, dropout_);
-    for (const layer<Be>& l : layers_) {
-      other.layers_.push_back({l.name, clone<Be>(*be_, l.W), clone<Be>(*be_, l.b)});
+    for (const base_layer<Be>& l : layers_) {
+      other.layers_.push_back({l.name, clone(*be_, l.W), clone(*be_, l.b)});
     }
     other.set_head(clone_params(*be_, head_.parameters));
     return other;
@@ -81,10 +83,10 @@ class bert {
 
   Be& backend() const { return *be_; }
   const bert_config& config() const { return config_; }
-  std::span<layer<Be>> layers() { return layers_; }
+  std::span<base_layer<Be>> layers() { return layers_; }
   trained_head<Be>& head() { return head_; }
 
-  // Dropout in training passes; every batch then needs a stream of its own.
+  // Sets the dropout of training passes; every batch then needs a stream of its own.
   void set_dropout(const bert_dropout& rates) {
     require(0 <= rates.hidden && rates.hidden < 1, "0 <= hidden dropout < 1", rates.hidden, 1.0);
     require(0 <= rates.attention && rates.attention < 1, "0 <= attention dropout < 1",
@@ -92,70 +94,73 @@ class bert {
     dropout_ = rates;
   }
 
-  // The head's output, outputs × sequences, through any linear operator; valid until the next pass.
-  template <class Lin>
-  in<Be> forward(const batch_type& batch, Lin& lin) {
-    lin.begin(pass::evaluation);
-    return run_forward(batch, lin, pass_of(batch, false));
+  // The head's output, outputs × sequences, computed through any linear operator; valid until the
+  // next pass.
+  template <class Linear>
+  const_view_of<Be> forward(const batch_type& batch, Linear& linear) {
+    linear.begin(pass_kind::evaluation);
+    return run_forward(batch, linear, pass_of(batch, false));
   }
-  // The mean over the tokens of each sequence, of length one: hidden × sequences; valid until the
-  // next call.
-  template <class Lin>
-  in<Be> embed(const batch_type& batch, Lin& lin) {
-    lin.begin(pass::evaluation);
-    const in<Be> X = run_blocks(batch, lin, pass_of(batch, false));
-    mean_of_tokens<Be>(*be_, X, batch.lengths, embedding_);
+  // The mean over the tokens of each sequence, scaled to length one: hidden × sequences; valid
+  // until the next call.
+  template <class Linear>
+  const_view_of<Be> embed(const batch_type& batch, Linear& linear) {
+    linear.begin(pass_kind::evaluation);
+    const const_view_of<Be> X = run_blocks(batch, linear, pass_of(batch, false));
+    mean_of_tokens(*be_, X, batch.lengths, embedding_);
     unit_.forward(*be_, embedding_);
     return embedding_;
   }
-  template <class Lin>
-  T loss(const batch_type& batch, Lin& lin) {
-    lin.begin(pass::evaluation);
-    return evaluate(batch, lin, pass_of(batch, false));
+  template <class Linear>
+  T loss(const batch_type& batch, Linear& linear) {
+    linear.begin(pass_kind::evaluation);
+    return evaluate(batch, linear, pass_of(batch, false));
   }
-  // Adds to head().gradient.
-  template <class Lin>
-  T loss_and_gradient(const batch_type& batch, Lin& lin) {
-    lin.begin(pass::training);
+  // The loss; adds to head().gradient.
+  template <class Linear>
+  T loss_and_gradient(const batch_type& batch, Linear& linear) {
+    linear.begin(pass_kind::training);
     const bert_pass<Be> pass = pass_of(batch, true);
-    const T value = evaluate(batch, lin, pass);
-    be_->gemm(1, op::none, dZ_, op::trans, features_, 1, head_.gradient.W);
+    const T value = evaluate(batch, linear, pass);
+    be_->gemm(1, transpose::no, dZ_, transpose::yes, features_, 1, head_.gradient.W);
     be_->add_row_sums(1, dZ_, head_.gradient.b);
 
-    const index_t lowest = lin.first_trained();
+    const index_t lowest = linear.first_trained();
     if (lowest >= index_t(layers_.size())) {
       return value;
     }
     be_->resize(d_features_, features_.rows(), features_.cols());
-    be_->gemm(1, op::trans, head_.parameters.W, op::none, dZ_, 0, d_features_);
-    apply_dropout<Be>(*be_, head_site(pass), d_features_);
-    const in<Be> X = blocks_.back().output_states();
+    be_->gemm(1, transpose::yes, head_.parameters.W, transpose::no, dZ_, 0, d_features_);
+    apply_dropout(*be_, head_dropout(pass), d_features_);
+    const const_view_of<Be> X = blocks_.back().output_states();
     const bool in_blocks = lowest < block_layers();
     if (in_blocks) {
       be_->resize(dX_, X.rows(), X.cols());
     }
-    pool_.backward(*be_, pooling_, d_features_, batch.lengths, block_layers(), lin, in_blocks, dX_);
+    pool_.backward(*be_, pooling_, d_features_, batch.lengths, block_layers(), linear, in_blocks,
+                   dX_);
     for (std::size_t i = blocks_.size(); i-- > 0 && lowest < first_layer_after(i);) {
-      blocks_[i].backward(*be_, frozen_->blocks[i], pass, dX_, lin);
+      blocks_[i].backward(*be_, frozen_->blocks[i], pass, dX_, linear);
     }
     return value;
   }
 
-  // Of the last pass, for tests: the embeddings' output and that of every block, hidden × tokens.
-  std::vector<in<Be>> hidden_states() const {
-    std::vector<in<Be>> states{embedded_norm_.output()};
+  // Of the last pass, for tests: the output of the embeddings and of every block, hidden × tokens.
+  std::vector<const_view_of<Be>> hidden_states() const {
+    std::vector<const_view_of<Be>> states{embedded_norm_.output()};
     for (const bert_block<Be>& block : blocks_) {
       states.push_back(block.output_states());
     }
     return states;
   }
-  // Attention probabilities of one head, keys × queries, for the sequence of so many tokens that
-  // starts at this one.
-  in<Be> attention(index_t block, index_t first_token, index_t length, index_t head) const {
-    return blocks_[std::size_t(block)].probabilities(first_token, length, head);
+  // Attention probabilities of one head, keys × queries, for the sequence of `length` tokens that
+  // starts at `first_token`.
+  const_view_of<Be> attention(index_t block, index_t first_token, index_t length,
+                              index_t head) const {
+    return blocks_[block].probabilities(first_token, length, head);
   }
-  // What went into the head, hidden × sequences.
-  in<Be> pooled() const { return features_; }
+  // The input of the head, hidden × sequences.
+  const_view_of<Be> pooled() const { return features_; }
 
  private:
   bert(Be& be, Head pooling, const bert_config& config,
@@ -191,45 +196,47 @@ class bert {
     }
     return pass;
   }
-  dropout_site embedding_site(const bert_pass<Be>& pass) const {
+  dropout_stream embedding_dropout(const bert_pass<Be>& pass) const {
     return pass.hidden.fork(layers_.size());
   }
-  dropout_site head_site(const bert_pass<Be>& pass) const {
+  dropout_stream head_dropout(const bert_pass<Be>& pass) const {
     return pass.hidden.fork(layers_.size() + 1);
   }
 
-  template <class Lin>
-  in<Be> run_blocks(const batch_type& batch, Lin& lin, const bert_pass<Be>& pass) {
-    embed_tokens<Be>(*be_, frozen_->embeddings, batch, embedded_);
-    in<Be> X = embedded_norm_.forward(*be_, frozen_->norm, config_.layer_norm_eps, embedded_);
-    X = with_dropout<Be>(*be_, embedding_site(pass), X, input_);
+  template <class Linear>
+  const_view_of<Be> run_blocks(const batch_type& batch, Linear& linear, const bert_pass<Be>& pass) {
+    embed_tokens(*be_, frozen_->embeddings, batch, embedded_);
+    const_view_of<Be> X =
+        embedded_norm_.forward(*be_, frozen_->norm, config_.layer_norm_eps, embedded_);
+    X = with_dropout(*be_, embedding_dropout(pass), X, input_);
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
-      X = blocks_[i].forward(*be_, frozen_->blocks[i], pass, X, lin);
+      X = blocks_[i].forward(*be_, frozen_->blocks[i], pass, X, linear);
     }
     return X;
   }
-  template <class Lin>
-  out<Be> run_forward(const batch_type& batch, Lin& lin, const bert_pass<Be>& pass) {
-    const in<Be> X = run_blocks(batch, lin, pass);
-    const in<Be> pooled = pool_.forward(*be_, pooling_, X, batch.lengths, block_layers(), lin);
-    features_ = with_dropout<Be>(*be_, head_site(pass), pooled, dropped_features_);
+  template <class Linear>
+  view_of<Be> run_forward(const batch_type& batch, Linear& linear, const bert_pass<Be>& pass) {
+    const const_view_of<Be> X = run_blocks(batch, linear, pass);
+    const const_view_of<Be> pooled =
+        pool_.forward(*be_, pooling_, X, batch.lengths, block_layers(), linear);
+    features_ = with_dropout(*be_, head_dropout(pass), pooled, dropped_features_);
     be_->resize(Z_, head_.parameters.W.rows(), pooled.cols());
-    be_->gemm(1, op::none, head_.parameters.W, op::none, features_, 0, Z_);
+    be_->gemm(1, transpose::no, head_.parameters.W, transpose::no, features_, 0, Z_);
     be_->add_to_cols(head_.parameters.b, Z_);
     return Z_;
   }
-  template <class Lin>
-  T evaluate(const batch_type& batch, Lin& lin, const bert_pass<Be>& pass) {
-    const out<Be> Z = run_forward(batch, lin, pass);
+  template <class Linear>
+  T evaluate(const batch_type& batch, Linear& linear, const bert_pass<Be>& pass) {
+    const view_of<Be> Z = run_forward(batch, linear, pass);
     be_->resize(dZ_, Z.rows(), Z.cols());
-    return Loss::template evaluate<Be>(*be_, Z, batch.target, dZ_);
+    return Loss::template evaluate(*be_, Z, batch.target, dZ_);
   }
 
   Be* be_;
   Head pooling_;
   bert_config config_;
   std::shared_ptr<const bert_frozen<Be>> frozen_;
-  std::vector<layer<Be>> layers_;
+  std::vector<base_layer<Be>> layers_;
   trained_head<Be> head_;
   bert_dropout dropout_{};
 
@@ -238,7 +245,7 @@ class bert {
   layer_norm<Be> embedded_norm_;
   unit_columns<Be> unit_;
   attention_scratch<Be> scratch_;
-  in<Be> features_;
+  const_view_of<Be> features_;
   mat<Be> embedded_, input_, dropped_, dropped_features_, embedding_;
   mat<Be> Z_, dZ_, d_features_, dX_;
 };

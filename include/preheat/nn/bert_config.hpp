@@ -15,7 +15,7 @@ struct bert_config {
   index_t type_vocab_size = 2;
   double layer_norm_eps = 1e-12;
 
-  // What the model was pretrained with. A network starts without dropout: see bert::set_dropout.
+  // The dropout of the pretraining. A network starts without dropout: see bert::set_dropout.
   double hidden_dropout = 0.1;
   double attention_dropout = 0.1;
 

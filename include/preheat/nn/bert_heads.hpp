@@ -1,11 +1,11 @@
-// What of an encoder's last hidden states goes into the trained linear head: one column a sequence.
+// How the last hidden states are pooled into one column per sequence for the trained linear head.
 //
-//   mean_pool_head   the mean over the sequence's tokens; of length one if `normalize`, which is a
+//   mean_pool_head   the mean over the sequence's tokens, scaled to length one if `normalize`: a
 //                    MiniLM sentence embedding
 //   cls_head         tanh(pooler.dense(first token)), the pooled output of BERT
 //
-// A head has uses_pooler, and for each network a state<Be> with forward and backward; backward
-// overwrites the gradient it is given, and writes dX only where it is wanted.
+// A head has uses_pooler, and for each network a state<Be> with forward and backward. Backward
+// overwrites the gradient that it is given, and writes dX only if it is needed.
 #pragma once
 #include <cmath>
 #include <vector>
@@ -21,25 +21,26 @@ struct mean_pool_head {
   template <backend Be>
   class state {
    public:
-    template <class Lin>
-    in<Be> forward(Be& be, const mean_pool_head& head, in<Be> X,
-                   const std::vector<index_t>& lengths, index_t, Lin&) {
-      mean_of_tokens<Be>(be, X, lengths, pooled_);
+    template <class Linear>
+    const_view_of<Be> forward(Be& be, const mean_pool_head& head, const_view_of<Be> X,
+                              const std::vector<index_t>& lengths, index_t, Linear&) {
+      mean_of_tokens(be, X, lengths, pooled_);
       if (head.normalize) {
         unit_.forward(be, pooled_);
       }
       return pooled_;
     }
-    template <class Lin>
-    void backward(Be& be, const mean_pool_head& head, out<Be> d,
-                  const std::vector<index_t>& lengths, index_t, Lin&, bool need_dx, out<Be> dX) {
+    template <class Linear>
+    void backward(Be& be, const mean_pool_head& head, view_of<Be> d,
+                  const std::vector<index_t>& lengths, index_t, Linear&, bool need_dx,
+                  view_of<Be> dX) {
       if (!need_dx) {
         return;
       }
       if (head.normalize) {
         unit_.backward(be, pooled_, d);
       }
-      mean_of_tokens_gradient<Be>(be, d, lengths, dX);
+      mean_of_tokens_gradient(be, d, lengths, dX);
     }
 
    private:
@@ -67,27 +68,27 @@ struct cls_head {
     using T = scalar_of<Be>;
 
     // `pooler` is the number of the network's layer pooler.dense.
-    template <class Lin>
-    in<Be> forward(Be& be, const cls_head&, in<Be> X, const std::vector<index_t>& lengths,
-                   index_t pooler, Lin& lin) {
-      first_tokens<Be>(be, X, lengths, first_);
-      pooled_ = lin.forward(pooler, first_);
-      be.each(tanh_kernel<T>{}, pooled_);
+    template <class Linear>
+    const_view_of<Be> forward(Be& be, const cls_head&, const_view_of<Be> X,
+                              const std::vector<index_t>& lengths, index_t pooler, Linear& linear) {
+      first_tokens(be, X, lengths, first_);
+      pooled_ = linear.forward(pooler, first_);
+      be.apply(tanh_kernel<T>{}, pooled_);
       return pooled_;
     }
-    template <class Lin>
-    void backward(Be& be, const cls_head&, out<Be> d, const std::vector<index_t>& lengths,
-                  index_t pooler, Lin& lin, bool need_dx, out<Be> dX) {
-      be.each(tanh_gradient_kernel<T>{}, d, in<Be>(pooled_));
-      const out<Be> d_first = lin.backward(pooler, first_, d, need_dx);
+    template <class Linear>
+    void backward(Be& be, const cls_head&, view_of<Be> d, const std::vector<index_t>& lengths,
+                  index_t pooler, Linear& linear, bool need_dx, view_of<Be> dX) {
+      be.apply(tanh_gradient_kernel<T>{}, d, const_view_of<Be>(pooled_));
+      const view_of<Be> d_first = linear.backward(pooler, first_, d, need_dx);
       if (need_dx) {
-        first_tokens_gradient<Be>(be, d_first, lengths, dX);
+        first_tokens_gradient(be, d_first, lengths, dX);
       }
     }
 
    private:
     mat<Be> first_;
-    out<Be> pooled_;  // the operator's buffer
+    view_of<Be> pooled_;  // in a buffer of the operator
   };
 };
 

@@ -1,4 +1,5 @@
-// The weights of a BERT encoder as a file has them, for nn::bert. io/bert.hpp reads them.
+// The weights of a BERT encoder as they are in a file, for nn::bert. huggingface/bert.hpp reads
+// them.
 #pragma once
 #include <array>
 #include <optional>
@@ -24,7 +25,7 @@ struct bert_block_norms {
   layer_norm_weights<Be> output;     // output.LayerNorm
 };
 
-// What is frozen for ever, and so shared by copies of a network.
+// The weights that are never trained, and so shared by copies of a network.
 template <class Be>
 struct bert_frozen {
   embedding_tables<Be> embeddings;
@@ -36,8 +37,8 @@ template <class Be>
 struct bert_weights {
   bert_config config;
   bert_frozen<Be> frozen;
-  std::vector<layer<Be>> layers;      // "encoder.layer.0.attention.self.query", …
-  std::optional<layer<Be>> pooler{};  // "pooler.dense"
+  std::vector<base_layer<Be>> layers;      // "encoder.layer.0.attention.self.query", …
+  std::optional<base_layer<Be>> pooler{};  // "pooler.dense"
   std::optional<head_params<Be>> classifier{};
 };
 
@@ -49,21 +50,22 @@ inline std::array<std::array<index_t, 2>, linear_layers_per_block> linear_layer_
   return {{{d, d}, {d, d}, {d, d}, {d, d}, {wide, d}, {d, wide}}};
 }
 
-// Errors: invalid_argument, naming what does not fit the config.
+// Errors: invalid_argument, naming the weight that does not fit the config.
 template <backend Be>
 void require_valid(Be& be, const bert_weights<Be>& w) {
   const bert_config& c = w.config;
   require_valid(c);
-  const auto shaped = [&](in<Be> M, index_t rows, index_t cols, const std::string& name) {
+  const auto shaped = [&](const_view_of<Be> M, index_t rows, index_t cols,
+                          const std::string& name) {
     require(M.rows() == rows, name + ": rows as the config says", M.rows(), rows);
     require(M.cols() == cols, name + ": columns as the config says", M.cols(), cols);
-    linalg::require_finite<Be>(be, M, name);
+    linalg::require_finite(be, M, name);
   };
   const auto normed = [&](const layer_norm_weights<Be>& norm, const std::string& name) {
     shaped(norm.gamma, c.hidden_size, 1, name + ".weight");
     shaped(norm.beta, c.hidden_size, 1, name + ".bias");
   };
-  const auto linear = [&](const layer<Be>& one, const std::string& name, index_t rows,
+  const auto linear = [&](const base_layer<Be>& one, const std::string& name, index_t rows,
                           index_t cols) {
     require(one.name == name,
             "the layer after the one before is '" + name + "', not '" + one.name + "'");
@@ -79,7 +81,7 @@ void require_valid(Be& be, const bert_weights<Be>& w) {
   require(w.frozen.blocks.size() == blocks, "layer norms of every encoder layer",
           w.frozen.blocks.size(), blocks);
   require(w.layers.size() == blocks * std::size_t(linear_layers_per_block),
-          "six linear layers an encoder layer", w.layers.size(), blocks * 6);
+          "six linear layers per encoder layer", w.layers.size(), blocks * 6);
   const auto shapes = linear_layer_shapes(c);
   for (std::size_t i = 0; i < blocks; ++i) {
     const std::string prefix = "encoder.layer." + std::to_string(i) + ".";

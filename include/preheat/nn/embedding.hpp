@@ -1,9 +1,10 @@
-// The embeddings of BERT: word, position in the sequence and token type, added up.
+// The embeddings of BERT: the sum of those of the word, the position in the sequence and the token
+// type.
 //
 //   x_t = words[id_t] + positions[t − first token of its sequence] + types[type_t]
 //
-// Each table has one column an entry (features × entries). They are frozen, so there is no backward.
-// Errors: an id, a type or a length beyond its table. Cost: O(features · tokens).
+// Each table has one column per entry (features × entries). They are frozen, so there is no
+// backward. Errors: an id, a type or a length beyond its table. Cost: O(features · tokens).
 #pragma once
 #include "../linalg/elementwise.hpp"
 #include "token_batch.hpp"
@@ -26,23 +27,21 @@ void embed_tokens(Be& be, const embedding_tables<Be>& tables, const token_batch<
   be.resize(X, tables.words.rows(), tokens);
   const view<T> x(X);
   for (index_t t = 0; t < tokens; ++t) {
-    const index_t id = batch.ids[std::size_t(t)];
+    const index_t id = batch.ids[t];
     require(0 <= id && id < tables.words.cols(), "0 <= id of a token < vocab_size", id,
             tables.words.cols());
-    be.copy(op::none, view(tables.words).col_range(id, 1), x.col_range(t, 1));
+    be.copy(transpose::no, view(tables.words).col_range(id, 1), x.col_range(t, 1));
   }
   index_t first = 0;
   for (const index_t length : batch.lengths) {
     require(length <= tables.positions.cols(), "tokens of a sequence <= max_position_embeddings",
             length, tables.positions.cols());
-    be.each(linalg::axpby<T>{1, 1}, x.col_range(first, length),
-            view(tables.positions).col_range(0, length));
+    be.apply(linalg::axpby<T>{1, 1}, x.col_range(first, length),
+             view(tables.positions).col_range(0, length));
     first += length;
   }
   for (index_t t = 0; t < tokens;) {  // runs of one type
-    const auto type_of = [&](index_t k) {
-      return batch.types.empty() ? 0 : batch.types[std::size_t(k)];
-    };
+    const auto type_of = [&](index_t k) { return batch.types.empty() ? 0 : batch.types[k]; };
     const index_t type = type_of(t);
     require(0 <= type && type < tables.types.cols(), "0 <= type of a token < type_vocab_size", type,
             tables.types.cols());

@@ -1,6 +1,6 @@
-// What a transformer encoder asks of a backend besides concept `backend`: the two operations whose
-// result at an entry depends on the whole column, softmax and layer normalization, with their
-// gradients. Kept apart from `backend`: policies never need them.
+// What a transformer encoder requires of a backend besides concept `backend`: softmax and layer
+// normalization, whose result at an entry depends on the whole column, and their gradients. They
+// are not in `backend`, because policies never need them.
 #pragma once
 #include "../core/concepts.hpp"
 
@@ -8,7 +8,7 @@ namespace preheat::nn {
 
 template <class Be>
 concept encoder_backend = backend<Be> &&
-    requires(Be& be, scalar_of<Be> epsilon, in<Be> a, out<Be> x) {
+    requires(Be& be, scalar_of<Be> epsilon, const_view_of<Be> a, view_of<Be> x) {
   // x_ij = exp(x_ij)/Σ_k exp(x_kj), without overflow.
   { be.softmax_cols(x) } -> std::same_as<void>;
   // p is a softmax and x the gradient with respect to it:  x_ij = p_ij·(x_ij − Σ_k p_kj·x_kj).
@@ -17,9 +17,9 @@ concept encoder_backend = backend<Be> &&
   // j, r_j = 1/√(σ²_j + ε), x_ij = r_j·(x_ij − μ_j), y_ij = γ_i·x_ij + β_i. γ, β are rows×1, r is
   // cols×1.
   { be.layer_norm(epsilon, a, a, x, x, x) } -> std::same_as<void>;
-  // layer_norm_gradient(γ, x, r, d): x and r as layer_norm left them, d the gradient with respect
-  // to y and then that with respect to the x that was given: with g_ij = γ_i·d_ij and means over
-  // the rows of a column, d_ij = r_j·(g_ij − mean(g_j) − x_ij·mean(g_j⊙x_j)).
+  // layer_norm_gradient(γ, x, r, d): x and r are as layer_norm left them; d is the gradient with
+  // respect to y and becomes that with respect to layer_norm's input. With g_ij = γ_i·d_ij and
+  // means over the rows of a column, d_ij = r_j·(g_ij − mean(g_j) − x_ij·mean(g_j⊙x_j)).
   { be.layer_norm_gradient(a, a, a, x) } -> std::same_as<void>;
 };
 

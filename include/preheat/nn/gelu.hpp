@@ -1,5 +1,5 @@
 // GELU in its exact form (Hendrycks & Gimpel, arXiv 1606.08415): gelu(z) = z·Φ(z), Φ the cumulative
-// normal distribution; gelu'(z) = Φ(z) + z·φ(z). The cdf is kept from forward to backward.
+// normal distribution; gelu'(z) = Φ(z) + z·φ(z). Φ(z) is stored from forward to backward.
 #pragma once
 #include <numbers>
 
@@ -10,6 +10,7 @@ namespace preheat::nn {
 template <class T>
 struct gelu_kernel {
   static constexpr bool any_value = true;
+  static constexpr bool in_kernels = true;
   template <class V>
   constexpr void operator()(V& h, V& cdf, const V& z) const {
     using math::erf;
@@ -21,6 +22,7 @@ struct gelu_kernel {
 template <class T>
 struct gelu_gradient_kernel {
   static constexpr bool any_value = true;
+  static constexpr bool in_kernels = true;
   template <class V>
   constexpr void operator()(V& d, const V& z, const V& cdf) const {
     using math::exp;

@@ -4,7 +4,7 @@
 //   backward, for x alone (γ and β are frozen):  g = γ⊙dy,
 //   dx = (g − mean(g) − x̂⊙mean(g⊙x̂))/√(var(x) + ε)
 //
-// X is features × N; γ and β are features × 1. Cost: a pass over X each way.
+// X is features × N; γ and β are features × 1. Cost: one pass over X in each direction.
 #pragma once
 #include "encoder_backend.hpp"
 
@@ -20,8 +20,9 @@ struct layer_norm_weights {
 template <encoder_backend Be>
 class layer_norm {
  public:
-  // X becomes x̂ and must stay so until backward. The result is valid until the next forward.
-  in<Be> forward(Be& be, const layer_norm_weights<Be>& w, double epsilon, out<Be> X) {
+  // X becomes x̂ and must not change until backward. The result is valid until the next forward.
+  const_view_of<Be> forward(Be& be, const layer_norm_weights<Be>& w, double epsilon,
+                            view_of<Be> X) {
     normalized_ = X;
     be.resize(inverse_deviations_, X.cols(), 1);
     be.resize(Y_, X.rows(), X.cols());
@@ -29,13 +30,13 @@ class layer_norm {
     return Y_;
   }
   // d is ∂/∂Y and becomes ∂/∂X.
-  void backward(Be& be, const layer_norm_weights<Be>& w, out<Be> d) {
+  void backward(Be& be, const layer_norm_weights<Be>& w, view_of<Be> d) {
     be.layer_norm_gradient(w.gamma, normalized_, inverse_deviations_, d);
   }
-  in<Be> output() const { return Y_; }
+  const_view_of<Be> output() const { return Y_; }
 
  private:
-  out<Be> normalized_;
+  view_of<Be> normalized_;
   mat<Be> inverse_deviations_;
   mat<Be> Y_;
 };

@@ -7,27 +7,30 @@
 
 namespace preheat::nn {
 
-// A backend that can also classify. Kept apart from `backend`: most policies never need it.
+// A backend that can also classify. This is not in `backend`, because most policies never need it.
 template <class Be>
-concept classifier_backend = backend<Be> && requires(Be& be, in<Be> z, in<Be> labels, out<Be> d) {
+concept classifier_backend = backend<Be> &&
+    requires(Be& be, const_view_of<Be> z, const_view_of<Be> labels, view_of<Be> d) {
   { be.softmax_cross_entropy(z, labels, d) } -> std::same_as<scalar_of<Be>>;
 };
 
 struct mean_squared {
   template <backend Be>
-  static scalar_of<Be> evaluate(Be& be, in<Be> Z, in<Be> target, out<Be> dZ) {
+  static scalar_of<Be> evaluate(Be& be, const_view_of<Be> Z, const_view_of<Be> target,
+                                view_of<Be> dZ) {
     using T = scalar_of<Be>;
-    be.copy(op::none, Z, dZ);
-    be.each(linalg::axpby<T>{-1, 1}, dZ, target);
+    be.copy(transpose::no, Z, dZ);
+    be.apply(linalg::axpby<T>{-1, 1}, dZ, target);
     const T loss = be.dot(dZ, dZ) / T(Z.size());
-    be.each(linalg::scale<T>{T(2) / T(Z.size())}, dZ);
+    be.apply(linalg::scale<T>{T(2) / T(Z.size())}, dZ);
     return loss;
   }
 };
 
 struct cross_entropy {
   template <classifier_backend Be>
-  static scalar_of<Be> evaluate(Be& be, in<Be> Z, in<Be> target, out<Be> dZ) {
+  static scalar_of<Be> evaluate(Be& be, const_view_of<Be> Z, const_view_of<Be> target,
+                                view_of<Be> dZ) {
     return be.softmax_cross_entropy(Z, target, dZ);
   }
 };

@@ -1,6 +1,7 @@
-// Batches from a data set held in memory: epochs of random permutations, each column used once an
-// epoch, the last batch of an epoch smaller when the size does not divide. The batch of a step is a
-// function of (stream, step) alone; only the current epoch's permutation is kept, as a cache.
+// Batches from a data set in memory: epochs of random permutations, in which each column is used
+// once per epoch and the last batch is smaller if the batch size does not divide the size of the
+// set. The batch of a step is a function of (stream, step) alone; only the current epoch's
+// permutation is cached.
 #pragma once
 #include <algorithm>
 #include <numeric>
@@ -15,26 +16,26 @@ namespace preheat::nn {
 template <backend Be>
 class minibatches {
  public:
-  // X is features × N, the target has N columns. `size` columns a batch; 0: all of them,
-  // unshuffled.
+  // X is features × N, the target has N columns. `size` is the number of columns per batch; 0: all
+  // of them, unshuffled.
   minibatches(Be& be, mat<Be> X, mat<Be> target, index_t size)
       : be_(&be), X_(std::move(X)), target_(std::move(target)), size_(size) {
     require(X_.cols() > 0, "a data set has at least one token", X_.cols(), 1);
-    require(X_.cols() == target_.cols(), "one target a token", target_.cols(), X_.cols());
+    require(X_.cols() == target_.cols(), "one target per token", target_.cols(), X_.cols());
     require(size >= 0, "batch size >= 0", size, 0);
-    linalg::require_finite<Be>(be, X_, "minibatches: X");
-    linalg::require_finite<Be>(be, target_, "minibatches: target");
+    linalg::require_finite(be, X_, "minibatches: X");
+    linalg::require_finite(be, target_, "minibatches: target");
     order_.resize(std::size_t(X_.cols()));
   }
 
   index_t per_epoch() const { return size_ == 0 ? 1 : (X_.cols() + size_ - 1) / size_; }
 
-  void draw(const generator& stream, index_t step, labelled_batch<Be>& batch) {
-    draw_share(stream, step, {}, batch);
+  void load(const generator& stream, index_t step, labelled_batch<Be>& batch) {
+    load_shard(stream, step, {}, batch);
   }
   // Consecutive columns of that batch, one of `part.count` equal parts. Errors: a batch, or the
-  // smaller last one of an epoch, that has no such parts.
-  void draw_share(const generator& stream, index_t step, share part, labelled_batch<Be>& batch) {
+  // smaller last one of an epoch, whose columns cannot be divided so.
+  void load_shard(const generator& stream, index_t step, shard part, labelled_batch<Be>& batch) {
     const index_t whole = size_ == 0 ? X_.cols() : size_;
     const index_t last = X_.cols() - (per_epoch() - 1) * whole;
     require(whole % part.count == 0, "columns of a batch % processes = 0", whole, part.count);
@@ -51,27 +52,28 @@ class minibatches {
     be_->resize(batch.X, X_.rows(), count);
     be_->resize(batch.target, target_.rows(), count);
     for (index_t j = 0; j < count; ++j) {
-      const index_t from = order_[std::size_t(first + j)];
-      be_->copy(op::none, view(X_).col_range(from, 1), view(batch.X).col_range(j, 1));
-      be_->copy(op::none, view(target_).col_range(from, 1), view(batch.target).col_range(j, 1));
+      const index_t from = order_[first + j];
+      be_->copy(transpose::no, view(X_).col_range(from, 1), view(batch.X).col_range(j, 1));
+      be_->copy(transpose::no, view(target_).col_range(from, 1),
+                view(batch.target).col_range(j, 1));
     }
   }
 
  private:
-  void take_all(share part, labelled_batch<Be>& batch) {
+  void take_all(shard part, labelled_batch<Be>& batch) {
     const index_t count = X_.cols() / part.count;
     const index_t first = part.index * count;
     be_->resize(batch.X, X_.rows(), count);
     be_->resize(batch.target, target_.rows(), count);
-    be_->copy(op::none, view(X_).col_range(first, count), batch.X);
-    be_->copy(op::none, view(target_).col_range(first, count), batch.target);
+    be_->copy(transpose::no, view(X_).col_range(first, count), batch.X);
+    be_->copy(transpose::no, view(target_).col_range(first, count), batch.target);
   }
   void prepare_epoch(const generator& epoch) {
     if (prepared_ && epoch.key() == epoch_key_) {
       return;
     }
     std::iota(order_.begin(), order_.end(), index_t(0));
-    shuffle(order_, epoch);
+    random_shuffle(order_, epoch);
     epoch_key_ = epoch.key();
     prepared_ = true;
   }

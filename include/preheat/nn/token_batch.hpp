@@ -1,9 +1,9 @@
-// A batch of token sequences of different lengths, without padding: the tokens of all sequences lie
-// one after another, so that no layer computes anything for a padding token.
+// A batch of token sequences of different lengths, without padding: the tokens of all sequences are
+// stored one after another, so that no layer computes anything for a padding token.
 //
 //   sequence s has lengths[s] tokens; its first one is token number Σ_{t<s} lengths[t]
 //
-// `pack` makes one from padded rows and a mask, as tokenizers give them.
+// `pack` makes one from padded rows and a mask, as tokenizers return them.
 #pragma once
 #include <numeric>
 #include <optional>
@@ -17,10 +17,10 @@ namespace preheat::nn {
 
 template <class Be>
 struct token_batch {
-  std::vector<index_t> ids;      // of all tokens
-  std::vector<index_t> types;    // of all tokens; empty: all 0
-  std::vector<index_t> lengths;  // of each sequence, >= 1
-  mat<Be> target;  // one column a sequence: what the loss compares with (see nn/loss.hpp)
+  std::vector<index_t> ids;           // of all tokens
+  std::vector<index_t> types;         // of all tokens; empty: all 0
+  std::vector<index_t> lengths;       // of each sequence, >= 1
+  mat<Be> target;                     // of the loss (nn/loss.hpp), one column per sequence
   std::optional<generator> stream{};  // for dropout, new for every batch
 
   index_t tokens() const { return index_t(ids.size()); }
@@ -39,20 +39,20 @@ void require_consistent(const token_batch<Be>& batch) {
   }
   require(sum == batch.tokens(), "lengths of the sequences add up to the tokens", sum,
           batch.tokens());
-  require(batch.types.empty() || batch.types.size() == batch.ids.size(), "one token type a token",
+  require(batch.types.empty() || batch.types.size() == batch.ids.size(), "one token type per token",
           batch.types.size(), batch.ids.size());
 }
 
-// Takes the tokens of padded rows, `sequences` × length in row-major order: mask is 1 for a token, 0
-// for padding, which may only follow the tokens. `types` may be empty. The target stays as it is.
-// Errors: invalid_argument.
+// Takes the tokens from padded rows, `sequences` × length in row-major order: the mask is 1 for a
+// token and 0 for padding, which may only follow the tokens. `types` may be empty. The target is
+// not changed. Errors: invalid_argument.
 template <class Be>
 void pack(std::span<const index_t> ids, std::span<const index_t> types,
           std::span<const index_t> mask, index_t sequences, token_batch<Be>& batch) {
   require(sequences >= 1 && ids.size() % std::size_t(sequences) == 0,
           "pack: ids are a multiple of the sequences", ids.size(), sequences);
-  require(mask.size() == ids.size(), "pack: one mask an id", mask.size(), ids.size());
-  require(types.empty() || types.size() == ids.size(), "pack: one token type an id", types.size(),
+  require(mask.size() == ids.size(), "pack: one mask per id", mask.size(), ids.size());
+  require(types.empty() || types.size() == ids.size(), "pack: one token type per id", types.size(),
           ids.size());
   const std::size_t length = ids.size() / std::size_t(sequences);
   batch.ids.clear();

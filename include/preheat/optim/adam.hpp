@@ -5,8 +5,8 @@
 //   m ← β₁·m + (1 − β₁)·g,   v ← β₂·v + (1 − β₂)·g²
 //   p ← p − lr·m̂/(√v̂ + ε),   m̂ = m/(1 − β₁ᵗ),   v̂ = v/(1 − β₂ᵗ)
 //
-// With amsgrad, v̂ is the largest of all v so far, over 1 − β₂ᵗ. One pass over memory a step; state
-// is two numbers a parameter (three with amsgrad).
+// With amsgrad, v̂ is the largest of all v so far, over 1 − β₂ᵗ. Cost: one pass over memory per step.
+// State: two numbers per parameter (three with amsgrad).
 #pragma once
 #include <cmath>
 
@@ -36,6 +36,7 @@ struct adam_kernel {
   T decay;       // λ for Adam, 0 for AdamW
 
   static constexpr bool any_value = true;
+  static constexpr bool in_kernels = true;
   template <class V>
   constexpr void operator()(V& p, V& m, V& v, const V& gradient) const {
     const V g = gradient + decay * p;
@@ -59,7 +60,27 @@ struct adam_kernel {
   }
 };
 
-// What every optimizer with Adam's moments asks of its settings.
+// Adam's running means, of gradients in the shape of P (the parameters of a layer, or one matrix), and
+// the number of steps taken.
+template <class P>
+struct adam_state {
+  P m;
+  P v;
+  index_t t = 0;
+  template <class F>
+  void for_each_moment(F f) {
+    f(m);
+    f(v);
+  }
+  template <class Archive>
+  void archive(Archive& ar) {
+    ar("t", t);
+    ar("m", m);
+    ar("v", v);
+  }
+};
+
+// What every optimizer with Adam's moments requires of its settings.
 template <class Optim>
 void require_adam_settings(const Optim& o) {
   require(o.lr >= 0, "learning rate >= 0", o.lr, 0.0);
@@ -73,7 +94,6 @@ void require_adam_settings(const Optim& o) {
 template <bool Decoupled>
 struct adam_family {
   using axis = axes::optim;
-  using hooks = hook_list<>;
 
   double lr = 1e-3;
   double beta1 = 0.9;
@@ -83,22 +103,16 @@ struct adam_family {
   bool amsgrad = false;
 
   template <class Be, class P>
-  struct state {
-    P m;
-    P v;
+  struct state : adam_state<P> {
     P largest;  // empty without amsgrad
-    index_t t = 0;
     template <class F>
-    void each(F f) {
-      f(m);
-      f(v);
+    void for_each_moment(F f) {
+      adam_state<P>::for_each_moment(f);
       f(largest);
     }
     template <class Archive>
     void archive(Archive& ar) {
-      ar("t", t);
-      ar("m", m);
-      ar("v", v);
+      adam_state<P>::archive(ar);
       ar("largest", largest);
     }
   };
@@ -106,19 +120,19 @@ struct adam_family {
   template <backend Be, class P>
   state<Be, P> start(Be& be, const P& p) const {
     require_adam_settings(*this);
-    return {zeros_like(be, p), zeros_like(be, p), amsgrad ? zeros_like(be, p) : P{}, 0};
+    return {{zeros_like(be, p), zeros_like(be, p)}, amsgrad ? zeros_like(be, p) : P{}};
   }
 
   template <backend Be, class P>
   void step(Be& be, P& p, P& gradient, state<Be, P>& st, const step_context& context) const {
     ++st.t;
-    visit(
-        [&](auto part, mat<Be>& x, mat<Be>& g, mat<Be>& m, mat<Be>& v, mat<Be>& largest) {
-          const auto update = kernel<scalar_of<Be>>(context, part.kind, st.t);
+    for_each_trained(
+        [&](auto parameter, mat<Be>& x, mat<Be>& g, mat<Be>& m, mat<Be>& v, mat<Be>& largest) {
+          const auto update = kernel<scalar_of<Be>>(context, parameter.role, st.t);
           if (amsgrad) {
-            be.each(update, x, m, v, largest, g);
+            be.apply(update, x, m, v, largest, g);
           } else {
-            be.each(update, x, m, v, g);
+            be.apply(update, x, m, v, g);
           }
         },
         p, gradient, st.m, st.v, st.largest);
@@ -126,7 +140,7 @@ struct adam_family {
 
  private:
   template <class T>
-  adam_kernel<T> kernel(const step_context& context, role kind, index_t t) const {
+  adam_kernel<T> kernel(const step_context& context, parameter_role kind, index_t t) const {
     const double rate = context.rate(kind);
     const double decay = weight_decay * context.decay(kind);
     return {.update_moments = {T(beta1), T(beta2)},

@@ -4,10 +4,10 @@
 //   ĝ = s·(B·h_A + h_B·A),   M, V ← Adam's moments of ĝ,   U = M̂/(√V̂ + ε)
 //   G_A' = s·Bᵀ·U,  G_B' = s·U·Aᵀ;  h_A', h_B' of these;   A ← (1 − lr·λ)·A − lr·h_A', B likewise
 //
-// The moments belong to W, not to the pair: they outlive a change of rank.
-// Memory: three m×n buffers a layer (M, V and U) and a workspace of (m + n)·r, `memory` says it;
-// three times a full gradient, the price of the paper's variant. Cost: O(m·n·r) a step.
-// Weight decay, decoupled and on the factors, is ours.
+// The moments belong to W, not to the pair, so a change of rank keeps them.
+// Memory per layer: three m×n buffers (M, V and U), three times a full gradient [paper], and a
+// workspace of (m + n)·r numbers; `memory` gives the sum. Cost: O(m·n·r) per step.
+// The weight decay, decoupled and on the factors, is an addition [preheat].
 #pragma once
 #include "lora_pro.hpp"
 
@@ -21,6 +21,7 @@ struct adam_direction_kernel {
   T correction1;  // 1/(1 − β₁ᵗ)
   T correction2;  // 1/(1 − β₂ᵗ)
   static constexpr bool any_value = true;
+  static constexpr bool in_kernels = true;
   template <class V>
   constexpr void operator()(V& x, V& m, V& v) const {
     using math::sqrt;
@@ -31,14 +32,13 @@ struct adam_direction_kernel {
 
 struct lora_pro_adamw {
   using axis = axes::optim;
-  using hooks = hook_list<>;
 
   double lr = 1e-3;
   double beta1 = 0.9;
   double beta2 = 0.999;
   double epsilon = 1e-8;
   double weight_decay = 0;
-  double delta = 1e-8;  // published
+  double delta = 1e-8;  // [paper]
 
   // The numbers that the state of one m×n layer at rank r holds, small r×r ones aside.
   static constexpr index_t memory(index_t m, index_t n, index_t r) {
@@ -46,23 +46,15 @@ struct lora_pro_adamw {
   }
 
   template <class Be, class P>
-  struct state {
+  struct state : adam_state<mat<Be>> {  // moments of ĝ, m×n
     static_assert(detail::is_trained_pair<P>());
-    static_assert(!has_role<P>(role::magnitude) && !has_role<P>(role::bias),
+    static_assert(!has_role<P>(parameter_role::magnitude) && !has_role<P>(parameter_role::bias),
                   "preheat: optim::lora_pro_adamw steps a pair (A, B) and nothing else; use "
                   "adapter::lora");
-    mat<Be> m, v;       // moments of ĝ, m×n
     mat<Be> direction;  // ĝ, then U
-    index_t t = 0;
     detail::pair_geometry<Be> pair{};
     template <class F>
-    void each(F) {}
-    template <class Archive>
-    void archive(Archive& ar) {
-      ar("t", t);
-      ar("m", m);
-      ar("v", v);
-    }
+    void for_each_moment(F) {}  // they are m×n at every rank
   };
 
   template <backend Be, class P>
@@ -71,7 +63,7 @@ struct lora_pro_adamw {
     require(delta >= 0, "optim::lora_pro_adamw: delta >= 0", delta, 0.0);
     const index_t rows = p.B.rows();
     const index_t cols = p.A.cols();
-    return {be.zeros(rows, cols), be.zeros(rows, cols), be.zeros(rows, cols)};
+    return {{be.zeros(rows, cols), be.zeros(rows, cols)}, be.zeros(rows, cols)};
   }
 
   template <backend Be, class P>
@@ -81,18 +73,18 @@ struct lora_pro_adamw {
     ++st.t;
     detail::measure_pair(be, p, delta, st.pair);
     detail::to_equivalent_steps(be, p, gradient, context.scaling, st.pair);
-    be.gemm(s, op::none, p.B, op::none, gradient.A, 0, st.direction);
-    be.gemm(s, op::none, gradient.B, op::none, p.A, 1, st.direction);
-    be.each(direction_kernel<T>(st.t), st.direction, st.m, st.v);
+    be.gemm(s, transpose::no, p.B, transpose::no, gradient.A, 0, st.direction);
+    be.gemm(s, transpose::no, gradient.B, transpose::no, p.A, 1, st.direction);
+    be.apply(direction_kernel<T>(st.t), st.direction, st.m, st.v);
 
-    be.gemm(s, op::trans, p.B, op::none, st.direction, 0, gradient.A);
-    be.gemm(s, op::none, st.direction, op::trans, p.A, 0, gradient.B);
+    be.gemm(s, transpose::yes, p.B, transpose::no, st.direction, 0, gradient.A);
+    be.gemm(s, transpose::no, st.direction, transpose::yes, p.A, 0, gradient.B);
     detail::to_equivalent_steps(be, p, gradient, context.scaling, st.pair);
-    visit(
-        [&](auto part, mat<Be>& x, mat<Be>& h) {
-          const double rate = context.rate(part.kind);
-          const double keep = 1 - rate * weight_decay * context.decay(part.kind);
-          be.each(linalg::axpby<T>{T(-rate), T(keep)}, x, h);
+    for_each_trained(
+        [&](auto parameter, mat<Be>& x, mat<Be>& h) {
+          const double rate = context.rate(parameter.role);
+          const double keep = 1 - rate * weight_decay * context.decay(parameter.role);
+          be.apply(linalg::axpby<T>{T(-rate), T(keep)}, x, h);
         },
         p, gradient);
   }

@@ -1,17 +1,17 @@
 // SoRA's sparse gates ("Sparse Low-rank Adaptation of Pre-trained Language Models", arXiv
-// 2311.11696), over any optimizer and an adapter with learned gates: the loss gains
-// η·Σ|g|/N over all N gate entries of the network (before clipping), and after every step each
-// gate is soft-thresholded, by ξ and not by lr·ξ:
+// 2311.11696), over any optimizer and an adapter with learned gates: η·Σ|g|/N over all N gate entries
+// of the network is added to the loss (before clipping), and after every step each gate is
+// soft-thresholded, by ξ and not by lr·ξ:
 //
 //   T_ξ(z) = sign(z)·max(|z| − ξ, 0), the minimiser over p of ½(z − p)² + ξ·|p|
 //
-//   published_rule  the threshold of the released code: |z| < 2ξ → 0, else sign(z)·(|z| − ξ)
+//   published_rule  the threshold of the authors' code: |z| < 2ξ → 0, else sign(z)·(|z| − ξ)
 //
 // ξ is constant, or goes from `xi` to `xi_last` in `stages` equal parts of the run, stage k of K at
 // x = k/(K − 1): linear (1 − x)·ξ₀ + x·ξ₁, log_linear log((1 − x)·e^ξ₀ + x·e^ξ₁), exp_linear
-// ξ₀^(1−x)·ξ₁^x (the published forms; equal parts are ours).
-// Gates get no weight decay. Published: η = 10, ξ = 3e-4, lr 8e-4, decay 0.1, r = 8; with a
-// schedule η = 1e-3, ξ from 0 to 7e-4, K = 7.
+// ξ₀^(1−x)·ξ₁^x (forms [paper], equal parts [preheat]).
+// Gates have no weight decay. η = 10, ξ = 3e-4, lr 8e-4, decay 0.1, r = 8; with a schedule η = 1e-3,
+// ξ from 0 to 7e-4, K = 7 [paper].
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -40,7 +40,6 @@ enum class xi_schedule { constant, linear, log_linear, exp_linear };
 template <class Base = adamw>
 struct proximal {
   using axis = axes::optim;
-  using hooks = hook_list<hook::penalize>;
 
   Base base{};
   double eta = 10;
@@ -71,23 +70,23 @@ struct proximal {
   }
 
   template <backend Be, class P>
-  void penalize(Be& be, const P& p, P& gradient, const step_context& context) const {
+  void on(hook::penalize, Be& be, const P& p, P& gradient, const step_context& context) const {
     using T = scalar_of<Be>;
     if (eta == 0) {
       return;
     }
-    const T share = T(eta / double(context.entries[int(role::gate)]));
-    visit(
-        [&](auto part, const mat<Be>& z, mat<Be>& g) {
-          if constexpr (part.kind == role::gate) {
-            be.each(lasso_gradient_kernel<T>{share}, g, z);
+    const T share = T(eta / double(context.entries[int(parameter_role::gate)]));
+    for_each_trained(
+        [&](auto parameter, const mat<Be>& z, mat<Be>& g) {
+          if constexpr (parameter.role == parameter_role::gate) {
+            be.apply(lasso_gradient_kernel<T>{share}, g, z);
           }
         },
         p, gradient);
   }
   template <backend Be, class P>
   state<Be, P> start(Be& be, const P& p) const {
-    static_assert(trains<P>(role::gate),
+    static_assert(trains<P>(parameter_role::gate),
                   "preheat: optim::proximal shrinks learned gates; use adapter::gated<>");
     require(eta >= 0, "optim::proximal: eta >= 0", eta, 0.0);
     require(xi >= 0 && xi_last >= 0, "optim::proximal: xi >= 0", xi, xi_last);
@@ -99,17 +98,17 @@ struct proximal {
   template <backend Be, class P>
   void step(Be& be, P& p, P& gradient, state<Be, P>& st, step_context context) const {
     using T = scalar_of<Be>;
-    context.decay_scale[int(role::gate)] = 0;
+    context.decay_scale[int(parameter_role::gate)] = 0;
     base.step(be, p, gradient, st, context);
     const double now = threshold(context.step, context.steps);
     if (now == 0) {
       return;
     }
-    visit(
-        [&](auto part, mat<Be>& z) {
-          if constexpr (part.kind == role::gate) {
+    for_each_trained(
+        [&](auto parameter, mat<Be>& z) {
+          if constexpr (parameter.role == parameter_role::gate) {
             const double dead = published_rule ? 2 * now : now;
-            be.each(soft_threshold_kernel<T>{T(now), T(dead)}, z);
+            be.apply(soft_threshold_kernel<T>{T(now), T(dead)}, z);
           }
         },
         p);

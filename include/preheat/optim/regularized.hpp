@@ -4,8 +4,9 @@
 //   λ·(1/N)·Σ ‖C − I‖_F,   C = A·Aᵀ or Bᵀ·B,   over all N trained factor matrices of the network
 //
 // (not squared). Gradients: (λ/N)·2·(C − I)·A/‖C − I‖ and (λ/N)·2·B·(C − I)/‖C − I‖, zero at C = I.
-// They are added before clipping. A zero B contributes √r and no gradient. Published: λ = 0.1.
-// Cost: O((m + n)·r²) a step.
+// They are added before clipping. A zero B adds √r to the sum and no gradient. λ = 0.1 [paper].
+// Cost: O((m + n)·r²) per step. Errors: λ < 0; an adapter that trains neither A nor B, or shares
+// them between ranks.
 #pragma once
 #include <cmath>
 
@@ -17,7 +18,6 @@ namespace preheat::optim {
 template <class Base = adamw>
 struct regularized {
   using axis = axes::optim;
-  using hooks = hook_list<hook::penalize>;
 
   Base base{};
   double lambda = 0.1;
@@ -26,25 +26,30 @@ struct regularized {
   using state = typename Base::template state<Be, P>;
 
   template <backend Be, class P>
-  void penalize(Be& be, const P& p, P& gradient, const step_context& context) const {
+  void on(hook::penalize, Be& be, const P& p, P& gradient, const step_context& context) const {
     if (lambda == 0) {
       return;
     }
-    const double share =
-        lambda / double(context.matrices[int(role::A)] + context.matrices[int(role::B)]);
-    visit(
-        [&](auto part, const mat<Be>& x, mat<Be>& g) {
-          if constexpr (part.kind == role::A || part.kind == role::B) {
-            static_assert(part.ranks != along::none,
+    const double share = lambda / double(context.matrices[int(parameter_role::A)] +
+                                         context.matrices[int(parameter_role::B)]);
+    for_each_trained(
+        [&](auto parameter, const mat<Be>& x, mat<Be>& g) {
+          if constexpr (parameter.role == parameter_role::A ||
+                        parameter.role == parameter_role::B) {
+            static_assert(parameter.ranks != along::none,
                           "preheat: optim::regularized wants the factors A and B themselves; this "
                           "adapter shares its parameters between ranks: use adapter::lora");
-            add_gradient<Be>(be, part.ranks == along::rows, share, x, g);
+            add_gradient(be, parameter.ranks == along::rows, share, x, g);
           }
         },
         p, gradient);
   }
   template <backend Be, class P>
   state<Be, P> start(Be& be, const P& p) const {
+    static_assert(
+        trains<P>(parameter_role::A) || trains<P>(parameter_role::B),
+        "preheat: optim::regularized pushes A and B towards orthonormal factors, and this "
+        "adapter trains neither; use adapter::lora");
     require(lambda >= 0, "optim::regularized: lambda >= 0", lambda, 0.0);
     return base.start(be, p);
   }
@@ -56,19 +61,19 @@ struct regularized {
  private:
   // The gradient of share·‖C − I‖_F with C = x·xᵀ (ranks are rows) or xᵀ·x.
   template <backend Be>
-  static void add_gradient(Be& be, bool rows, double share, in<Be> x, out<Be> g) {
+  static void add_gradient(Be& be, bool rows, double share, const_view_of<Be> x, view_of<Be> g) {
     using T = scalar_of<Be>;
-    mat<Be> E = linalg::gram<Be>(be, rows ? op::none : op::trans, x);
-    be.each_indexed(linalg::add_to_diagonal<T>{-1, E.rows()}, E);
+    mat<Be> E = linalg::gram(be, rows ? transpose::no : transpose::yes, x);
+    be.apply_indexed(linalg::add_to_diagonal<T>{-1, E.rows()}, E);
     const double norm = std::sqrt(double(be.dot(E, E)));
     if (norm == 0) {
       return;
     }
     const T factor = T(2 * share / norm);
     if (rows) {
-      be.gemm(factor, op::none, E, op::none, x, 1, g);
+      be.gemm(factor, transpose::no, E, transpose::no, x, 1, g);
     } else {
-      be.gemm(factor, op::none, x, op::none, E, 1, g);
+      be.gemm(factor, transpose::no, x, transpose::no, E, 1, g);
     }
   }
 };

@@ -3,10 +3,11 @@
 //
 //   G_A ← (BᵀB + δI)⁺·G_A,   G_B ← G_B·(AAᵀ + δI)⁺,   both from the values before the step
 //
-// With SGD and δ = 0 the product B·A moves alike for every split of it into factors (B·M, M⁻¹·A).
-// A frozen factor is left alone: with A frozen it is RAC-LoRA's preconditioner. From B = 0 the
-// gradient of A is zero and stays so; δ = 0 uses the pseudoinverse there. PEFT: δ = 1e-2.
-// Cost: O((m + n)·r² + r³) a step. State: the base's, and a workspace of the shape of the pair.
+// With SGD and δ = 0 the step of the product B·A is the same for every split of it into factors
+// (B·M, M⁻¹·A). A frozen factor is left alone: with A frozen this is RAC-LoRA's preconditioner. From
+// B = 0 the gradient of A is zero and stays zero; there δ = 0 uses the pseudoinverse. δ = 0 is the
+// default [preheat]; 1e-2 [PEFT].
+// Cost: O((m + n)·r² + r³) per step. State: the base's, and a workspace in the shape of the pair.
 #pragma once
 #include <utility>
 
@@ -15,59 +16,53 @@
 
 namespace preheat::optim {
 
+// Room for both gradients, each in the shape of its factor.
+template <class Be>
+struct pair_workspace {
+  mat<Be> a, b;
+};
+
 template <class Base = sgd>
 struct scaled {
   using axis = axes::optim;
-  using hooks = hook_list<>;
 
   Base base{};
   double delta = 0;
 
   template <class Be, class P>
-  struct state {
+  struct state : decorated_state<Base, Be, P, pair_workspace<Be>> {
     static_assert(factor_pair<P>,
                   "preheat: optim::scaled preconditions a pair (A, B); use an adapter that holds "
                   "one: adapter::lora or adapter::asymmetric");
-    typename Base::template state<Be, P> base;
-    mat<Be> work_a{}, work_b{};
-    template <class F>
-    void each(F f) {
-      base.each(f);
-    }
-    template <class Archive>
-    void archive(Archive& ar) {
-      ar("base", base);
-    }
   };
 
   template <backend Be, class P>
   state<Be, P> start(Be& be, const P& p) const {
     require(delta >= 0, "optim::scaled: delta >= 0", delta, 0.0);
-    return {base.start(be, p)};
+    return {{base.start(be, p)}};
   }
 
   template <backend Be, class P>
   void step(Be& be, P& p, P& gradient, state<Be, P>& st, const step_context& context) const {
-    if constexpr (trains<P>(role::A)) {
-      const mat<Be> inverse = inverse_gram<Be>(be, op::trans, p.B);
-      be.resize(st.work_a, gradient.A.rows(), gradient.A.cols());
-      be.gemm(1, op::none, inverse, op::none, gradient.A, 0, st.work_a);
-      std::swap(st.work_a, gradient.A);
+    if constexpr (trains<P>(parameter_role::A)) {
+      const mat<Be> inverse = inverse_gram(be, transpose::yes, p.B);
+      be.resize(st.work.a, gradient.A.rows(), gradient.A.cols());
+      be.gemm(1, transpose::no, inverse, transpose::no, gradient.A, 0, st.work.a);
+      std::swap(st.work.a, gradient.A);
     }
-    if constexpr (trains<P>(role::B)) {
-      const mat<Be> inverse = inverse_gram<Be>(be, op::none, p.A);
-      be.resize(st.work_b, gradient.B.rows(), gradient.B.cols());
-      be.gemm(1, op::none, gradient.B, op::none, inverse, 0, st.work_b);
-      std::swap(st.work_b, gradient.B);
+    if constexpr (trains<P>(parameter_role::B)) {
+      const mat<Be> inverse = inverse_gram(be, transpose::no, p.A);
+      be.resize(st.work.b, gradient.B.rows(), gradient.B.cols());
+      be.gemm(1, transpose::no, gradient.B, transpose::no, inverse, 0, st.work.b);
+      std::swap(st.work.b, gradient.B);
     }
     base.step(be, p, gradient, st.base, context);
   }
 
  private:
   template <backend Be>
-  mat<Be> inverse_gram(Be& be, op t, in<Be> factor) const {
-    return linalg::damped_pinv(be, linalg::symmetric_eigen<Be>(be, linalg::gram(be, t, factor)),
-                               delta);
+  mat<Be> inverse_gram(Be& be, transpose t, const_view_of<Be> factor) const {
+    return linalg::damped_pinv(be, linalg::symmetric_eigen(be, linalg::gram(be, t, factor)), delta);
   }
 };
 

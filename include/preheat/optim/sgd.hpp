@@ -3,8 +3,8 @@
 //   g ← g + λ·p;   u ← μ·u + (1 − d)·g  (u = g at the first step);   g ← g + μ·u (Nesterov) or u
 //   p ← p − lr·g
 //
-// Momentum μ, dampening d, weight decay λ. Without momentum there is no state. One pass over
-// memory.
+// Momentum μ, dampening d, weight decay λ. Without momentum there is no state. Cost: one pass over
+// memory per step.
 #pragma once
 #include "../core/concepts.hpp"
 
@@ -14,6 +14,7 @@ template <class T>
 struct sgd_kernel {
   T rate, decay;
   static constexpr bool any_value = true;
+  static constexpr bool in_kernels = true;
   template <class V>
   constexpr void operator()(V& p, const V& g) const {
     p -= rate * (g + decay * p);
@@ -24,6 +25,7 @@ struct momentum_kernel {
   T rate, decay, momentum, keep;  // keep: 1 − dampening, or 1 at the first step
   bool first, nesterov;
   static constexpr bool any_value = true;
+  static constexpr bool in_kernels = true;
   template <class V>
   constexpr void operator()(V& p, V& u, const V& gradient) const {
     const V g = gradient + decay * p;
@@ -34,7 +36,6 @@ struct momentum_kernel {
 
 struct sgd {
   using axis = axes::optim;
-  using hooks = hook_list<>;
 
   double lr = 1e-2;
   double momentum = 0;
@@ -47,7 +48,7 @@ struct sgd {
     P velocity;
     index_t t = 0;
     template <class F>
-    void each(F f) {
+    void for_each_moment(F f) {
       f(velocity);
     }
     template <class Archive>
@@ -71,15 +72,16 @@ struct sgd {
   void step(Be& be, P& p, P& gradient, state<Be, P>& st, const step_context& context) const {
     using T = scalar_of<Be>;
     const bool first = st.t++ == 0;
-    visit(
-        [&](auto part, mat<Be>& x, mat<Be>& g, mat<Be>& u) {
-          const T rate = T(context.rate(part.kind));
-          const T decay = T(weight_decay * context.decay(part.kind));
+    for_each_trained(
+        [&](auto parameter, mat<Be>& x, mat<Be>& g, mat<Be>& u) {
+          const T rate = T(context.rate(parameter.role));
+          const T decay = T(weight_decay * context.decay(parameter.role));
           if (momentum == 0) {
-            be.each(sgd_kernel<T>{rate, decay}, x, g);
+            be.apply(sgd_kernel<T>{rate, decay}, x, g);
           } else {
-            be.each(momentum_kernel<T>{rate, decay, T(momentum), T(1 - dampening), first, nesterov},
-                    x, u, g);
+            be.apply(
+                momentum_kernel<T>{rate, decay, T(momentum), T(1 - dampening), first, nesterov}, x,
+                u, g);
           }
         },
         p, gradient, st.velocity);

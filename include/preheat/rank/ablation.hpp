@@ -1,21 +1,22 @@
 // ALoRA ("ALoRA: Allocating Low-Rank Adaptation for Fine-tuning Large Language Models", arXiv
-// 2403.16187): ranks move to where they matter. Every rank has a gate (adapter::gated<gate::open>).
-// Its importance is what its absence costs and its presence alone gives, on one fixed validation
-// batch in evaluation mode, with S = −loss:
+// 2403.16187) moves ranks between layers. Every rank has a gate (adapter::gated<gate::open>), and
+// its importance compares the loss without it and with it alone, on one fixed validation batch in
+// evaluation mode, with S = −loss:
 //
-//   IS(k) = S(all) − S(all without k) + S(k alone, every other rank of the network closed)
+//   IS(k) = S(all) − S(all without k) + S(k alone, with the gates of all other ranks zero)
 //
-// A round: of all active ranks the n_A least important are dropped, n_A = number of adapted layers.
-// The layers that lost none, in order of their mean importance, share n_A new ranks: n_A div |U|
-// each, one more for the first n_A mod |U|; what a layer cannot hold goes to the next. New ranks
-// start from the init (product zero), with optimizer moments of zero; s does not change. When every
-// layer lost a rank, nothing is added; a layer left without ranks stays out. Ties: the lower layer,
-// then the lower rank, goes first. Where ranks are few, rounds in which every layer loses one can use
-// them up: keep `rounds` below the rank.
+// In a round, the n_A least important of all active ranks are dropped, where n_A is the number of
+// adapted layers. The set U of the layers that lost none, in order of their mean importance, gets
+// n_A new ranks: n_A div |U| each, and one more for the first n_A mod |U|; ranks beyond min(out,
+// in) of a layer go to the next one. New ranks start from the init (product zero) with optimizer
+// moments of zero; s does not change. If every layer lost a rank, nothing is added. A layer left
+// without ranks never gets new ones. Ties: the earlier layer, then the lower rank, goes first. If
+// ranks are few, rounds in which every layer loses one can use them up: keep `rounds` below the
+// rank.
 //
-// Published: a first phase of 1 epoch, rounds 0.25 epochs apart, at most 8 of them, a batch of 32.
-// Here phases are in steps, and their defaults ours. A round costs 1 + 2·(active ranks) forward
-// passes; report.validation_passes counts them.
+// [paper] A first phase of 1 epoch, at most 8 rounds that are 0.25 epochs apart, a batch of 32.
+// [preheat] Phases are in steps, and so are their defaults. A round costs 1 + 2·(active ranks)
+// forward passes; report.validation_passes counts them.
 #pragma once
 #include <algorithm>
 #include <vector>
@@ -26,7 +27,6 @@ namespace preheat::rank {
 
 struct ablation {
   using axis = axes::rank;
-  using hooks = hook_list<hook::after_step>;
   template <class Be>
   using state = no_state<Be>;
 
@@ -34,7 +34,7 @@ struct ablation {
   index_t every = 25;   // K₂, steps between rounds
   index_t rounds = 8;   // N_A, at most
 
-  index_t of(index_t, index_t, index_t wanted) const { return wanted; }
+  index_t initial_rank(index_t, index_t, index_t wanted) const { return wanted; }
 
   struct score {
     double importance;
@@ -43,7 +43,7 @@ struct ablation {
   };
 
   template <class Run>
-  void after_step(Run& run) const {
+  void on(hook::after_step, Run& run) const {
     require(first >= 1 && every >= 1, "rank::ablation: first, every >= 1", first, every);
     const index_t since = run.steps_done() - first;
     if (since >= 0 && since % every == 0 && since / every < rounds && !run.done()) {
@@ -54,10 +54,10 @@ struct ablation {
   // The importance of every active rank, by layer and rank.
   template <class Run>
   std::vector<score> importance(Run& run) const {
-    static_assert(
-        has_role<typename Run::params>(role::gate) && !trains<typename Run::params>(role::gate),
-        "preheat: rank::ablation closes gates to see what they do; use "
-        "adapter::gated<adapter::gate::open>");
+    static_assert(has_role<typename Run::params>(parameter_role::gate) &&
+                      !trains<typename Run::params>(parameter_role::gate),
+                  "preheat: rank::ablation sets gates to zero to measure their effect; use "
+                  "adapter::gated<adapter::gate::open>");
     const std::vector<index_t> layers = active_layers(run);
     const auto set_all = [&](double value) {
       for (const index_t l : layers) {
@@ -83,17 +83,17 @@ struct ablation {
     return scores;
   }
 
-  // New ranks of each of the layers that share `count`, given the room that each has, in the order
-  // of their importance: equal shares, the first get the remainder, an excess goes to the next with
-  // room (round and round, until none has any).
+  // The numbers of new ranks of layers that share `count`, given how many each can still hold, in
+  // the order of their importance: equal shares, one more for the first while a remainder is left;
+  // what a layer cannot hold goes to the next one that can, cyclically, until none can.
   static std::vector<index_t> shares(index_t count, const std::vector<index_t>& room) {
     const index_t layers = index_t(room.size());
     std::vector<index_t> given(room.size(), 0);
     index_t excess = 0;
     for (index_t i = 0; i < layers; ++i) {
       const index_t share = count / layers + (i < count % layers ? 1 : 0) + excess;
-      given[std::size_t(i)] = std::min(share, room[std::size_t(i)]);
-      excess = share - given[std::size_t(i)];
+      given[i] = std::min(share, room[i]);
+      excess = share - given[i];
     }
     for (std::size_t i = 0; i < room.size() && excess > 0; ++i) {
       const index_t more = std::min(excess, room[i] - given[i]);
@@ -109,13 +109,13 @@ struct ablation {
 
   template <class Run>
   static auto& gates(Run& run, index_t l) {
-    return run.lin.slots()[std::size_t(l)].parameters.g;
+    return run.adapters.layers()[l].parameters.g;
   }
   template <class Run>
   static std::vector<index_t> active_layers(Run& run) {
     std::vector<index_t> active;
     for (const index_t l : run.targets()) {
-      if (run.lin.slots()[std::size_t(l)].attached) {
+      if (run.adapters.layers()[l].attached) {
         active.push_back(l);
       }
     }
@@ -128,29 +128,28 @@ struct ablation {
     std::vector<score> scores = importance(run);
     const std::size_t dropped = std::min(run.targets().size(), scores.size());
 
-    std::vector<double> mean(run.net.layers().size(), 0);
+    std::vector<double> mean(run.layers().size(), 0);
     for (const score& s : scores) {
-      mean[std::size_t(s.layer)] += s.importance / double(run.rank_of(s.layer));
+      mean[s.layer] += s.importance / double(run.rank_of(s.layer));
     }
     std::stable_sort(scores.begin(), scores.end(),
                      [](const score& a, const score& b) { return a.importance < b.importance; });
-    std::vector<std::vector<index_t>> keep(run.net.layers().size());
+    std::vector<std::vector<index_t>> keep(run.layers().size());
     for (std::size_t i = dropped; i < scores.size(); ++i) {
       keep[std::size_t(scores[i].layer)].push_back(scores[i].rank);
     }
 
     std::vector<index_t> whole;  // U: the layers that lost no rank
     for (const index_t l : layers) {
-      std::sort(keep[std::size_t(l)].begin(), keep[std::size_t(l)].end());
-      if (index_t(keep[std::size_t(l)].size()) == run.rank_of(l)) {
+      std::sort(keep[l].begin(), keep[l].end());
+      if (index_t(keep[l].size()) == run.rank_of(l)) {
         whole.push_back(l);
       } else {
-        run.select_ranks(l, keep[std::size_t(l)], 0);
+        run.select_ranks(l, keep[l], 0);
       }
     }
-    std::stable_sort(whole.begin(), whole.end(), [&](index_t a, index_t b) {
-      return mean[std::size_t(a)] > mean[std::size_t(b)];
-    });
+    std::stable_sort(whole.begin(), whole.end(),
+                     [&](index_t a, index_t b) { return mean[a] > mean[b]; });
     std::vector<index_t> room;
     for (const index_t l : whole) {
       room.push_back(run.max_rank(l) - run.rank_of(l));

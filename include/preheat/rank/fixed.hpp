@@ -1,4 +1,4 @@
-// The same rank in every layer: the one that `fit` is asked for.
+// The same rank in every layer: the one in the options.
 #pragma once
 #include "../core/concepts.hpp"
 
@@ -6,11 +6,10 @@ namespace preheat::rank {
 
 struct fixed {
   using axis = axes::rank;
-  using hooks = hook_list<>;
   template <class Be>
   using state = no_state<Be>;
 
-  index_t of(index_t, index_t, index_t wanted) const { return wanted; }
+  index_t initial_rank(index_t, index_t, index_t wanted) const { return wanted; }
 };
 
 }  // namespace preheat::rank

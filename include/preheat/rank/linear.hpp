@@ -1,12 +1,12 @@
-// Ranks on a line from the first adapted layer to the last, as in PRILoRA (Benedek, Wolf,
-// arXiv 2401.11316):
+// Ranks that change linearly from the first adapted layer to the last, as in PRILoRA (Benedek,
+// Wolf, arXiv 2401.11316):
 //
 //   r_l = round(r_first + (r_last − r_first)·l/(L − 1)),  l = 0 … L − 1;  L = 1: r_last
 //
-// Published: 4 to 12 over 12 layers, 4 5 5 6 7 8 8 9 10 11 11 12, in sum 96 = 12·8. Without
-// settings the line goes from half of the rank r that `fit` is asked for to what makes its middle r
-// (ours): the published one for r = 8. Rounding can move the sum off L·r; `budget` asserts it.
-// Errors: a rank < 1; a sum of ranks that is not the budget.
+// [paper] 4 to 12 over 12 layers: 4 5 5 6 7 8 8 9 10 11 11 12, in sum 96 = 12·8. [preheat] Without
+// settings the ranks go from half of the rank r in the options to 2·r minus that half, so that
+// their mean is r; for r = 8 these are the paper's. Rounding can make the sum differ from L·r;
+// `budget` requires a sum. Errors: a rank < 1; a sum of ranks that is not the budget.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -17,15 +17,14 @@ namespace preheat::rank {
 
 struct linear {
   using axis = axes::rank;
-  using hooks = hook_list<>;
   template <class Be>
   using state = no_state<Be>;
 
-  index_t first = 0;   // 0: half of fit's rank, at least 1
-  index_t last = 0;    // 0: twice fit's rank − first
-  index_t budget = 0;  // > 0: what the ranks of all layers must sum to
+  index_t first = 0;   // 0: half of options.rank, at least 1
+  index_t last = 0;    // 0: twice options.rank − first
+  index_t budget = 0;  // > 0: the required sum of the ranks of all layers
 
-  index_t of(index_t l, index_t layers, index_t wanted) const {
+  index_t initial_rank(index_t l, index_t layers, index_t wanted) const {
     const index_t from = first != 0 ? first : std::max<index_t>(1, wanted / 2);
     const index_t to = last != 0 ? last : 2 * wanted - from;
     require(from >= 1 && to >= 1, "rank::linear: first and last rank >= 1", from, to);

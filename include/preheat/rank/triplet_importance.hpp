@@ -1,7 +1,7 @@
-// How important the ranks of a layer are, by AdaLoRA ("AdaLoRA: Adaptive Budget Allocation for
-// Parameter-Efficient Fine-Tuning", arXiv 2303.10512). Rank k is a triplet: row k of A, gate E_k and
-// column k of B, in ΔW = s·B·diag(E)·A. Every entry p with gradient g has a smoothed sensitivity and
-// its smoothed uncertainty,
+// The importance of the ranks of a layer in AdaLoRA ("AdaLoRA: Adaptive Budget Allocation for
+// Parameter-Efficient Fine-Tuning", arXiv 2303.10512). Rank k is a triplet: row k of A, gate E_k
+// and column k of B, in ΔW = s·B·diag(E)·A. Every entry p with gradient g has a smoothed
+// sensitivity I and a smoothed uncertainty U,
 //
 //   I ← β₁·I + (1 − β₁)·|p·g|,   U ← β₂·U + (1 − β₂)·| |p·g| − I |     (with the new I)
 //
@@ -31,11 +31,11 @@ struct triplet_importance {
   using numbers = typename adapter::gated<adapter::gate::closed>::template params<Be>;
   using T = scalar_of<Be>;
 
-  numbers I, U;  // one number for every entry of A, B and E; empty before the first gradient
+  numbers I, U;  // one number per entry of A, B and E; empty before the first gradient
 
   index_t rank() const { return I.g.rows(); }
 
-  // One step's parameters and gradient; another shape than before starts again.
+  // Adds one step's parameters and gradient; a shape other than before starts again.
   template <class P>
   void observe(Be& be, const P& p, const P& gradient, double beta1, double beta2) {
     const auto update = [&](const mat<Be>& x, const mat<Be>& g, mat<Be>& i, mat<Be>& u) {
@@ -43,7 +43,7 @@ struct triplet_importance {
         i = be.zeros(x.rows(), x.cols());
         u = be.zeros(x.rows(), x.cols());
       }
-      be.each(sensitivity_kernel<T>{T(beta1), T(beta2)}, i, u, x, g);
+      be.apply(sensitivity_kernel<T>{T(beta1), T(beta2)}, i, u, x, g);
     };
     update(p.A, gradient.A, I.A, U.A);
     update(p.B, gradient.B, I.B, U.B);
@@ -54,8 +54,8 @@ struct triplet_importance {
     mat<Be> score = be.zeros(rank(), 1);
     be.add_row_dots(1, I.g, U.g, score);
     be.add_row_dots(1 / T(I.A.cols()), I.A, U.A, score);
-    be.add_row_dots(1 / T(I.B.rows()), linalg::transposed<Be>(be, I.B),
-                    linalg::transposed<Be>(be, U.B), score);
+    be.add_row_dots(1 / T(I.B.rows()), linalg::transposed(be, I.B), linalg::transposed(be, U.B),
+                    score);
     return be.download(score);
   }
   template <class Archive>

@@ -1,4 +1,4 @@
-// When the validation loss has stopped falling.
+// Decides when the validation loss has stopped falling.
 #pragma once
 #include <limits>
 
@@ -8,8 +8,8 @@ namespace preheat {
 
 class early_stopping {
  public:
-  // Takes one evaluation; true when it is the `patience`-th in a row that is not better than the
-  // best by more than `min_improvement`. With patience 0 it is never true.
+  // Records one evaluation. Returns true if it is the `patience`-th in a row that is not better
+  // than the best by more than `min_improvement`. With patience 0 it never returns true.
   bool update(double loss, index_t patience, double min_improvement) {
     if (loss < best_ - min_improvement) {
       best_ = loss;

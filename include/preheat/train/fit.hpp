@@ -1,5 +1,5 @@
-// The training loop: the only one. Every axis takes part through its members and its declared
-// hooks, and `fit` has no special case for any policy.
+// The training loop, the only one in the library. The policies of the five axes act through their
+// members and hooks, and `fit` has no special case for any policy.
 //
 //   #include <preheat/preheat.hpp>
 //   using namespace preheat;
@@ -12,37 +12,35 @@
 // Order in a step: before_step, gradients, penalties, after_backward, clipping, optimizer,
 // after_step, evaluation, observer, checkpoint. Errors: invalid_argument for settings that
 // contradict each other or the network's shapes. A loss that is not finite ends the run with that
-// status, and the parameters of the step before.
+// status and with the parameters from before the step.
 #pragma once
 #include "run.hpp"
-#include "run_attach.hpp"
-#include "run_finish.hpp"
-#include "run_step.hpp"
 
 namespace preheat {
 
 // A run that is stepped by hand: `while (!r.done()) r.step(); auto report = r.finish();` is `fit`.
 // The network and the batches must outlive it.
-template <class... Policies, network Net, data_source<Net> Data>
-run<method<Policies...>, Net, Data, false> start_run(const method<Policies...>& m, Net& net,
-                                                     Data& batches, const fit_options& options) {
+template <class... Policies, class Net, can_train<Net, method<Policies...>> Data>
+training_run<method<Policies...>, Net, Data, false> start_run(const method<Policies...>& m,
+                                                              Net& net, Data& batches,
+                                                              const fit_options& options) {
   return {m, net, batches, options, nullptr};
 }
 // With a validation batch: for options.evaluate_every, and for methods that score themselves.
-template <class... Policies, network Net, data_source<Net> Data>
-run<method<Policies...>, Net, Data, true> start_run(const method<Policies...>& m, Net& net,
-                                                    Data& batches, const fit_options& options,
-                                                    const typename Net::batch_type& validation) {
+template <class... Policies, class Net, can_train<Net, method<Policies...>> Data>
+training_run<method<Policies...>, Net, Data, true> start_run(
+    const method<Policies...>& m, Net& net, Data& batches, const fit_options& options,
+    const typename Net::batch_type& validation) {
   return {m, net, batches, options, &validation};
 }
 
-template <class... Policies, network Net, data_source<Net> Data>
+template <class... Policies, class Net, can_train<Net, method<Policies...>> Data>
 fit_report<typename Net::backend_type, typename method<Policies...>::adapter_type> fit(
     const method<Policies...>& m, Net& net, Data&& batches, const fit_options& options) {
   auto r = start_run(m, net, batches, options);
   return r.run_to_end();
 }
-template <class... Policies, network Net, data_source<Net> Data>
+template <class... Policies, class Net, can_train<Net, method<Policies...>> Data>
 fit_report<typename Net::backend_type, typename method<Policies...>::adapter_type> fit(
     const method<Policies...>& m, Net& net, Data&& batches, const fit_options& options,
     const typename Net::batch_type& validation) {
@@ -50,18 +48,16 @@ fit_report<typename Net::backend_type, typename method<Policies...>::adapter_typ
   return r.run_to_end();
 }
 
-// Says in words what a network or its batches lack, when neither function above takes them.
-template <class... Policies, class Net, class Data, class... Validation>
-requires(!network<Net> || !data_source<Data, Net>) void fit(const method<Policies...>&, Net&,
-                                                            Data&&, const fit_options&,
-                                                            const Validation&...) {
-  static_assert(network<Net>,
-                "preheat: the network lacks a member of concept network (core/concepts.hpp)");
-  if constexpr (network<Net>) {
-    static_assert(data_source<Data, Net>,
-                  "preheat: batches must have void draw(generator stream, index_t step, "
-                  "batch_type&)");
-  }
+// Refuse in words what the functions above do not take.
+template <class Method, class Net, class Data, class... Validation>
+requires(!can_train<Data, Net, Method>) detail::no_report<Method, Net, Data> fit(
+    const Method&, Net&, Data&&, const fit_options& = {}, const Validation&...) {
+  return {};
+}
+template <class Method, class Net, class Data, class... Validation>
+requires(!can_train<Data, Net, Method>) detail::no_report<Method, Net, Data> start_run(
+    const Method&, Net&, Data&, const fit_options&, const Validation&...) {
+  return {};
 }
 
 }  // namespace preheat

@@ -1,43 +1,46 @@
-// What is done to the gradient of the whole network between the backward pass and the optimizer.
+// Operations on the gradient of the whole network between the backward pass and the optimizer.
 #pragma once
 #include <cmath>
 
 #include "../linalg/elementwise.hpp"
-#include "adapted.hpp"
+#include "../operators/adapted.hpp"
 
 namespace preheat {
 
-// Every gradient times `factor`.
+// Multiplies every gradient by `factor`.
 template <backend Be, class Adapter>
-void scale_gradients(adapted<Be, Adapter>& lin, double factor) {
+void scale_gradients(adapted<Be, Adapter>& linear, double factor) {
   using T = scalar_of<Be>;
-  for (auto& s : lin.slots()) {
+  for (auto& s : linear.layers()) {
     if (s.attached) {
-      visit([&](auto, auto& g) { lin.backend().each(linalg::scale<T>{T(factor)}, g); }, s.gradient);
+      for_each_trained(
+          [&](auto, auto& g) { linear.backend().apply(linalg::scale<T>{T(factor)}, g); },
+          s.gradient);
     }
   }
 }
 
 // The Frobenius norm of the whole gradient.
 template <backend Be, class Adapter>
-double gradient_norm(adapted<Be, Adapter>& lin) {
+double gradient_norm(adapted<Be, Adapter>& linear) {
   double square = 0;
-  for (auto& s : lin.slots()) {
+  for (auto& s : linear.layers()) {
     if (s.attached) {
-      visit([&](auto, auto& g) { square += double(lin.backend().dot(g, g)); }, s.gradient);
+      for_each_trained([&](auto, auto& g) { square += double(linear.backend().dot(g, g)); },
+                       s.gradient);
     }
   }
   return std::sqrt(square);
 }
 
-// torch.nn.utils.clip_grad_norm_: the gradient, the head's included, times
-// min(1, bound/(norm + 1e-6)).
+// Multiplies the gradient, the head's included, by min(1, bound/(norm + 1e-6)), as
+// torch.nn.utils.clip_grad_norm_.
 template <backend Be, class Adapter, class Head>
-void clip_gradients(adapted<Be, Adapter>& lin, Head& head, double bound) {
-  const double norm = std::hypot(gradient_norm(lin), head.gradient_norm());
+void clip_gradients(adapted<Be, Adapter>& linear, Head& head, double bound) {
+  const double norm = std::hypot(gradient_norm(linear), head.gradient_norm());
   const double factor = bound / (norm + 1e-6);
   if (factor < 1) {
-    scale_gradients(lin, factor);
+    scale_gradients(linear, factor);
     head.scale_gradient(factor);
   }
 }

@@ -1,8 +1,9 @@
-// What a run does with the trained head of its network (concept trains_head): AdamW, with torch's
-// settings, on W and b, the same for every method; nothing for a network that has no head.
+// The trained head of a network (concept trains_head) in a run. AdamW with torch's settings trains
+// W and b, in the same way for every method; a network without a head needs nothing.
 //
-// The head's rate is fit_options::head_rate times the schedule; its gradient is clipped together with
-// that of the adapters. That a head is trained by AdamW whatever trains the adapters is ours.
+// The head's learning rate is fit_options::head_rate times the schedule, and its gradient is
+// clipped together with the adapters' gradients. [preheat] The head is always trained by AdamW,
+// whatever the adapters' optimizer.
 #pragma once
 #include <cmath>
 #include <utility>
@@ -40,24 +41,24 @@ class head_trainer<Net> {
   void zero_gradient() { set_zero(net_->backend(), net_->head().gradient); }
   void scale_gradient(double factor) {
     using T = scalar_of<Be>;
-    each_gradient([&](mat<Be>& g) { net_->backend().each(linalg::scale<T>{T(factor)}, g); });
+    each_gradient([&](mat<Be>& g) { net_->backend().apply(linalg::scale<T>{T(factor)}, g); });
   }
   double gradient_norm() const {
     double square = 0;
-    visit([&](auto, const mat<Be>& g) { square += double(net_->backend().dot(g, g)); },
-          net_->head().gradient);
+    for_each_trained([&](auto, const mat<Be>& g) { square += double(net_->backend().dot(g, g)); },
+                     net_->head().gradient);
     return std::sqrt(square);
   }
-  // At this learning rate; `number` is that of the step in the run.
+  // One step at this learning rate; `number` is the number of the step in the run.
   void step(double rate, index_t number) {
     const step_context context{.learning_rate = rate, .step = number};
     optim_.step(net_->backend(), net_->head().parameters, net_->head().gradient, moments_, context);
   }
   index_t size() const { return trained_size(net_->head().parameters); }
-  // f(g) for the gradient of each part.
+  // Calls f(g) with the gradient g of each parameter.
   template <class F>
   void each_gradient(F f) {
-    visit([&](auto, mat<Be>& g) { f(g); }, net_->head().gradient);
+    for_each_trained([&](auto, mat<Be>& g) { f(g); }, net_->head().gradient);
   }
 
   template <class Archive>
@@ -78,7 +79,7 @@ class head_trainer<Net> {
   optim::adamw::state<Be, params> moments_;
 };
 
-// Puts the network's head back as it was, when it goes out of scope.
+// Restores the network's head when it goes out of scope.
 template <network Net>
 class unchanged_head {
  public:

@@ -1,5 +1,5 @@
-// The settings of a training run, for every method alike. Settings of a policy (learning rate,
-// momentum, preheating rank …) live in the policy.
+// The settings of a training run, which are the same for every method. Settings of a policy
+// (learning rate, momentum, preheating rank …) are members of the policy.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -8,27 +8,27 @@
 #include <string>
 #include <vector>
 
-#include "../adapter/scaling.hpp"
 #include "../core/archive.hpp"
 #include "../core/communicator.hpp"
+#include "scaling.hpp"
 #include "schedule.hpp"
 
 namespace preheat {
 
-// What an observer is told after every step.
-struct progress {
-  const char* phase = "training";  // or "preheating"
+// The argument of an observer, which is called after every step.
+struct training_progress {
+  const char* phase = "training";  // or "preheating", "calibration"
   index_t step = 0;                // steps done in this phase
   index_t steps = 0;               // steps this phase will take
   double loss = 0;                 // mean training loss of the step's batches
-  double learning_rate = 0;        // that the step used, before factors by role
+  double learning_rate = 0;        // used by the step, before factors by role
   double seconds = 0;              // since the phase began
   double eta_seconds = 0;          // until the phase ends, at the same pace
 };
 
 struct fit_options {
   index_t rank = 8;
-  index_t steps = 100;  // in all: gathering evidence (HRP's preheating) is charged to them
+  index_t steps = 100;  // in all, including those of the calibration (HRP's preheating)
   std::uint64_t seed = 0;
   scaling_rule scaling{};  // default s = α/r_layer with α = 2·rank
 
@@ -41,7 +41,7 @@ struct fit_options {
   double max_gradient_norm = 0;  // of the whole network's gradient; 0: no clipping
   index_t accumulate = 1;        // batches averaged in a step
   double dropout = 0;            // on the adapter's input
-  // Learning rate of the trained head of a network that has one; empty: the method's. [our]
+  // Learning rate of the trained head of a network that has one; empty: the method's [preheat].
   std::optional<double> head_rate{};
 
   // Loss on the validation batch every so many steps (0: never); stop after `patience` evaluations
@@ -50,26 +50,28 @@ struct fit_options {
   index_t patience = 0;
   double min_improvement = 0;
 
-  std::function<void(const progress&)> observer{};  // called after every step
+  std::function<void(const training_progress&)> observer{};  // called after every step
   const std::atomic<bool>* stop = nullptr;  // set it, from a signal handler too, to end early
 
-  // The state of the run every so many steps (0: only at the end or when stopped), and where to go
-  // on from. A resumed run ends with the same bits as one that was never stopped.
+  // `checkpoint` is called with the state of the run every so many steps (0: only at the end or
+  // when stopped); `resume` is a state from which to continue. A resumed run ends with the same
+  // bits as one that was never stopped.
   index_t checkpoint_every = 0;
   std::function<void(const training_state&)> checkpoint{};
   const training_state* resume = nullptr;
 
-  bool charge_evidence = true;          // false: evidence costs no steps (for experiments only)
+  bool count_calibration_steps = true;  // false: calibration costs no steps (for experiments only)
   std::vector<double> layer_scaling{};  // s of every layer of the network, instead of `scaling`
-  const char* phase = "training";       // what `progress` is told
+  const char* phase = "training";       // training_progress::phase
 
-  // Who trains together: a communicator, the same settings and network in every process. Each draws
-  // its share of every batch; the result is that of one process alone, to rounding. Process 0 alone
-  // is observed and writes checkpoints, and all end when `stop` is set in one.
+  // The processes that train together: a communicator, with the same settings and the same network
+  // in every process. Each process loads its part of every batch, and the result equals that of a
+  // single process up to rounding. Only process 0 calls the observer and writes checkpoints; all
+  // processes end when `stop` is set in one.
   process_group processes{};
 };
 
-// The same settings as this process follows them.
+// The settings as this process applies them: only process 0 has an observer and checkpoints.
 inline fit_options for_this_process(fit_options options) {
   if (!options.processes.first()) {
     options.observer = nullptr;
@@ -78,7 +80,21 @@ inline fit_options for_this_process(fit_options options) {
   return options;
 }
 
-// Whether somebody wants the run to end. All processes ask together.
+// Calls the observer, if there is one: `step` of `steps` steps are done after `seconds`.
+inline void report_progress(const fit_options& options, index_t step, index_t steps, double loss,
+                            double rate, double seconds) {
+  if (options.observer) {
+    options.observer({.phase = options.phase,
+                      .step = step,
+                      .steps = steps,
+                      .loss = loss,
+                      .learning_rate = rate,
+                      .seconds = seconds,
+                      .eta_seconds = seconds / double(step) * double(steps - step)});
+  }
+}
+
+// Whether the run should end because `stop` is set in some process. Every process must call it.
 inline bool stop_requested(const fit_options& options) {
   return options.processes.any(options.stop != nullptr && options.stop->load());
 }
@@ -97,7 +113,7 @@ inline bool matches_pattern(const char* name, const char* pattern) {
 }
 }  // namespace detail
 
-// Whether a layer's name is meant by one of the targets; an empty list means every layer.
+// Whether some target matches a layer's name; an empty list matches every layer.
 inline bool matches_target(const std::string& name, const std::vector<std::string>& targets) {
   for (const std::string& target : targets) {
     const bool suffix = name.size() > target.size() && name.ends_with(target) &&

@@ -1,11 +1,11 @@
-// What a training run returns: plain data that refers to nothing, so it outlives network, data and
-// backend settings.
+// What a training run returns: plain data without references, so that it outlives the network, the
+// data and the backend.
 #pragma once
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "adapted.hpp"
+#include "../operators/adapted.hpp"
 
 namespace preheat {
 
@@ -36,8 +36,8 @@ struct layer_report {
   std::string name;
   index_t rank = 0;  // 0 for adapters without factors, and for layers without an adapter
   double scaling = 1;
-  bool clamped = false;   // the rank asked for was above min(out, in) and was cut
-  bool attached = false;  // false: folded into W by a chain, or without ranks: nothing to merge
+  bool clamped = false;   // the rank in the options was above min(out, in) and was cut
+  bool attached = false;  // false: merged into W by a chain, or without ranks
   Params parameters;
 };
 
@@ -59,44 +59,45 @@ struct fit_report {
 
   fit_status status = fit_status::completed;
   index_t steps = 0;                 // optimizer steps of the main run
-  index_t evidence_steps = 0;        // steps charged for gathering evidence (HRP's preheating)
+  index_t calibration_steps = 0;     // steps charged for gathering calibration (HRP's preheating)
   index_t trainable_parameters = 0;  // of the adapters, at the first step
-  index_t head_parameters = 0;       // of the network's trained head, which keeps them
+  index_t head_parameters = 0;       // of the trained head, whose values are in the network
   index_t validation_passes = 0;     // forward passes on the validation batch
   double seconds = 0;
-  std::vector<double> losses;          // one a step
-  std::vector<double> learning_rates;  // one a step
+  std::vector<double> losses;          // one per step
+  std::vector<double> learning_rates;  // one per step
   std::vector<evaluation> evaluations;
   std::vector<layer_report<params>> layers;
   bool base_changed = false;  // W was changed during the run (residual init, chain)
   Adapter adapter{};
 };
 
-// The network's operator with the trained adapters, for evaluation or another loop.
+// The network's operator with the trained adapters attached, for evaluation or for another loop.
 template <network Net, class Adapter>
 adapted<typename Net::backend_type, Adapter> attach(
     Net& net, const fit_report<typename Net::backend_type, Adapter>& report) {
-  adapted<typename Net::backend_type, Adapter> lin(net, report.adapter);
+  adapted<typename Net::backend_type, Adapter> linear(net, report.adapter);
   for (const auto& l : report.layers) {
     if (l.attached) {
-      lin.attach(l.index, clone_params(net.backend(), l.parameters),
-                 scalar_of<typename Net::backend_type>(l.scaling));
+      linear.attach(l.index, clone_params(net.backend(), l.parameters),
+                    scalar_of<typename Net::backend_type>(l.scaling));
     }
   }
-  return lin;
+  return linear;
 }
 
-// W += ΔW in every adapted layer of the network: afterwards the base alone gives the adapted
-// output. Call it once.
+// W += ΔW in every adapted layer of the network, so that the base alone gives the adapted output.
+// It must be called only once.
 template <network Net, class Adapter>
 void merge(Net& net, const fit_report<typename Net::backend_type, Adapter>& report) {
   auto layers = net.layers();
   for (const auto& l : report.layers) {
     if (l.attached) {
-      auto& frozen = layers[std::size_t(l.index)];
-      report.adapter.merge(
-          net.backend(), l.parameters, scalar_of<typename Net::backend_type>(l.scaling),
-          out<typename Net::backend_type>(frozen.W), out<typename Net::backend_type>(frozen.b));
+      auto& frozen = layers[l.index];
+      merge_into(report.adapter, net.backend(), l.parameters,
+                 scalar_of<typename Net::backend_type>(l.scaling),
+                 view_of<typename Net::backend_type>(frozen.W),
+                 view_of<typename Net::backend_type>(frozen.b));
     }
   }
 }

@@ -1,38 +1,38 @@
-// One training run under way: the state that the loop and the hooks of the five axes share.
+// One training run: the order of a step, and what the hooks of the five axes may use.
 //
-// What a hook may use (everything public): the network, the options, the operator with every
-// layer's parameters and gradients, the optimizers' states, and these verbs:
-//
-//   attach(layers)           draw adapters from the init (gathering its evidence), reset optimizers;
-//                            after the run's first start from later_init(init)
-//   fold(layers)             W += ΔW, the layers are then detached
-//   select_ranks(l, keep, n) keep the listed ranks of layer l, append n fresh ones (product zero);
-//                            a layer left without ranks is detached
+//   adapters                 the operator with every layer's parameters, gradient and optimizer
+//                            state
+//   layers()                 the network's base layers, read-only
+//   attach(layers)           starts adapters in these layers from the init, which is calibrated
+//                            before if it learns from the data; every start after the run's first
+//                            uses restart_init(init)
+//   merge(layers)            W += ΔW in these layers, which then have no adapter (chains only)
+//   select_ranks(l, keep, n) keeps the listed ranks of layer l and appends n new ones (product
+//                            zero); a layer left without ranks has no adapter
 //   validation_loss()        the loss on the validation batch; every call is counted in the report
-//   finish_early()           end the run after this step
-//   average(x)               the mean of x over the processes that train together
-//
-// `fit` is the loop around it; use `run` itself to step by hand or to look inside.
+//   average(x)               x becomes its mean over the processes that train together
+//   finish_early()           ends the run after this step
+// A policy can write to W by merge() alone. `fit` is the loop around a run.
 #pragma once
-#include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <numeric>
+#include <span>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
-#include "early_stopping.hpp"
-#include "evidence.hpp"
-#include "exchange.hpp"
-#include "gradients.hpp"
+#include "adapters.hpp"
+#include "batch_gradient.hpp"
+#include "calibration.hpp"
+#include "check_run.hpp"
+#include "evaluator.hpp"
 #include "head.hpp"
+#include "method_hooks.hpp"
 
 namespace preheat {
 
 template <class Method, network Net, class Data, bool Validated>
-class run {
+class training_run {
  public:
   using backend_type = typename Net::backend_type;
   using scalar = scalar_of<backend_type>;
@@ -43,324 +43,255 @@ class run {
   using rank_type = typename Method::rank_type;
   using chain_type = typename Method::chain_type;
   using params = typename adapter_type::template params<backend_type>;
-  using optim_state = typename optim_type::template state<backend_type, params>;
   using report_type = fit_report<backend_type, adapter_type>;
-  using input_view = in<backend_type>;  // for hook::observe_input
-  using step_type = step_context;       // for hook::penalize
+  using input_view = const_view_of<backend_type>;  // for hook::observe_input
 
-  static_assert(init_policy<init_type, backend_type>,
-                "preheat: the init lacks a member of concept init_policy (core/concepts.hpp)");
-  static_assert(
-      optim_policy<optim_type, backend_type, params>,
-      "preheat: the optimizer lacks a member of concept optim_policy (core/concepts.hpp)");
-  static_assert(
-      rank_policy<rank_type, backend_type>,
-      "preheat: the rank policy lacks a member of concept rank_policy (core/concepts.hpp)");
-  static_assert(
-      chain_policy<chain_type, backend_type>,
-      "preheat: the chain policy lacks a member of concept chain_policy (core/concepts.hpp)");
-  static_assert(
-      data_source<Data, Net>,
-      "preheat: batches must have void draw(generator stream, index_t step, batch_type&)");
+  static_assert(policies_are_complete<Method, backend_type>());
 
-  run(const Method& m, Net& network, Data& batches, const fit_options& settings,
-      const batch_type* validation)
+  training_run(const Method& m, Net& network, Data& batches, const fit_options& settings,
+               const batch_type* validation)
       : method(m),
-        net(network),
         options(for_this_process(settings)),
-        lin(network, m.adapter),
-        head(network),
+        net_((require_settings(settings, network.layers().size()),
+              require_same_run<Data>(network, settings), &network)),
         data_(batches),
-        validation_(validation),
         gen_(settings.seed),
-        exchange_(network.backend(), settings.processes, network.layers().size()) {
-    check_options();
-    if (!options.processes.alone()) {
-      check_processes();
-      lin.gradient_final = [this](index_t l) {
-        exchange_.start(l, lin.slots()[std::size_t(l)].gradient);
-      };
-    }
-    optim.resize(net.layers().size());
-    clamped_.resize(net.layers().size());
+        gradient_(network, batches, options),
+        head_(network),
+        evaluator_(network, options, validation),
+        adapters(method, network, options) {
     result_.losses.reserve(std::size_t(options.steps));
     result_.learning_rates.reserve(std::size_t(options.steps));
-    if (options.evaluate_every > 0) {
-      result_.evaluations.reserve(std::size_t(options.steps / options.evaluate_every));
-    }
-    result_.head_parameters = head.size();
-    select_targets();
-    if constexpr (someone_has<hook::observe_input>) {
-      lin.observe_input = [this](index_t l, in<backend_type> X) {
-        all_hooks<hook::observe_input>(l, X);
+    if constexpr (any_has_hook<hook::observe_input, Method>) {
+      adapters.linear().observe_input = [this](index_t l, input_view X) {
+        call<hook::observe_input>(*this, l, X);
       };
     }
     if (options.resume != nullptr) {
-      restore(*options.resume);
-    } else {
-      begin();
+      training_state saved = *options.resume;
+      transfer(saved, archive<backend_type>::direction::load);
+      return;
     }
+    call<hook::begin>(*this);
+    if constexpr (!has_hook<hook::begin,
+                            chain_type>()) {  // else the chain decides which layers start
+      attach(targets());
+    }
+    result_.trainable_parameters = adapters.trained_entries();
   }
-  run(const run&) = delete;
-  run& operator=(const run&) = delete;
+  training_run(const training_run&) = delete;
+  training_run& operator=(const training_run&) = delete;
 
   // --- what hooks may read and change
   Method method;
-  Net& net;
   const fit_options options;
-  adapted<backend_type, adapter_type> lin;  // parameters and gradients: lin.slots()
-  head_trainer<Net> head;                   // of a network that trains one
-  std::vector<optim_state> optim;           // one a layer
+
+ private:  // (declared before `adapters`, which refers to them)
+  Net* net_;
+  Data& data_;
+  generator gen_;
+  batch_gradient<Net, Data> gradient_;
+  head_trainer<Net> head_;
+  evaluator<Net> evaluator_;
+
+ public:
+  training_adapters<Method, Net> adapters;
   typename rank_type::template state<backend_type> rank_state{};
   typename chain_type::template state<backend_type> chain_state{};
 
-  backend_type& backend() const { return net.backend(); }
-  const std::vector<index_t>& targets() const { return targets_; }  // layers that may be adapted
+  backend_type& backend() const { return net_->backend(); }
+  std::span<const base_layer<backend_type>> layers() const { return net_->layers(); }
+  const std::vector<index_t>& targets() const { return adapters.targets_; }
   index_t steps_done() const { return step_; }
-  index_t steps_planned() const { return options.steps - charged_; }
+  index_t steps_planned() const { return options.steps - calibration_steps_; }
   generator stream(purpose p, index_t i = 0) const { return gen_.fork(p, std::uint64_t(i)); }
-  index_t max_rank(index_t l) const {
-    const auto& W = net.layers()[std::size_t(l)].W;
-    return std::min(W.rows(), W.cols());
-  }
-  index_t rank_of(index_t l) const {  // 0 for adapters without factors
-    if constexpr (adapter_type::has_factors) {
-      return method.adapter.rank(lin.slots()[std::size_t(l)].parameters);
+  index_t max_rank(index_t l) const { return adapters.max_rank(l); }
+  index_t rank_of(index_t l) const { return adapters.rank_of(l); }  // 0 without factors
+
+  // --- actions
+  void attach(const std::vector<index_t>& chosen) {
+    if constexpr (!adapter_type::has_factors) {
+      adapters.start_without_init(chosen);
+    } else if (adapters.starts_ == 0) {
+      start_by(method.init, chosen);
     } else {
-      return 0;
+      start_by(restart_init(method.init), chosen);
     }
   }
-
-  // --- verbs
-  void attach(const std::vector<index_t>& layers);
-  void fold(const std::vector<index_t>& layers) {
-    static_assert(chain_type::folds,
-                  "preheat: only a chain that says `static constexpr bool folds = true` may fold");
-    for (const index_t l : layers) {
-      if (lin.slots()[std::size_t(l)].attached) {
-        lin.fold(l);
+  void merge(const std::vector<index_t>& chosen) {
+    static_assert(
+        chain_type::merges,
+        "preheat: only a chain that says `static constexpr bool merges = true` may merge");
+    for (const index_t l : chosen) {
+      if (adapters.layers()[l].attached) {
+        adapters.linear().merge(l);
       }
     }
   }
-  void select_ranks(index_t l, const std::vector<index_t>& keep, index_t added);
+  void select_ranks(index_t l, const std::vector<index_t>& keep, index_t added) {
+    adapters.select_ranks(l, keep, added);
+  }
   double validation_loss() {
     static_assert(Validated,
                   "preheat: this method scores itself on a validation batch. Pass the batch as the "
                   "last argument of fit(method, network, batches, options, validation)");
-    ++result_.validation_passes;
-    // All processes decide by what process 0 has measured.
-    return options.processes.of_first(
-        options.processes.first() ? double(net.loss(*validation_, lin)) : 0);
+    return evaluator_.loss(adapters);
   }
-  // x, which a policy has as a mean over this process's share of a batch, becomes that over all.
-  void average(out<backend_type> x) { exchange_.mean(x); }
+  void average(view_of<backend_type> x) { adapters.all_reduce_.mean(x); }
   void finish_early() { finished_ = true; }
 
   // --- the loop
   bool done() const { return finished_ || step_ >= steps_planned(); }
-  void step();
-  report_type finish();
+
+  // One optimizer step, hooks included.
+  void step() {
+    if (stop_requested(options)) {
+      return end(fit_status::interrupted);
+    }
+    call<hook::before_step>(*this);
+    if (done()) {
+      return;
+    }
+    const double loss = gradient_.compute(step_, adapters.linear(), adapters.all_reduce_, head_);
+    if (!std::isfinite(loss)) {
+      return end(fit_status::non_finite);
+    }
+    const double factor = options.schedule(step_, steps_planned());
+    const double rate = learning_rate(std::as_const(method.optim)) * factor;
+    adapters.for_each_attached(context_of_step(rate), [&](auto& s, const step_context& context) {
+      call<hook::penalize>(backend(), std::as_const(s.parameters), s.gradient, context);
+    });
+    call<hook::after_backward>(*this);
+    if (options.max_gradient_norm > 0) {
+      clip_gradients(adapters.linear(), head_, options.max_gradient_norm);
+    }
+    adapters.optimize(context_of_step(rate), stream(purpose::step, step_));
+    head_.step(options.head_rate ? *options.head_rate * factor : rate, step_);
+    ++step_;
+    result_.losses.push_back(loss);
+    result_.learning_rates.push_back(rate);
+    call<hook::after_step>(*this);
+    if constexpr (Validated) {
+      if (evaluator_.should_stop(step_, adapters)) {
+        end(fit_status::stopped_early);
+      }
+    }
+    report_progress(options, step_, steps_planned(), loss, rate, seconds());
+    if (options.checkpoint_every > 0 && step_ % options.checkpoint_every == 0) {
+      save_checkpoint();
+    }
+  }
+
   report_type run_to_end() {
     while (!done()) {
       step();
     }
     return finish();
   }
+
+  report_type finish() {
+    save_checkpoint();
+    if (result_.status != fit_status::non_finite) {  // a chain must not merge them
+      call<hook::finish>(*this);
+    }
+    result_.steps = step_;
+    result_.calibration_steps = calibration_steps_;
+    result_.head_parameters = head_.size();
+    result_.validation_passes = evaluator_.passes();
+    result_.evaluations = std::move(evaluator_.evaluations());
+    result_.adapter = method.adapter;
+    result_.base_changed = adapters.base_changed_ || chain_type::merges;
+    result_.layers = adapters.report();
+    result_.seconds = seconds();
+    return std::move(result_);
+  }
+
   training_state state() {
     training_state s;
-    archive<backend_type> ar(backend(), s, archive<backend_type>::direction::save);
-    transfer(ar);
+    transfer(s, archive<backend_type>::direction::save);
     return s;
   }
 
  private:
   using clock = std::chrono::steady_clock;
 
-  template <class Hook>
-  static constexpr bool someone_has =
-      has_hook<Hook, adapter_type>() || has_hook<Hook, init_type>() ||
-      has_hook<Hook, optim_type>() || has_hook<Hook, rank_type>() || has_hook<Hook, chain_type>();
   template <class Hook, class... Args>
-  void all_hooks(Args&&... args) {
-    call_hook<Hook>(method.adapter, *this, args...);
-    if constexpr (adapter_type::has_factors) {
-      call_hook<Hook>(method.init, *this, args...);
-    }
-    call_hook<Hook>(method.optim, *this, args...);
-    call_hook<Hook>(method.rank, *this, args...);
-    call_hook<Hook>(method.chain, *this, args...);
+  void call(Args&&... args) {
+    call_hooks<Hook>(method, args...);
   }
+  void end(fit_status why) { result_.status = why, finished_ = true; }
+  double seconds() const { return std::chrono::duration<double>(clock::now() - begun_).count(); }
 
-  void check_options() const {
-    require(options.rank >= 1, "rank >= 1", options.rank, 1);
-    require(options.steps >= 1, "steps >= 1", options.steps, 1);
-    require(options.accumulate >= 1, "accumulated batches >= 1", options.accumulate, 1);
-    require(0 <= options.dropout && options.dropout < 1, "0 <= dropout < 1", options.dropout, 1.0);
-    require(options.max_gradient_norm >= 0, "largest gradient norm >= 0", options.max_gradient_norm,
-            0.0);
-    require(options.head_rate.value_or(0) >= 0, "learning rate of the head >= 0",
-            options.head_rate.value_or(0), 0.0);
-    require(options.evaluate_every >= 0, "evaluate_every >= 0", options.evaluate_every, 0);
-    require(options.patience >= 0, "patience >= 0", options.patience, 0);
-    require(options.checkpoint_every >= 0, "checkpoint_every >= 0", options.checkpoint_every, 0);
-    require(options.evaluate_every == 0 || Validated,
-            "evaluate_every needs a validation batch, the last argument of fit");
-    require(options.patience == 0 || options.evaluate_every > 0,
-            "patience needs evaluate_every > 0", options.patience, options.evaluate_every);
-    const std::size_t given = options.layer_scaling.size();
-    require(given == 0 || given == net.layers().size(), "layer_scaling has one s a layer", given,
-            net.layers().size());
-  }
-  // What must not differ between the processes: the settings that decide how many sums there are,
-  // the draws, and the base weights.
-  void check_processes() const {
-    const process_group& all = options.processes;
-    require(shared_data_source<Data, Net>,
-            "several processes need batches that can be shared: void draw_share(generator stream, "
-            "index_t step, share part, batch_type&)");
-    all.require_same(options.seed, "seed");
-    all.require_same(options.rank, "rank");
-    all.require_same(options.steps, "steps");
-    all.require_same(options.accumulate, "accumulated batches");
-    all.require_same(options.evaluate_every, "evaluate_every");
-    all.require_same(options.resume != nullptr ? hash_of(*options.resume) : 0, "saved state");
-    all.require_same(net.layers().size(), "number of layers");
-    bit_hash base;
-    for (const auto& l : net.layers()) {
-      base.add<backend_type>(backend(), l.W);
-      base.add<backend_type>(backend(), l.b);
-    }
-    if constexpr (trains_head<Net>) {
-      visit([&](auto, const auto& x) { base.template add<backend_type>(backend(), x); },
-            net.head().parameters);
-    }
-    all.require_same(base.value(), "base weights");
-  }
-  // The layers that some target means; every target must mean at least one.
-  void select_targets() {
-    for (std::size_t l = 0; l < net.layers().size(); ++l) {
-      if (matches_target(net.layers()[l].name, options.targets)) {
-        targets_.push_back(index_t(l));
-      }
-    }
-    for (const std::string& target : options.targets) {
-      const auto meant = [&](const auto& l) { return matches_target(l.name, {target}); };
-      if (std::none_of(net.layers().begin(), net.layers().end(), meant)) {
-        std::string names;
-        for (const auto& l : net.layers()) {
-          names += (names.empty() ? "" : ", ") + l.name;
-        }
-        throw invalid_argument("no layer matches the target '" + target +
-                               "'; the network's layers are: " + names);
-      }
-    }
-  }
-  // A chain that declares hook::begin decides which layers start; otherwise all targets do.
-  void begin() {
-    all_hooks<hook::begin>();
-    if constexpr (!has_hook<hook::begin, chain_type>()) {
-      attach(targets_);
-    }
-    result_.trainable_parameters = count_trained();
-  }
-  index_t count_trained() const {
-    index_t total = 0;
-    for (const auto& s : lin.slots()) {
-      total += s.attached ? trained_size(s.parameters) : 0;
-    }
-    return total;
-  }
-
-  index_t start_rank(index_t l) {
-    const index_t place =
-        index_t(std::find(targets_.begin(), targets_.end(), l) - targets_.begin());
-    const index_t wanted = method.rank.of(place, index_t(targets_.size()), options.rank);
-    const index_t limit = max_rank(l);
-    clamped_[std::size_t(l)] = options.clamp_rank && wanted > limit;
-    const index_t r = options.clamp_rank ? std::min(wanted, limit) : wanted;
-    if (r < 1 || r > limit) {
-      throw invalid_argument("layer '" + net.layers()[std::size_t(l)].name +
-                             "': 1 <= rank <= min(out, in) (" + std::to_string(r) + ", " +
-                             std::to_string(limit) + ")");
-    }
-    return r;
-  }
-  double start_scaling(index_t l, index_t rank) const {
-    const double s = options.layer_scaling.empty() ? options.scaling(rank, options.rank)
-                                                   : options.layer_scaling[std::size_t(l)];
-    require(s > 0 && std::isfinite(s), "0 < scaling < infinity", s, 0.0);
-    return s;
-  }
-  site<backend_type> site_of(index_t l, index_t rank, double s) const {
-    const std::uint64_t number = std::uint64_t(draws_) * net.layers().size() + std::uint64_t(l);
-    return {.W = net.layers()[std::size_t(l)].W,
-            .rank = rank,
-            .scaling = scalar(s),
-            .directions = adapter_type::directions,
-            .layer = l,
-            .gen = gen_.fork(purpose::factors, number)};
-  }
-  generator adapter_stream(index_t l) const {
-    return gen_.fork(purpose::gate, std::uint64_t(draws_) * net.layers().size() + std::uint64_t(l));
-  }
-  void place(index_t l, double s, params p) {
-    exchange_.broadcast_all(p);  // other machines may round otherwise
-    lin.attach(l, std::move(p), scalar(s));
-    optim[std::size_t(l)] = method.optim.start(backend(), lin.slots()[std::size_t(l)].parameters);
-  }
-  // The init's answer for a layer: W gives a product away that is absorbed, or is replaced; the
-  // adapter starts.
-  void start_from(index_t l, double s, replacement<backend_type> answer) {
-    backend().copy(op::none, answer.W, net.layers()[std::size_t(l)].W);
-    result_.base_changed = true;
-    start_from(l, s, std::move(answer.f));
-  }
-  void start_from(index_t l, double s, factors<backend_type> f) {
-    auto& frozen = net.layers()[std::size_t(l)];
-    if constexpr (init_type::product == start::absorbed) {
-      backend().gemm(scalar(-s), op::none, f.B, op::none, f.A, 1, frozen.W);
-      result_.base_changed = true;
-    }
-    const frozen_linear<backend_type> base{frozen.W, frozen.b, scalar(s)};
-    place(l, s, method.adapter.start(backend(), base, std::move(f), adapter_stream(l)));
-  }
-
+  // Starts an adapter in each of these layers from this init. An init that learns from the data is
+  // calibrated before, in steps that are subtracted from those of the run.
   template <class Init>
-  void attach_by(const Init& init, const std::vector<index_t>& layers);
-  double compute_gradient();
-  void draw(index_t number);
-  step_context context_of_step(double rate) const;
-  void penalize(double rate);
-  void optimize(double rate);
-  void take_census();
-  void evaluate();
-  void notify(double loss, double rate);
-  template <class Archive>
-  void transfer(Archive& ar);
-  void restore(const training_state& s) {
-    training_state copy = s;
-    archive<backend_type> ar(backend(), copy, archive<backend_type>::direction::load);
-    transfer(ar);
-    take_census();
+  void start_by(const Init& init, const std::vector<index_t>& chosen) {
+    start_plan plan = adapters.plan(chosen);
+    if constexpr (calibrates<Init, backend_type>) {
+      const index_t price =
+          options.count_calibration_steps ? init.calibration_steps(options.steps) : 0;
+      const index_t left = steps_planned() - step_;
+      if (adapters.starts_ > 0 && price >= left) {
+        finished_ = true;  // too few steps are left for another start of a chain
+        return;
+      }
+      require(price < left, "steps of calibration < steps of the run", price, left);
+      calibration_context<Net, Data> context(*net_, data_, options, plan,
+                                             learning_rate(std::as_const(method.optim)),
+                                             stream(purpose::calibration, adapters.starts_));
+      const auto calibration = calibrate(init, context);
+      calibration_steps_ += price;
+      if (context.ended()) {
+        return end(context.status);
+      }
+      plan.ranks = context.ranks;  // an init may redistribute them (init::eva); s stays
+      adapters.start(init, plan, [&](index_t l, const target_layer<backend_type>& layer) {
+        return init(backend(), layer, calibration[l]);
+      });
+    } else {
+      adapters.start(init, plan, [&](index_t, const target_layer<backend_type>& layer) {
+        return init(backend(), layer);
+      });
+    }
+  }
+
+  step_context context_of_step(double rate) const {
+    step_context context = adapters.trained_;
+    context.learning_rate = rate;
+    context.step = step_;
+    context.steps = steps_planned();
+    return context;
   }
   void save_checkpoint() {
     if (options.checkpoint) {
       options.checkpoint(state());
     }
   }
+  // Saves or loads everything that the rest of the run depends on.
+  void transfer(training_state& saved, typename archive<backend_type>::direction direction) {
+    archive<backend_type> ar(backend(), saved, direction);
+    index_t rank = options.rank;
+    ar("options/rank", rank);
+    require(rank == options.rank, "the rank of a resumed run is the saved one", options.rank, rank);
+    ar("step", step_);
+    ar("calibration_steps", calibration_steps_);
+    ar("trainable", result_.trainable_parameters);
+    ar("losses", result_.losses);
+    ar("learning_rates", result_.learning_rates);
+    bool early = result_.status == fit_status::stopped_early;  // such a run takes no more steps
+    ar("stopped_early", early);
+    if (early) {
+      end(fit_status::stopped_early);
+    }
+    ar("validation", evaluator_);
+    ar("rank", rank_state);
+    ar("chain", chain_state);
+    ar("head", head_);
+    adapters.archive(ar);
+  }
 
-  Data& data_;
-  const batch_type* validation_;
-  generator gen_;
-  gradient_exchange<backend_type> exchange_;
-  std::vector<index_t> targets_;
-  std::vector<char> clamped_;
-  batch_type batch_{};
-  step_context census_{};
   index_t step_ = 0;
-  index_t charged_ = 0;
-  index_t draws_ = 0;
-  early_stopping stopping_{};
+  index_t calibration_steps_ = 0;
   bool finished_ = false;
   report_type result_{};
   clock::time_point begun_ = clock::now();

@@ -21,11 +21,12 @@
 namespace preheat::schedule {
 
 namespace detail {
-// The factor during warmup, or a negative number after it.
-inline double ramp(index_t step, index_t warmup) {
-  return step < warmup ? double(step) / double(std::max<index_t>(1, warmup)) : -1;
+// The factor of step k: k/w during the w warmup steps, after() from then on.
+template <class After>
+double after_warmup(index_t step, index_t warmup, After after) {
+  return step < warmup ? double(step) / double(warmup) : after();
 }
-// The fraction of the run after warmup that has passed, 0 at its start.
+// The fraction of the steps after warmup that has passed, 0 at their start.
 inline double passed(index_t step, index_t warmup, index_t total) {
   return double(step - warmup) / double(std::max<index_t>(1, total - warmup));
 }
@@ -34,17 +35,16 @@ inline double passed(index_t step, index_t warmup, index_t total) {
 struct constant {
   index_t warmup = 0;
   double operator()(index_t step, index_t) const {
-    return step < warmup ? detail::ramp(step, warmup) : 1;
+    return detail::after_warmup(step, warmup, [] { return 1.0; });
   }
 };
 
 struct linear {
   index_t warmup = 0;
   double operator()(index_t step, index_t total) const {
-    if (step < warmup) {
-      return detail::ramp(step, warmup);
-    }
-    return std::max(0.0, double(total - step) / double(std::max<index_t>(1, total - warmup)));
+    return detail::after_warmup(step, warmup, [&] {
+      return std::max(0.0, double(total - step) / double(std::max<index_t>(1, total - warmup)));
+    });
   }
 };
 
@@ -52,11 +52,10 @@ struct cosine {
   index_t warmup = 0;
   double cycles = 0.5;
   double operator()(index_t step, index_t total) const {
-    if (step < warmup) {
-      return detail::ramp(step, warmup);
-    }
-    const double x = detail::passed(step, warmup, total);
-    return std::max(0.0, 0.5 * (1 + std::cos(std::numbers::pi * cycles * 2 * x)));
+    return detail::after_warmup(step, warmup, [&] {
+      const double x = detail::passed(step, warmup, total);
+      return std::max(0.0, 0.5 * (1 + std::cos(std::numbers::pi * cycles * 2 * x)));
+    });
   }
 };
 
@@ -64,15 +63,12 @@ struct cosine_with_restarts {
   index_t warmup = 0;
   index_t cycles = 1;
   double operator()(index_t step, index_t total) const {
-    if (step < warmup) {
-      return detail::ramp(step, warmup);
-    }
-    const double x = detail::passed(step, warmup, total);
-    if (x >= 1) {
-      return 0;
-    }
-    return std::max(0.0,
-                    0.5 * (1 + std::cos(std::numbers::pi * std::fmod(double(cycles) * x, 1.0))));
+    return detail::after_warmup(step, warmup, [&] {
+      const double x = detail::passed(step, warmup, total);
+      const double wave =
+          0.5 * (1 + std::cos(std::numbers::pi * std::fmod(double(cycles) * x, 1.0)));
+      return x >= 1 ? 0.0 : std::max(0.0, wave);
+    });
   }
 };
 
@@ -81,13 +77,10 @@ struct polynomial {
   double power = 1;
   double end = 1e-7;  // end rate / base rate
   double operator()(index_t step, index_t total) const {
-    if (step < warmup) {
-      return detail::ramp(step, warmup);
-    }
-    if (step > total) {
-      return end;
-    }
-    return (1 - end) * std::pow(1 - detail::passed(step, warmup, total), power) + end;
+    return detail::after_warmup(step, warmup, [&] {
+      const double x = detail::passed(step, warmup, total);
+      return step > total ? end : (1 - end) * std::pow(1 - x, power) + end;
+    });
   }
 };
 
@@ -95,12 +88,11 @@ struct inverse_sqrt {
   index_t warmup = 0;
   double timescale = 0;  // 0: the warmup steps, or 10000 without warmup
   double operator()(index_t step, index_t) const {
-    if (step < warmup) {
-      return detail::ramp(step, warmup);
-    }
-    const double scale = timescale > 0 ? timescale : (warmup > 0 ? double(warmup) : 10000.0);
-    const double shift = scale - double(warmup);
-    return 1 / std::sqrt((double(step) + shift) / scale);
+    return detail::after_warmup(step, warmup, [&] {
+      const double scale = timescale > 0 ? timescale : (warmup > 0 ? double(warmup) : 10000.0);
+      const double shift = scale - double(warmup);
+      return 1 / std::sqrt((double(step) + shift) / scale);
+    });
   }
 };
 

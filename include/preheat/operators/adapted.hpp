@@ -1,0 +1,242 @@
+// The linear operator of a network under adaptation: every layer computes W·x + b, and with an
+// adapter attached (W + ΔW)·x + b. The operator owns the adapters' parameters, their gradients and
+// the buffers of a pass; the network owns W and b.
+//
+//   adapted<Be, adapter::lora> linear(net);          // nothing attached: the base alone
+//   float loss = net.loss(batch, linear);
+#pragma once
+#include <functional>
+#include <limits>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "../adapter/frozen.hpp"
+#include "../adapter/lora.hpp"
+#include "../core/complete.hpp"
+#include "../core/dropout_kernel.hpp"
+#include "../core/optional_members.hpp"
+
+namespace preheat {
+
+template <backend Be, class Adapter>
+class adapted {
+  static_assert(adapter_is_complete<Adapter, Be>());
+
+ public:
+  using scalar = scalar_of<Be>;
+  using params = typename Adapter::template params<Be>;
+
+  struct adapted_layer {
+    bool attached = false;
+    index_t starts = 0;  // how often an adapter was attached here, or its ranks chosen anew
+    scalar scaling = 1;
+    params parameters;
+    params gradient;
+  };
+
+  template <network Net>
+  explicit adapted(Net& net, Adapter adapter = {})
+      : be_(&net.backend()), layers_(net.layers()), adapter_(std::move(adapter)) {
+    adapted_layers_.resize(layers_.size());
+    uses_.resize(layers_.size());
+  }
+
+  Be& backend() const { return *be_; }
+  const Adapter& adapter() const { return adapter_; }
+  std::vector<adapted_layer>& layers() { return adapted_layers_; }
+  const std::vector<adapted_layer>& layers() const { return adapted_layers_; }
+
+  frozen_linear<Be> base(index_t l) const {
+    const base_layer<Be>& frozen = layers_[l];
+    return {frozen.W, frozen.b, adapted_layers_[l].scaling};
+  }
+  void attach(index_t l, params p, scalar scaling) {
+    adapted_layer& s = adapted_layers_[l];
+    s.parameters = std::move(p);
+    s.scaling = scaling;
+    s.gradient = zeros_like(*be_, s.parameters);
+    s.attached = true;
+    ++s.starts;
+  }
+  void detach(index_t l) { adapted_layers_[l].attached = false; }
+  // W += ΔW (and b, for adapters that train it); the layer is then detached.
+  void merge(index_t l) {
+    adapted_layer& s = adapted_layers_[l];
+    base_layer<Be>& frozen = layers_[l];
+    merge_into(adapter_, *be_, s.parameters, s.scaling, view_of<Be>(frozen.W),
+               view_of<Be>(frozen.b));
+    s.attached = false;
+  }
+  void zero_gradients() {
+    for (adapted_layer& s : adapted_layers_) {
+      if (s.attached) {
+        set_zero(*be_, s.gradient);
+      }
+    }
+  }
+
+  // Dropout on the adapters' inputs in training passes; `stream` is new for every batch. If the
+  // batch is the `part`-th of several equal parts, every token gets the mask that it has in the
+  // whole batch.
+  void set_dropout(double rate, generator stream, index_t part = 0) {
+    dropout_ = rate;
+    dropout_stream_ = stream;
+    part_ = part;
+  }
+  // Called with every input of an attached layer in training passes.
+  std::function<void(index_t layer, const_view_of<Be> X)> observe_input;
+  // Called for every attached layer when this pass has completed its gradient: a layer's first use
+  // in the forward pass is its last in the backward pass.
+  std::function<void(index_t layer)> gradient_final;
+
+  // A pass follows. If the network does not call begin(), its first forward is refused.
+  void expect_pass() { begun_ = false; }
+
+  // --- concept linear_operator
+  void begin(pass_kind p) {
+    begun_ = true;
+    training_ = p == pass_kind::training;
+    for (auto& u : uses_) {
+      u.depth = 0;
+    }
+  }
+
+  view_of<Be> forward(index_t l, const_view_of<Be> X);
+  view_of<Be> backward(index_t l, const_view_of<Be> X, const_view_of<Be> dY, bool need_dx);
+
+  index_t first_trained() const {
+    index_t l = 0;
+    while (l < index_t(adapted_layers_.size()) && !adapted_layers_[l].attached) {
+      ++l;
+    }
+    return l;
+  }
+
+ private:
+  // The buffers of one use of a layer in a pass; a layer used twice has two.
+  struct use {
+    mat<Be> Y, dX;
+    mat<Be> dropped, d_dropped;
+    typename Adapter::template saved_activations<Be> saved_activations;
+  };
+  struct uses {
+    std::vector<use> list;
+    index_t depth = 0;
+  };
+
+  bool drops() const { return training_ && dropout_ > 0; }
+  // The mask of a layer's use in this pass, the same in forward and backward.
+  dropout_kernel<scalar> mask(index_t l, index_t use_number, const_view_of<Be> X) const {
+    const generator of_layer = dropout_stream_.fork(purpose::dropout, std::uint64_t(l));
+    return {dropout_, of_layer.fork(purpose::dropout, std::uint64_t(use_number)), part_ * X.size()};
+  }
+
+  Be* be_;
+  std::span<base_layer<Be>> layers_;
+  Adapter adapter_;
+  std::vector<adapted_layer> adapted_layers_;
+  std::vector<uses> uses_;
+  bool begun_ = false;
+  bool training_ = false;
+  double dropout_ = 0;
+  generator dropout_stream_{};
+  index_t part_ = 0;
+};
+
+// How many matrices and entries these adapters train, by role, in an otherwise empty context.
+template <class AdaptedLayers>
+step_context trained_counts(const AdaptedLayers& layers) {
+  step_context counts{};
+  for (const auto& s : layers) {
+    if (s.attached) {
+      for_each_trained(
+          [&](auto parameter, const auto& x) {
+            counts.matrices[int(parameter.role)] += x.rows() * x.cols() > 0;
+            counts.entries[int(parameter.role)] += x.rows() * x.cols();
+          },
+          s.parameters);
+    }
+  }
+  return counts;
+}
+
+// (Outside the class, and so not inline, that preheat::kernels can have them compiled.)
+template <backend Be, class Adapter>
+view_of<Be> adapted<Be, Adapter>::forward(index_t l, const_view_of<Be> X) {
+  require(begun_, "a network calls linear.begin(pass_kind) before the first forward of a pass");
+  const adapted_layer& s = adapted_layers_[l];
+  uses& all = uses_[l];
+  if (all.depth == index_t(all.list.size())) {
+    all.list.emplace_back();
+  }
+  const index_t number = all.depth++;
+  use& u = all.list[number];
+  const frozen_linear<Be> frozen = base(l);
+  require(X.rows() == frozen.W.cols(), "features of the input = in of the layer", X.rows(),
+          frozen.W.cols());
+  be_->resize(u.Y, frozen.W.rows(), X.cols());
+  if (!s.attached) {
+    adapter::frozen_forward<Be>(*be_, frozen, X, u.Y);
+    return u.Y;
+  }
+  if (training_ && observe_input) {
+    observe_input(l, X);
+  }
+  const_view_of<Be> adapter_input = X;
+  if (drops()) {
+    be_->resize(u.dropped, X.rows(), X.cols());
+    be_->apply_indexed(mask(l, number, X), u.dropped, X);
+    adapter_input = u.dropped;
+  }
+  adapter_.forward(*be_, s.parameters, frozen, layer_input<Be>{X, adapter_input}, view_of<Be>(u.Y),
+                   u.saved_activations);
+  return u.Y;
+}
+
+template <backend Be, class Adapter>
+view_of<Be> adapted<Be, Adapter>::backward(index_t l, const_view_of<Be> X, const_view_of<Be> dY,
+                                           bool need_dx) {
+  adapted_layer& s = adapted_layers_[l];
+  uses& all = uses_[l];
+  require(all.depth > 0, "backward follows a forward of the same pass", all.depth, index_t(1));
+  const index_t number = --all.depth;
+  use& u = all.list[number];
+  const frozen_linear<Be> frozen = base(l);
+  if (need_dx) {
+    be_->resize(u.dX, X.rows(), X.cols());
+  }
+  if (!s.attached) {
+    if (!need_dx) {
+      return {};
+    }
+    adapter::frozen_backward<Be>(*be_, frozen, dY, u.dX);
+    return u.dX;
+  }
+  const bool dropping = drops();
+  input_gradient<Be> dx;
+  if (need_dx) {
+    dx = {u.dX, u.dX};
+    if (dropping) {
+      be_->resize(u.d_dropped, X.rows(), X.cols());
+      be_->fill(0, u.d_dropped);
+      dx.adapter_input = u.d_dropped;
+    }
+  }
+  const const_view_of<Be> adapter_input = dropping ? const_view_of<Be>(u.dropped) : X;
+  adapter_.backward(*be_, s.parameters, frozen, layer_input<Be>{X, adapter_input}, dY, s.gradient,
+                    dx, u.saved_activations);
+  if (need_dx && dropping) {
+    be_->apply_indexed(add_dropout_kernel<scalar>{mask(l, number, X)}, u.dX, u.d_dropped);
+  }
+  if (number == 0 && gradient_final) {
+    gradient_final(l);
+  }
+  return dx.base;
+}
+
+// The base alone.
+template <backend Be>
+using base_operator = adapted<Be, adapter::lora>;
+
+}  // namespace preheat

@@ -1,0 +1,137 @@
+// A PEFT adapter on a network: every module of the adapter is attached to the layer of its name, with
+// its factors (and DoRA's magnitude, the bias of B) and its scaling.
+//
+//   adapted<Be, adapter::lora> linear(net);
+//   peft::attach(net, linear, peft::reader("adapter"));
+//   net.forward(batch, linear);
+//
+// A module may have a prefix that the network's layers lack ("bert.encoder.…" is "encoder.…"). Tensors
+// of modules_to_save are not read here; peft::load (peft/load.hpp) reads a trained head too.
+//
+// Errors: io_error, naming the adapter and the module: no layer of that name, two modules for one layer,
+// other shapes, an embedding, a DoRA adapter for an operator without magnitudes or the other way round,
+// a bias likewise; an adapter that belongs to a residual base, unless `base` says that the network has
+// it; invalid_argument for a NaN or infinite entry.
+#pragma once
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../linalg/elementwise.hpp"
+#include "../operators/adapted.hpp"
+#include "reader.hpp"
+
+namespace preheat::peft {
+
+// What the network's weights are to an adapter whose init_lora_weights is "pissa", "olora", …: PEFT takes
+// the start's product out of the original base whenever it loads such an adapter, and this library
+// cannot.
+enum class base_weights { original, residual };
+
+namespace detail {
+
+// A tensor [rows, cols] of an adapter as rows × cols.
+template <backend Be>
+mat<Be> read_matrix(Be& be, const reader& adapter, const std::string& name, index_t rows,
+                    index_t cols) {
+  using T = scalar_of<Be>;
+  std::vector<T> host(static_cast<std::size_t>(rows * cols));
+  safetensors::read_rows<T>(name, adapter.files().info(name), 0, view<T>(host.data(), cols, rows));
+  mat<Be> stored = be.zeros(cols, rows);
+  be.upload(host, stored);
+  linalg::require_finite<Be>(
+      be, stored, adapter.files().source().string() + ": tensor " + files::in_quotes(name));
+  mat<Be> M = be.zeros(rows, cols);
+  be.copy(transpose::yes, stored, M);
+  return M;
+}
+
+// The number of the network's layer that a module is; -1 if there is none.
+template <network Net>
+index_t layer_of_module(Net& net, const std::string& module) {
+  for (std::size_t l = 0; l < net.layers().size(); ++l) {
+    const std::string& name = net.layers()[l].name;
+    if (module == name || module.ends_with("." + name)) {
+      return index_t(l);
+    }
+  }
+  return -1;
+}
+
+// The adapters that a PEFT folder has: A and B, and DoRA's magnitudes or the bias of B.
+template <class Params>
+concept peft_parameters = requires(Params& p) {
+  p.A;
+  p.B;
+}
+&&!has_role<Params>(parameter_role::gate) && !has_role<Params>(parameter_role::weight);
+
+// Calls f(layer's number, module, parameters) for every module of the adapter.
+template <class Adapter, network Net, class F>
+void for_each_module(Net& net, const reader& adapter, base_weights base, F f) {
+  using Be = typename Net::backend_type;
+  using params = typename Adapter::template params<Be>;
+  static_assert(
+      peft_parameters<params>,
+      "preheat: a PEFT folder holds adapter::lora, asymmetric, dora or lora_bias; read it "
+      "as one of these");
+  constexpr bool has_magnitude = has_role<params>(parameter_role::magnitude);
+  constexpr bool has_bias = has_role<params>(parameter_role::bias);
+  Be& be = net.backend();
+  if (adapter.on_residual_base() && base != base_weights::residual) {
+    throw io_error(
+        adapter.path().string() + ": init_lora_weights is " +
+        files::in_quotes(adapter.config().init()) +
+        ", so the adapter belongs to the base without its start's product. Make it plain "
+        "LoRA first (preheat-adapter convert), or pass base_weights::residual if the network "
+        "has that base");
+  }
+  std::set<index_t> seen;
+  for (const adapter_layer& module : adapter.layers()) {
+    const auto check = [&](bool holds, const std::string& problem) {
+      if (!holds) {
+        throw io_error(adapter.path().string() + ": module " + files::in_quotes(module.module) +
+                       ": " + problem);
+      }
+    };
+    const index_t l = layer_of_module(net, module.module);
+    check(l >= 0, "the network has no such layer");
+    check(seen.insert(l).second, "another module is the same layer of the network");
+    const mat<Be>& W = net.layers()[l].W;
+    check(W.rows() == module.out && W.cols() == module.in,
+          "it is for a layer " + std::to_string(module.out) + "×" + std::to_string(module.in) +
+              ", the network's is " + std::to_string(W.rows()) + "×" + std::to_string(W.cols()));
+    check(!module.embedding, "an embedding; only linear layers can be attached");
+    check(module.magnitude.empty() != has_magnitude,
+          has_magnitude ? "it has no magnitude vector, so it is not DoRA"
+                        : "it has a magnitude vector: read it as adapter::dora");
+    check(module.bias.empty() != has_bias,
+          has_bias ? "it has no bias of B, so it is not lora_bias"
+                   : "it has a bias of B: read it as adapter::lora_bias");
+    params p;
+    p.A = read_matrix(be, adapter, module.A, module.rank, module.in);
+    p.B = read_matrix(be, adapter, module.B, module.out, module.rank);
+    if constexpr (has_magnitude) {
+      p.magnitude = read_matrix(be, adapter, module.magnitude, module.out, 1);
+    }
+    if constexpr (has_bias) {
+      p.bias = read_matrix(be, adapter, module.bias, module.out, 1);
+    }
+    f(l, module, std::move(p));
+  }
+}
+
+}  // namespace detail
+
+template <network Net, class Adapter>
+void attach(Net& net, adapted<typename Net::backend_type, Adapter>& linear, const reader& adapter,
+            base_weights base = base_weights::original) {
+  using Be = typename Net::backend_type;
+  detail::for_each_module<Adapter>(
+      net, adapter, base, [&](index_t l, const adapter_layer& module, auto parameters) {
+        linear.attach(l, std::move(parameters), scalar_of<Be>(module.scaling));
+      });
+}
+
+}  // namespace preheat::peft

@@ -1,0 +1,80 @@
+// The base model after a run that changed it, as a safetensors file: for peft::save.
+#pragma once
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../core/network.hpp"
+#include "../safetensors/copy.hpp"
+#include "../safetensors/stream.hpp"
+#include "save_layers.hpp"
+
+namespace preheat::peft::detail {
+
+// Writes to `file`, which is not committed yet, the weights and biases of the network's layers under the
+// names "<module>.weight" and "<module>.bias"; or, if an original model is given, a copy of that model
+// in which the changed layers have the network's weights. Errors: a tensor of another shape in the
+// original, or none; NaN and infinite entries; io_error, also if the file exists already.
+template <network Net>
+void write_base(Net& net, const std::vector<index_t>& changed, const save_options& o,
+                std::optional<safetensors::stream>& file) {
+  using Be = typename Net::backend_type;
+  using T = scalar_of<Be>;
+  Be& be = net.backend();
+  files::require_absent(o.base);
+  std::optional<safetensors::tensor_files> original;
+  if (!o.original_base.empty()) {
+    original.emplace(o.original_base);
+  }
+  // The tensors that come from the network.
+  std::map<std::string, rows_on_host<Be>> from_network;
+  std::map<std::string, safetensors::planned_tensor> planned;
+  const auto add = [&](const std::string& name, const_view_of<Be> M, std::vector<index_t> shape) {
+    safetensors::dtype type = safetensors::dtype_of<T>();
+    if (original) {
+      const safetensors::tensor_info& there = original->info(name);
+      type = there.type;
+      require(there.shape == shape, original->source().string() + ": tensor " +
+                                        files::in_quotes(name) + " has the layer's shape " +
+                                        safetensors::shape_text(shape));
+    }
+    from_network.emplace(name, rows_on_host(be, M, name));
+    planned[name] = {name, type, std::move(shape)};
+  };
+  for (std::size_t l = 0; l < net.layers().size(); ++l) {
+    const base_layer<Be>& layer = net.layers()[l];
+    if (original && std::find(changed.begin(), changed.end(), index_t(l)) == changed.end()) {
+      continue;
+    }
+    const std::string module = o.module_prefix + layer.name;
+    add(module + ".weight", layer.W, {layer.W.rows(), layer.W.cols()});
+    if (layer.b.rows() > 0) {
+      add(module + ".bias", layer.b, {layer.b.rows()});
+    }
+  }
+  std::map<std::string, std::string> metadata;
+  std::vector<safetensors::planned_tensor> tensors;
+  if (original) {
+    metadata = original->metadata();
+    for (const safetensors::planned_tensor& t : safetensors::planned_tensors(*original)) {
+      planned.try_emplace(t.name, t);
+    }
+  }
+  metadata.try_emplace("format", "pt");
+  for (const auto& [name, t] : planned) {
+    tensors.push_back(t);
+  }
+  file.emplace(o.base, tensors, metadata);
+  for (const auto& [name, t] : planned) {
+    if (const auto ours = from_network.find(name); ours != from_network.end()) {
+      file->write(name, safetensors::rows_as_bytes<T>(name, ours->second.values(), t.type));
+    } else {
+      safetensors::copy_tensor(*original, name, *file);
+    }
+  }
+}
+
+}  // namespace preheat::peft::detail

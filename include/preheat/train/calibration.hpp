@@ -1,0 +1,157 @@
+// The calibration of an init: what it computes from the data, for all layers of the network at
+// once, before it computes the factors of any layer. It may train another method (HRP's Preheat).
+// The init states the cost in optimizer steps, and `fit` subtracts it from the steps of the run.
+//
+// Where several processes train together, each one passes the whole batches and so computes the
+// same calibration; a preheating method trains on each process's part of the batches, like the main
+// run.
+#pragma once
+#include <cmath>
+#include <concepts>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../method.hpp"
+#include "../operators/recorder.hpp"
+#include "check_run.hpp"
+#include "head.hpp"
+#include "options.hpp"
+#include "report.hpp"
+#include "start.hpp"
+
+namespace preheat {
+
+template <class... Policies, class Net, can_train<Net, method<Policies...>> Data>
+fit_report<typename Net::backend_type, typename method<Policies...>::adapter_type> fit(
+    const method<Policies...>& m, Net& net, Data&& batches, const fit_options& options = {});
+
+// What an init's calibrate(context) may use. W is read-only.
+template <network Net, class Data>
+class calibration_context {
+ public:
+  using backend_type = typename Net::backend_type;
+
+  calibration_context(Net& net, Data& data, const fit_options& run_options, const start_plan& plan,
+                      double rate, const generator& stream)
+      : options(run_options),
+        learning_rate(rate),
+        targets(plan.layers),
+        ranks(plan.ranks),
+        scalings(plan.scalings),
+        gen(stream),
+        net_(&net),
+        data_(data) {}
+
+  const fit_options& options;    // the main run's
+  const double learning_rate;    // the main run's base rate
+  std::vector<index_t> targets;  // the layers to be started
+  std::vector<index_t> ranks;    // of every layer of the network, 0 where none; may be changed
+  const std::vector<double> scalings;  // of every layer of the network
+  const generator gen;
+  fit_status status = fit_status::completed;  // of the calibration
+
+  backend_type& backend() const { return net_->backend(); }
+  std::span<const base_layer<backend_type>> layers() const { return net_->layers(); }
+
+  // Whether the calibration was stopped or has diverged, so that there is nothing to start from.
+  bool ended() const { return status != fit_status::completed; }
+  // A calibration that is not finite ends the run with a status, not with an exception.
+  void require_finite(const mat<backend_type>& calibration) {
+    if (!std::isfinite(double(backend().max_abs(calibration)))) {
+      status = fit_status::non_finite;
+    }
+  }
+
+  // Passes `count` batches through the base and calls f(layer, X) with the input of each layer that
+  // is to be started. Every call passes the same batches; `from` skips the first ones.
+  template <class F>
+  void watch_inputs(index_t count, F f, index_t from = 0) {
+    recorder<backend_type> watch(*net_, targets);
+    watch.on_input = f;
+    send(from, count, [&](const auto& batch) { return net_->loss(batch, watch); });
+  }
+  // The same with the backward pass: f(layer, X, dY), where ∂loss/∂W of the batch is dY·Xᵀ.
+  template <class F>
+  void watch_gradients(index_t count, F f) {
+    recorder<backend_type> watch(*net_, targets);
+    watch.on_gradient = f;
+    send(0, count, [&](const auto& batch) { return net_->loss_and_gradient(batch, watch); });
+  }
+
+  // Trains `preheating` on the same network, layers, scalings and data (with its own stream of
+  // batches) for `steps` steps at rank `rank`, clamped to min(out, in) of a layer. W does not
+  // change, and the network's trained head is restored.
+  template <class Preheat>
+  auto train(const Preheat& preheating, index_t rank, index_t steps) {
+    static_assert(Preheat::leaves_base,
+                  "preheat: calibration must leave the base weights alone; the preheating method "
+                  "must neither "
+                  "absorb them (init::pissa) nor fold into them (a chain)");
+    fit_options o = options;
+    o.rank = rank;
+    o.steps = steps;
+    o.seed = gen.fork(purpose::preheat).key();
+    o.targets.clear();
+    for (const index_t l : targets) {
+      o.targets.push_back(layers()[l].name);
+    }
+    o.layer_scaling = scalings;
+    o.clamp_rank = true;
+    o.schedule = schedule::constant{};
+    o.evaluate_every = 0;
+    o.patience = 0;
+    o.checkpoint_every = 0;
+    o.checkpoint = nullptr;
+    o.resume = nullptr;
+    o.phase = "preheating";
+    [[maybe_unused]] const unchanged_head<Net> keep(*net_);
+    auto report = fit(preheating, *net_, data_, o);
+    status = report.status;
+    return report;
+  }
+
+ private:
+  template <class Pass>
+  void send(index_t from, index_t count, Pass pass) {
+    typename Net::batch_type batch{};
+    for (index_t k = from; k < from + count && !ended(); ++k) {
+      if (stop_requested(options)) {
+        status = fit_status::interrupted;
+        return;
+      }
+      data_.load(gen.fork(purpose::batch), k, batch);
+      const double loss = double(pass(batch));
+      if (!std::isfinite(loss)) {
+        status = fit_status::non_finite;
+      }
+      if (options.observer) {
+        options.observer(
+            {.phase = "calibration", .step = k + 1, .steps = from + count, .loss = loss});
+      }
+    }
+  }
+
+  Net* net_;
+  Data& data_;
+};
+
+// What this init computes from the data, one entry per layer of the network.
+template <class Init, network Net, class Data>
+auto calibrate(const Init& init, calibration_context<Net, Data>& context) {
+  using learned = typename Init::template calibration<typename Net::backend_type>;
+  static_assert(
+      requires {
+        { init.calibrate(context) } -> std::same_as<std::vector<learned>>;
+      },
+      "preheat: an init that learns from the data needs `std::vector<calibration<Be>> "
+      "calibrate(Context& context) const`, one entry per layer of the network");
+  std::vector<learned> all = init.calibrate(context);
+  require(context.ended() || all.size() == context.layers().size(),
+          detail::type_name<Init>() + ": calibrate returns one entry per layer of the network",
+          all.size(), context.layers().size());
+  return all;
+}
+
+}  // namespace preheat
