@@ -8,9 +8,9 @@ install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/preheat)
 
 install(TARGETS preheat EXPORT preheatTargets)
 install(EXPORT preheatTargets NAMESPACE preheat:: DESTINATION ${package_dir})
-if(TARGET preheat_io)
-  install(TARGETS preheat_io EXPORT preheatIoTargets)
-  install(EXPORT preheatIoTargets NAMESPACE preheat:: DESTINATION ${package_dir})
+if(TARGET preheat_files)
+  install(TARGETS preheat_files EXPORT preheatFilesTargets)
+  install(EXPORT preheatFilesTargets NAMESPACE preheat:: DESTINATION ${package_dir})
 endif()
 if(TARGET preheat_cuda)
   install(TARGETS preheat_cuda EXPORT preheatCudaTargets)
@@ -28,7 +28,7 @@ write_basic_package_version_file(preheatConfigVersion.cmake
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/preheatConfig.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/preheatConfigVersion.cmake DESTINATION ${package_dir})
 
-# preheat.pc: the paths of the libraries as -L and -l, without directories the linker knows anyway.
+# preheat-files.pc only adds nlohmann_json. preheat.pc: the paths of the libraries as -L and -l, without directories the linker knows anyway.
 set(PC_CFLAGS "")
 set(PC_LIBS "")
 if(PREHEAT_BLAS_FOUND)
@@ -52,3 +52,7 @@ set(PC_INCLUDEDIR ${CMAKE_INSTALL_INCLUDEDIR})
 set(PC_VERSION ${PROJECT_VERSION})
 configure_file(preheat.pc.in preheat.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/preheat.pc DESTINATION ${CMAKE_INSTALL_DATADIR}/pkgconfig)
+if(TARGET preheat_files)
+  configure_file(preheat-files.pc.in preheat-files.pc @ONLY)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/preheat-files.pc DESTINATION ${CMAKE_INSTALL_DATADIR}/pkgconfig)
+endif()
