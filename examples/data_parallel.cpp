@@ -9,10 +9,10 @@
 #include <preheat/comm/mpi.hpp>
 #include <preheat/preheat.hpp>
 
-#include "compare/digits.hpp"
+#include "studies/digits/digits.hpp"
 
 using namespace preheat;
-using comparison::samples;
+using studies::digits::samples;
 using Be = cpu<float>;
 using batch_type = nn::labelled_batch<Be>;
 
@@ -20,7 +20,7 @@ namespace {
 
 batch_type to_batch(const samples& s) {
   const auto columns = Eigen::Index(s.count());
-  return {Eigen::Map<const Eigen::MatrixXf>(s.X.data(), comparison::pixels, columns),
+  return {Eigen::Map<const Eigen::MatrixXf>(s.X.data(), studies::digits::pixels, columns),
           Eigen::Map<const Eigen::RowVectorXi>(s.y.data(), columns).cast<float>()};
 }
 nn::minibatches<Be> batches_of(Be& be, const samples& s) {
@@ -28,23 +28,24 @@ nn::minibatches<Be> batches_of(Be& be, const samples& s) {
   return {be, std::move(all.X), std::move(all.target), 64};
 }
 
-template <class Lin>
-double accuracy(nn::mlp<Be>& network, const samples& s, Lin& lin) {
+template <class Linear>
+double accuracy(nn::mlp<Be>& network, const samples& s, Linear& linear) {
   const batch_type all = to_batch(s);
-  const std::vector<float> scores = network.backend().download(network.forward(all.X, lin));
+  const std::vector<float> scores = network.backend().download(network.forward(all.X, linear));
   std::size_t right = 0;
   for (std::size_t i = 0; i < s.count(); ++i) {
-    const auto first = scores.begin() + std::ptrdiff_t(i * comparison::classes);
-    right += std::max_element(first, first + comparison::classes) - first == s.y[i];
+    const auto first = scores.begin() + std::ptrdiff_t(i * studies::digits::classes);
+    right += std::max_element(first, first + studies::digits::classes) - first == s.y[i];
   }
   return double(right) / double(s.count());
 }
 
 int train(comm::mpi& world) {
-  const auto data = comparison::make_shift(comparison::read_digits(comparison::find_digits("")),
-                                           comparison::shift::rotated);
+  const auto data =
+      studies::digits::make_shift(studies::digits::read_digits(studies::digits::find_digits("")),
+                                  studies::digits::shift::rotated);
   Be be;
-  nn::mlp<Be> network(be, {comparison::pixels, 128, 128, comparison::classes}, 1);
+  nn::mlp<Be> network(be, {studies::digits::pixels, 128, 128, studies::digits::classes}, 1);
   fit_options options{.rank = 4, .steps = 150, .processes = world};
 
   const auto upright =

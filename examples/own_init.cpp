@@ -16,13 +16,10 @@ using namespace preheat;
 // site (the layer's W, rank, scaling, generator) that returns A (r×in) and B (out×r).
 struct longest_rows {
   using axis = axes::init;
-  using hooks = hook_list<>;                     // no part in the training loop
-  static constexpr start product = start::zero;  // s·B·A = 0: the output stays
-  static constexpr evidence_kind needs =
-      evidence_kind::weight;  // it looks at W and at nothing else
+  static constexpr initial_product product = initial_product::zero;  // s·B·A = 0: the output stays
 
   template <backend Be>
-  factors<Be> operator()(Be& be, const site<Be>& s) const {
+  factors<Be> operator()(Be& be, const target_layer<Be>& s) const {
     const index_t m = s.W.rows();
     mat<Be> squares = be.zeros(m, 1);
     be.add_row_dots(1, s.W, s.W, squares);
@@ -34,8 +31,8 @@ struct longest_rows {
 
     mat<Be> A = be.zeros(s.rank, s.W.cols());
     for (index_t i = 0; i < s.rank; ++i) {
-      const index_t from = index_t(order[std::size_t(i)]);
-      be.copy(op::none, s.W.row_range(from, 1), view(A).row_range(i, 1));
+      const index_t from = index_t(order[i]);
+      be.copy(transpose::no, s.W.row_range(from, 1), view(A).row_range(i, 1));
     }
     linalg::set_row_norms(be, A, 1);
     return {std::move(A), be.zeros(m, s.rank)};

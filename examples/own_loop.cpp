@@ -4,7 +4,7 @@
 // How its memory is read, with nothing copied but W:
 //   a batch [tokens, features] by rows is the same memory as features × tokens by columns: a view;
 //   a weight [out, in] by rows is in × out by columns, that is Wᵀ. The adapters want W itself, so
-//   it is copied once, transposed (a product can also read it in place, by op::trans, see below).
+//   it is copied once, transposed (a product can also read it in place, by transpose::yes, see below).
 //
 // The program preheats by hand: a few steps at a high rank, whose singular vectors start the run at
 // the low rank (HRP). Exit code 0 if the loss falls below 1 % of its start and the merged weight
@@ -47,10 +47,10 @@ framework_memory make_problem(be_type& be) {
 // The loss ½‖Y − T‖²/N and its gradient dY = (Y − T)/N.
 double squared_error(be_type& be, view<const float> Y, view<const float> T, matrix& dY) {
   be.resize(dY, Y.rows(), Y.cols());
-  be.copy(op::none, Y, dY);
-  be.each(linalg::axpby<float>{-1, 1}, dY, T);
+  be.copy(transpose::no, Y, dY);
+  be.apply(linalg::axpby<float>{-1, 1}, dY, T);
   const double loss = 0.5 * double(be.dot(dY, dY)) / double(T.cols());
-  be.each(linalg::scale<float>{1 / float(T.cols())}, dY);
+  be.apply(linalg::scale<float>{1 / float(T.cols())}, dY);
   return loss;
 }
 
@@ -61,18 +61,19 @@ double train(be_type& be, const Adapter& adapter, const Optim& optim,
              Params& parameters, int steps) {
   auto gradient = zeros_like(be, parameters);
   auto state = optim.start(be, parameters);
-  typename Adapter::template tape<be_type> tape;  // what backward needs of forward
+  typename Adapter::template saved_activations<be_type>
+      saved_activations;  // what backward needs of forward
   matrix Y = be.zeros(T.rows(), T.cols());
   matrix dY;
   double loss = 0;
   for (int step = 0; step < steps; ++step) {
-    adapter.forward(be, parameters, base, {X, X}, view<float>(Y), tape);
+    adapter.forward(be, parameters, base, {X, X}, view<float>(Y), saved_activations);
     loss = squared_error(be, Y, T, dY);
     if (step % 50 == 0 || step + 1 == steps) {
       std::printf("  step %3d  loss %10.4f\n", step, loss);
     }
     set_zero(be, gradient);  // backward adds
-    adapter.backward(be, parameters, base, {X, X}, dY, gradient, {}, tape);
+    adapter.backward(be, parameters, base, {X, X}, dY, gradient, {}, saved_activations);
     optim.step(be, parameters, gradient, state, {.learning_rate = optim.lr, .step = step});
   }
   return loss;
@@ -99,18 +100,18 @@ int main() {
   const generator gen(0);
 
   // Preheating: rank 32, B frozen at orthonormal columns, A trained by plain SGD.
-  const adapter::asymmetric<role::A> warm_adapter;
-  const site<be_type> warm_site{.W = W,
-                                .rank = 32,
-                                .scaling = scaling,
-                                .directions = side::left,
-                                .gen = gen.fork(purpose::preheat)};
+  const adapter::asymmetric<parameter_role::A> warm_adapter;
+  const target_layer<be_type> warm_site{.W = W,
+                                        .rank = 32,
+                                        .scaling = scaling,
+                                        .side = singular_side::left,
+                                        .gen = gen.fork(purpose::preheat)};
   auto warm = warm_adapter.start(be, base, init::orthogonal{}(be, warm_site), gen);
   std::printf("%s\npreheating at rank 32\n", be.describe().c_str());
   train(be, warm_adapter, optim::sgd{.lr = 0.1}, base, X, T, warm, 5);
 
   // The main run starts from the leading singular vectors of what was learned.
-  const site<be_type> here{
+  const target_layer<be_type> here{
       .W = W, .rank = rank, .scaling = scaling, .gen = gen.fork(purpose::factors)};
   const adapter::lora adapter;
   auto parameters =
@@ -119,7 +120,7 @@ int main() {
   matrix Y = be.zeros(out_features, tokens);
   matrix dY;
   const view<const float> W_transposed(their_W.data(), in_features, out_features);
-  be.gemm(1, op::trans, W_transposed, op::none, X, 0, Y);  // W·X, read in place
+  be.gemm(1, transpose::yes, W_transposed, transpose::no, X, 0, Y);  // W·X, read in place
   const double before = squared_error(be, Y, T, dY);
   const double after = train(be, adapter, optim::adamw{.lr = 3e-2}, base, X, T, parameters, 301);
 
@@ -129,8 +130,8 @@ int main() {
   const by_rows handed_back = W_merged.eigen();
 
   // It gives the output that the adapter gives.
-  adapter::lora::tape<be_type> tape;
-  adapter.forward(be, parameters, base, {X, X}, view<float>(Y), tape);
+  adapter::lora::saved_activations<be_type> saved_activations;
+  adapter.forward(be, parameters, base, {X, X}, view<float>(Y), saved_activations);
   const by_columns merged_output = handed_back * their_X;
   const double difference = double((merged_output - Y.eigen()).cwiseAbs().maxCoeff() /
                                    merged_output.cwiseAbs().maxCoeff());

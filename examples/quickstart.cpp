@@ -26,6 +26,7 @@ int main() {
   const double before = 0.5 * (W - target).squaredNorm();
   const double after = 0.5 * (adapted - target).squaredNorm();
   std::printf("%s\nloss %.2f -> %.2f in %d steps, %d of them preheating\n", be.describe().c_str(),
-              before, after, int(report.steps + report.evidence_steps), int(report.evidence_steps));
+              before, after, int(report.steps + report.calibration_steps),
+              int(report.calibration_steps));
   return after < 0.01 * before && after <= 1.01 * report.losses.back() ? 0 : 1;
 }

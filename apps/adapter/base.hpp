@@ -1,0 +1,65 @@
+// The weights of a base model: found by the names of modules, rewritten from file to file, some rows at a
+// time.
+#pragma once
+#include <algorithm>
+#include <cstddef>
+#include <string>
+
+#include <preheat/safetensors/copy.hpp>
+#include <preheat/safetensors/tensor_values.hpp>
+
+#include "factors.hpp"
+
+namespace apps::adapter {
+
+// Refuses what stands for a quantized weight rather than being one. Errors: invalid_argument, naming the
+// tensor.
+inline void require_weight(const safetensors::tensor_files& base, const std::string& name) {
+  const safetensors::tensor_info& tensor = base.info(name);
+  if (!safetensors::is_floating(tensor.type)) {
+    throw preheat::invalid_argument(base.source().string() + ": tensor \"" + name +
+                                    "\" is stored as " +
+                                    std::string(safetensors::name_of(tensor.type)) +
+                                    ": a quantized base; use the model in F32, F16 or BF16");
+  }
+}
+
+// The weight of a module, "<module>.weight". Errors: there is none, or it is quantized.
+inline std::string weight_name(const safetensors::tensor_files& base, const std::string& module) {
+  const std::string name = module + ".weight";
+  for (const char* const quantized :
+       {".qweight", ".weight_packed", ".weight.absmax", ".SCB", ".weight.SCB"}) {
+    if (base.contains(module + quantized)) {
+      throw preheat::invalid_argument(base.source().string() + ": module " + module + " has \"" +
+                                      module + quantized +
+                                      "\": a quantized base; use the model in F32, F16 or BF16");
+    }
+  }
+  require_weight(base, name);
+  return name;
+}
+
+// Calls change(W, first) for pieces of a weight [rows, columns], each some of its rows as columns of W
+// (columns×some), in the precision T, and writes them. A tensor of more dimensions has the product of
+// the last ones as columns. Errors: a NaN or infinity in the weight.
+template <class T, class Change>
+void rewrite_rows(const safetensors::tensor_files& base, const std::string& name,
+                  safetensors::stream& to, safetensors::dtype stored, const Change& change) {
+  const safetensors::tensor_info& tensor = base.info(name);
+  const index_t rows = tensor.shape[0];
+  const index_t columns = rows > 0 ? tensor.count() / rows : 0;
+  constexpr index_t entries = 4'000'000;
+  const index_t most = std::max<index_t>(1, entries / std::max<index_t>(1, columns));
+  for (index_t first = 0; first < rows; first += most) {
+    const index_t count = std::min(most, rows - first);
+    matrix<T> W(columns, count);
+    safetensors::read_rows<T>(name, tensor, first * columns, W);
+    base.release(name);
+    require_finite<T>(base, name, W);
+    change(view<T>(W), first);
+    to.write(name, safetensors::rows_as_bytes<T>(name, W, stored),
+             std::size_t(first * columns) * std::size_t(safetensors::size_of(stored)));
+  }
+}
+
+}  // namespace apps::adapter

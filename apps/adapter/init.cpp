@@ -1,0 +1,185 @@
+// Starts from the weights of a base: the inits of the library, applied to the weights of the modules whose
+// name a regular expression matches, the others untouched.
+//
+//   pissa, milora, olora   take s·B·A out of the base. With --residual that base is written, and the adapter
+//                          is plain LoRA on it. Without, the adapter says "pissa" or "olora", so that PEFT
+//                          takes the same product out of the original base whenever it loads the adapter.
+//   orthogonal             A orthonormal rows, B = 0: the base stays
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <regex>
+#include <set>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <preheat/cpu/backend.hpp>
+#include <preheat/init/milora.hpp>
+#include <preheat/init/olora.hpp>
+#include <preheat/init/orthogonal.hpp>
+#include <preheat/init/pissa.hpp>
+
+#include "base.hpp"
+#include "commands.hpp"
+
+namespace apps::adapter {
+namespace {
+
+using kind = init_options::kind;
+
+template <class T>
+preheat::factors<preheat::cpu<T>> start_of(preheat::cpu<T>& be, const init_options& o,
+                                           const preheat::target_layer<preheat::cpu<T>>& site) {
+  switch (o.type) {
+    case kind::milora:
+      return preheat::init::milora{}(be, site);
+    case kind::olora:
+      return preheat::init::olora{}(be, site);
+    case kind::orthogonal:
+      return preheat::init::orthogonal{}(be, site);
+    case kind::pissa:
+      break;
+  }
+  // Without --residual PEFT takes the product of the exact SVD out of the base.
+  return o.exact || o.residual.empty() ? preheat::init::pissa{}(be, site)
+                                       : preheat::init::pissa_randomized{}(be, site);
+}
+
+// The modules with a weight matrix in the base whose whole name matches.
+std::vector<std::string> find_targets(const safetensors::tensor_files& base,
+                                      const std::string& pattern) {
+  std::regex expression;
+  try {
+    expression = std::regex(pattern);
+  } catch (const std::regex_error&) {
+    throw preheat::invalid_argument("init: --targets \"" + pattern +
+                                    "\" is not a regular expression");
+  }
+  constexpr std::string_view ending = ".weight";
+  std::vector<std::string> modules;
+  for (const auto& [name, tensor] : base.tensors()) {
+    if (!name.ends_with(ending)) {
+      continue;
+    }
+    const std::string module = name.substr(0, name.size() - ending.size());
+    if (std::regex_match(module, expression)) {
+      weight_name(base, module);
+      if (tensor.shape.size() == 2) {
+        modules.push_back(module);
+      }
+    }
+  }
+  preheat::require(!modules.empty(),
+                   "init: --targets \"" + pattern +
+                       "\" matches the whole name of a module with a matrix, such as \"" +
+                       (base.tensors().empty() ? "" : base.tensors().begin()->first) +
+                       "\" without .weight");
+  return modules;
+}
+
+}  // namespace
+
+void init(const init_options& o) {
+  preheat::require(o.rank >= 1, "init: rank >= 1", o.rank, 1);
+  preheat::require(o.alpha >= 0, "init: alpha > 0", o.alpha, 0.0);
+  const bool takes_away = o.type != kind::orthogonal;
+  preheat::require(
+      takes_away || o.residual.empty(),
+      "init: orthogonal leaves the base as it is; --residual is for pissa, milora and olora");
+  preheat::require(
+      o.type != kind::milora || !o.residual.empty(),
+      "init: milora needs --residual: PEFT does not know how to take its product out of a base");
+  files::require_absent(o.out);
+  if (!o.residual.empty()) {
+    files::require_absent(o.residual);
+  }
+  reporter report("init", o);
+  const safetensors::tensor_files base(o.base);
+  report.line("base", fmt::format("{}: {} tensors", base.source().string(), base.tensors().size()));
+  const std::vector<std::string> modules = find_targets(base, o.targets);
+
+  peft::adapter_plan plan;
+  plan.config = peft::config::plain(o.base.string(), modules);
+  plan.config->set("use_rslora", o.rslora);
+  for (const std::string& module : modules) {
+    const safetensors::tensor_info& W = base.info(module + ".weight");
+    const index_t out = W.shape[0];
+    const index_t in = W.shape[1];
+    preheat::require(o.rank <= std::min(out, in), module + ": rank <= min(out, in)", o.rank,
+                     std::min(out, in));
+    const double scaling = plan.config->scaling(o.alpha > 0 ? o.alpha : double(o.rank), o.rank);
+    plan.layers.push_back(
+        peft::new_layer(module, out, in, o.rank, scaling, o.stored.value_or(W.type)));
+  }
+  peft::set_ranks(plan);
+  if (takes_away && o.residual.empty()) {
+    plan.config->set("init_lora_weights", o.type == kind::pissa ? "pissa" : "olora");
+  }
+
+  if (!o.dry_run) {
+    std::optional<safetensors::stream> residual;
+    if (!o.residual.empty()) {
+      std::map<std::string, std::string> metadata = base.metadata();
+      metadata.try_emplace("format", "pt");
+      residual.emplace(o.residual, safetensors::planned_tensors(base), metadata);
+    }
+    std::set<std::string> weights;  // that change
+    for (const std::string& module : modules) {
+      weights.insert(weight_name(base, module));
+    }
+    peft::writer writer(o.out, plan);
+    using T = float;
+    using Be = preheat::cpu<T>;
+    for_each_layer(
+        o.threads, modules.size(), [&](std::size_t i) { return modules[i]; },
+        [&](std::size_t i) {
+          Be be;
+          const peft::adapter_layer& l = plan.layers[i].layer;
+          const std::string name = weight_name(base, l.module);
+          const matrix<T> W = transposed<T>(read_finite<T>(base, name, l.out, l.in));
+          const preheat::target_layer<Be> site{
+              .W = W,
+              .rank = l.rank,
+              .scaling = T(l.scaling),
+              .layer = index_t(i),
+              .gen = preheat::generator(o.seed).fork(preheat::purpose::factors, i)};
+          const preheat::factors<Be> start = start_of(be, o, site);
+          const matrix<T> At = transposed<T>(start.A);
+          const matrix<T> Bt = transposed<T>(start.B);
+          writer.write<T>(i, At, Bt);
+          if (residual) {
+            rewrite_rows<T>(
+                base, name, *residual, base.info(name).type, [&](view<T> piece, index_t first) {
+                  add_product<T>(-l.scaling, preheat::transpose::no, At, preheat::transpose::no,
+                                 view(Bt).col_range(first, piece.cols()), piece);
+                });
+          }
+        });
+    if (residual) {
+      for (const auto& entry : base.tensors()) {
+        if (!weights.contains(entry.first)) {
+          safetensors::copy_tensor(base, entry.first, *residual);
+        }
+      }
+      residual->commit();
+    }
+    writer.commit();
+  }
+  report.wrote(plan);
+  if (!o.residual.empty()) {
+    report.line(o.dry_run ? "would" : "wrote",
+                fmt::format("{}{}: the base without s·B·A; the adapter belongs to it",
+                            o.dry_run ? "write " : "", o.residual.string()));
+  } else if (takes_away) {
+    report.line("note",
+                fmt::format("init_lora_weights is \"{}\": PEFT takes s·B·A out of the base itself, "
+                            "when it loads the adapter",
+                            plan.config->init()));
+  }
+  report.finish();
+}
+
+}  // namespace apps::adapter

@@ -1,0 +1,20 @@
+// Refuses what a command cannot work on.
+#pragma once
+#include <string>
+
+#include <preheat/peft/terms.hpp>
+
+#include "factors.hpp"
+
+namespace apps::adapter {
+
+inline void require_plain(const peft::reader& adapter) {
+  if (adapter.on_residual_base()) {
+    throw preheat::invalid_argument(
+        adapter.path().string() + ": init_lora_weights is \"" + adapter.config().init() +
+        "\", so this adapter belongs to a residual base; make it plain LoRA first: convert DIR "
+        "--initial DIR0");
+  }
+}
+
+}  // namespace apps::adapter

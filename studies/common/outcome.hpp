@@ -1,0 +1,50 @@
+// What of a finished run's report goes into its record.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <string>
+
+#include <preheat/train/report.hpp>
+
+#include "results.hpp"
+
+namespace studies::common {
+
+struct score {
+  double loss = not_a_number;  // mean cross-entropy
+  double accuracy = not_a_number;
+};
+
+// The same (base, seed) gives all methods the same start and the same batches; bases and seeds differ.
+inline std::uint64_t seed_of(const run_definition& run) {
+  return std::uint64_t(run.base) * 1000 + std::uint64_t(run.seed);
+}
+
+// A point of the validation curve.
+inline void add_validation(run_outcome& result, int step, double loss) {
+  result.curve.push_back({step, loss});
+  result.best_validation_loss = std::fmin(result.best_validation_loss, loss);
+}
+
+inline void put_scores(run_outcome& result, const score& validation, const score& test) {
+  result.validation_loss = validation.loss;
+  result.validation_accuracy = validation.accuracy;
+  result.test_loss = test.loss;
+  result.test_accuracy = test.accuracy;
+}
+
+// All that does not depend on the data: the end, counts, layers too small for the rank.
+template <class Report>
+void put_report(run_outcome& result, const Report& report) {
+  result.status = preheat::to_string(report.status);
+  result.trainable_parameters = long(report.trainable_parameters);
+  result.calibration_steps = int(report.calibration_steps);
+  for (const auto& layer : report.layers) {
+    if (layer.clamped) {
+      result.cut_layers += (result.cut_layers.empty() ? "" : ", ") + layer.name +
+                           (layer.attached ? ": " + std::to_string(layer.rank) : std::string());
+    }
+  }
+}
+
+}  // namespace studies::common
