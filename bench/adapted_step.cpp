@@ -43,13 +43,14 @@ struct step_body {
       auto parameters = lora.start(
           be, base, {random(be, s.rank, s.in, 4), random(be, s.out, s.rank, 5)}, generator());
       auto gradient = zeros_like(be, parameters);
-      adapter::lora::tape<Be> tape;
+      adapter::lora::saved_activations<Be> saved_activations;
       const layer_input<Be> x{p.X, p.X};
       const input_gradient<Be> dx{p.dX, p.dX};
       for (auto _ : state) {
         set_zero(be, gradient);
-        lora.forward(be, parameters, base, x, out<Be>(p.Y), tape);
-        lora.backward(be, parameters, base, x, in<Be>(p.dY), gradient, dx, tape);
+        lora.forward(be, parameters, base, x, view_of<Be>(p.Y), saved_activations);
+        lora.backward(be, parameters, base, x, const_view_of<Be>(p.dY), gradient, dx,
+                      saved_activations);
         benchmark::ClobberMemory();
       }
       count_flops(state, frozen_flops(s) + thin_flops(s));
@@ -65,8 +66,8 @@ struct frozen_body {
     return [s = s, threads = threads](benchmark::State& state) {
       problem<Be> p(s, threads);
       for (auto _ : state) {
-        p.be.gemm(1, op::none, p.W, op::none, p.X, 0, p.Y);
-        p.be.gemm(1, op::trans, p.W, op::none, p.dY, 0, p.dX);
+        p.be.gemm(1, transpose::no, p.W, transpose::no, p.X, 0, p.Y);
+        p.be.gemm(1, transpose::yes, p.W, transpose::no, p.dY, 0, p.dX);
         benchmark::ClobberMemory();
       }
       count_flops(state, frozen_flops(s));

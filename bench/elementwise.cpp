@@ -17,7 +17,7 @@ struct forward_body {
       mat<Be> h = be.zeros(rows, cols);
       mat<Be> cdf = be.zeros(rows, cols);
       for (auto _ : state) {
-        be.each(nn::gelu_kernel<scalar_of<Be>>{}, h, cdf, z);
+        be.apply(nn::gelu_kernel<scalar_of<Be>>{}, h, cdf, z);
         benchmark::ClobberMemory();
       }
       count_bytes(state, 3.0 * double(rows * cols) * sizeof(scalar_of<Be>));
@@ -33,7 +33,7 @@ struct backward_body {
       const mat<Be> cdf = random(be, rows, cols, 2);
       mat<Be> d = random(be, rows, cols, 3);
       for (auto _ : state) {
-        be.each(nn::gelu_gradient_kernel<scalar_of<Be>>{}, d, z, cdf);
+        be.apply(nn::gelu_gradient_kernel<scalar_of<Be>>{}, d, z, cdf);
         benchmark::ClobberMemory();
       }
       count_bytes(state, 4.0 * double(rows * cols) * sizeof(scalar_of<Be>));

@@ -117,7 +117,7 @@ struct pissa_body {
     return [*this](benchmark::State& state) {
       Be be;
       const mat<Be> W = random(be, m, n, 1);
-      const site<Be> s{.W = W, .rank = r, .scaling = 2, .gen = generator(2)};
+      const target_layer<Be> s{.W = W, .rank = r, .scaling = 2, .gen = generator(2)};
       for (auto _ : state) {
         auto f = init(be, s);
         benchmark::DoNotOptimize(f.A.data());
@@ -135,7 +135,7 @@ struct hrp_body {
       Be be;
       const mat<Be> W = be.zeros(m, n);
       const factors<Be> preheated{random(be, R, n, 1), random(be, m, R, 2)};
-      const site<Be> s{.W = W, .rank = r, .scaling = 2, .gen = generator(3)};
+      const target_layer<Be> s{.W = W, .rank = r, .scaling = 2, .gen = generator(3)};
       const init::hrp<> init;
       for (auto _ : state) {
         auto f = init(be, s, preheated);

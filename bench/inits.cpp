@@ -1,4 +1,4 @@
-// The start of a run by every init, evidence included: one layer n×n in float, rank 16, one batch of
+// The start of a run by every init, calibration included: one layer n×n in float, rank 16, one batch of
 // 256 tokens where the data are asked (two passes over it where the init makes two).
 //
 //   ./run bench --benchmark_filter='start/.*/4096'       the table of docs/inits.md
@@ -21,14 +21,14 @@ struct problem {
       : net(be, layers(be, n)), data(be, random(be, n, 256, 3), random(be, n, 256, 4), 0) {}
 
  private:
-  static std::vector<layer<be_type>> layers(be_type& be, index_t n) {
+  static std::vector<base_layer<be_type>> layers(be_type& be, index_t n) {
     mat<be_type> W = random(be, n, n, 1);
     mat<be_type> decay = be.zeros(n, 1);
     for (index_t i = 0; i < n; ++i) {
       be.fill(float(1 / std::sqrt(double(n) * double(1 + i))), view(decay).row_range(i, 1));
     }
     be.scale_rows(decay, W);
-    std::vector<layer<be_type>> all;
+    std::vector<base_layer<be_type>> all;
     all.push_back({"weight", std::move(W), {}});
     return all;
   }
@@ -43,7 +43,7 @@ void add_start(const std::string& name, const Method& m) {
                                    problem p(n);
                                    for (auto _ : state) {
                                      auto r = start_run(m, p.net, p.data, {.rank = 16});
-                                     benchmark::DoNotOptimize(r.lin.slots().data());
+                                     benchmark::DoNotOptimize(r.adapters.layers().data());
                                    }
                                  })
         ->Unit(benchmark::kMillisecond);

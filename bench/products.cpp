@@ -7,10 +7,10 @@ namespace {
 
 // op(a)·op(b), m×k by k×n.
 template <class Be>
-void gemm(benchmark::State& state, op ta, op tb, index_t m, index_t n, index_t k) {
+void gemm(benchmark::State& state, transpose ta, transpose tb, index_t m, index_t n, index_t k) {
   Be be;
-  const mat<Be> a = ta == op::none ? random(be, m, k, 1) : random(be, k, m, 1);
-  const mat<Be> b = tb == op::none ? random(be, k, n, 2) : random(be, n, k, 2);
+  const mat<Be> a = ta == transpose::no ? random(be, m, k, 1) : random(be, k, m, 1);
+  const mat<Be> b = tb == transpose::no ? random(be, k, n, 2) : random(be, n, k, 2);
   mat<Be> c = be.zeros(m, n);
   for (auto _ : state) {
     be.gemm(1, ta, a, tb, b, 0, c);
@@ -21,7 +21,7 @@ void gemm(benchmark::State& state, op ta, op tb, index_t m, index_t n, index_t k
 }
 
 struct gemm_body {
-  op ta, tb;
+  transpose ta, tb;
   index_t m, n, k;
   template <class Be>
   auto operator()() const {
@@ -31,7 +31,8 @@ struct gemm_body {
   }
 };
 
-void add_gemm(const std::string& what, op ta, op tb, index_t m, index_t n, index_t k) {
+void add_gemm(const std::string& what, transpose ta, transpose tb, index_t m, index_t n,
+              index_t k) {
   const std::string shape =
       what + "_" + std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k);
   add("gemm", shape, gemm_body{ta, tb, m, n, k});
@@ -45,14 +46,14 @@ void register_products() {
   const index_t in = 768;
   const index_t r = 8;
   const index_t N = 512;
-  add_gemm("W.X", op::none, op::none, out, N, in);
-  add_gemm("Wt.dY", op::trans, op::none, in, N, out);
-  add_gemm("A.X", op::none, op::none, r, N, in);
-  add_gemm("B.H", op::none, op::none, out, N, r);
-  add_gemm("Bt.dY", op::trans, op::none, r, N, out);
-  add_gemm("dY.Ht", op::none, op::trans, out, r, N);
-  add_gemm("D.Xt", op::none, op::trans, r, in, N);
-  add_gemm("W.X_large", op::none, op::none, 4096, 512, 4096);
+  add_gemm("W.X", transpose::no, transpose::no, out, N, in);
+  add_gemm("Wt.dY", transpose::yes, transpose::no, in, N, out);
+  add_gemm("A.X", transpose::no, transpose::no, r, N, in);
+  add_gemm("B.H", transpose::no, transpose::no, out, N, r);
+  add_gemm("Bt.dY", transpose::yes, transpose::no, r, N, out);
+  add_gemm("dY.Ht", transpose::no, transpose::yes, out, r, N);
+  add_gemm("D.Xt", transpose::no, transpose::yes, r, in, N);
+  add_gemm("W.X_large", transpose::no, transpose::no, 4096, 512, 4096);
 }
 
 }  // namespace bench

@@ -90,20 +90,20 @@ template <class Storage>
 cuda_matrix<Storage> stored(backend_of<Storage>& be, index_t m, index_t n, std::uint64_t number) {
   using T = typename storage<Storage>::scalar;
   cuda_matrix<Storage> M(be.context(), m, n);
-  be.each(cuda_kernels::convert<Storage, T>{1}, M, random(be, m, n, number));
+  be.apply(cuda_kernels::convert<Storage, T>{1}, M, random(be, m, n, number));
   return M;
 }
 
 // c = op(a)·b with sums and results in the backend's scalar.
 template <class Storage>
-void product(backend_of<Storage>& be, op ta, const cuda_matrix<Storage>& a, op tb,
+void product(backend_of<Storage>& be, transpose ta, const cuda_matrix<Storage>& a, transpose tb,
              const cuda_matrix<Storage>& b, cuda_matrix<typename storage<Storage>::scalar>& c) {
   if constexpr (std::is_same_v<Storage, __nv_bfloat16>) {
     const float one = 1;
     const float zero = 0;
     const auto size = [](index_t n) { return detail::library_int(n); };
     check(cublasGemmEx(be.context()->blas(), detail::operation(ta), detail::operation(tb),
-                       size(c.rows()), size(c.cols()), size(ta == op::none ? a.cols() : a.rows()),
+                       size(c.rows()), size(c.cols()), size(ta == transpose::no ? a.cols() : a.rows()),
                        &one, a.data(), CUDA_R_16BF, size(a.ld()), b.data(), CUDA_R_16BF,
                        size(b.ld()), &zero, c.data(), CUDA_R_32F, size(c.ld()), CUBLAS_COMPUTE_32F,
                        CUBLAS_GEMM_DEFAULT),
@@ -114,13 +114,13 @@ void product(backend_of<Storage>& be, op ta, const cuda_matrix<Storage>& a, op t
 }
 
 template <class Storage>
-void add_product(const std::string& what, op ta, op tb, index_t m, index_t n, index_t k) {
+void add_product(const std::string& what, transpose ta, transpose tb, index_t m, index_t n, index_t k) {
   const std::string shape =
       what + "_" + std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k);
   add<Storage>("gemm", shape, [=](benchmark::State& state) {
     backend_of<Storage> be;
-    const auto a = ta == op::none ? stored<Storage>(be, m, k, 1) : stored<Storage>(be, k, m, 1);
-    const auto b = tb == op::none ? stored<Storage>(be, k, n, 2) : stored<Storage>(be, n, k, 2);
+    const auto a = ta == transpose::no ? stored<Storage>(be, m, k, 1) : stored<Storage>(be, k, m, 1);
+    const auto b = tb == transpose::no ? stored<Storage>(be, k, n, 2) : stored<Storage>(be, n, k, 2);
     auto c = be.zeros(m, n);
     stopwatch(be.context()).run(state, [&] { product<Storage>(be, ta, a, tb, b, c); });
     count_flops(state, 2.0 * double(m) * double(n) * double(k));
@@ -154,8 +154,8 @@ void add_frozen(const layer_shape& s) {
     auto Y = be.zeros(s.out, s.tokens);
     auto dX = be.zeros(s.in, s.tokens);
     stopwatch(be.context()).run(state, [&] {
-      product<Storage>(be, op::none, W, op::none, X, Y);
-      product<Storage>(be, op::trans, W, op::none, dY, dX);
+      product<Storage>(be, transpose::no, W, transpose::no, X, Y);
+      product<Storage>(be, transpose::yes, W, transpose::no, dY, dX);
     });
     count_flops(state, s.frozen_flops());
   });
@@ -177,13 +177,13 @@ void add_separate(const layer_shape& s) {
     const auto parameters = lora.start(
         be, base, {random(be, s.rank, s.in, 4), random(be, s.out, s.rank, 5)}, generator());
     auto gradient = zeros_like(be, parameters);
-    adapter::lora::tape<Be> tape;
+    adapter::lora::saved_activations<Be> saved_activations;
     const layer_input<Be> x{X, X};
     const input_gradient<Be> dx{dX, dX};
     stopwatch(be.context()).run(state, [&] {
       set_zero(be, gradient);
-      lora.forward(be, parameters, base, x, out<Be>(Y), tape);
-      lora.backward(be, parameters, base, x, in<Be>(dY), gradient, dx, tape);
+      lora.forward(be, parameters, base, x, view_of<Be>(Y), saved_activations);
+      lora.backward(be, parameters, base, x, const_view_of<Be>(dY), gradient, dx, saved_activations);
     });
     count_flops(state, s.flops());
   });
@@ -198,7 +198,7 @@ void add_folded(const layer_shape& s) {
     cuda_adapted_linear<T, Storage> layer(be, random(be, s.out, s.in, 1),
                                           random(be, s.rank, s.in, 4), random(be, s.out, s.rank, 5),
                                           2, s.tokens);
-    be.each(cuda_kernels::convert<Storage, T>{1}, layer.input(), random(be, s.in, s.tokens, 2));
+    be.apply(cuda_kernels::convert<Storage, T>{1}, layer.input(), random(be, s.in, s.tokens, 2));
     const auto dY = random(be, s.out, s.tokens, 3);
     stopwatch(be.context()).run(state, [&] {
       layer.refresh();
@@ -253,13 +253,13 @@ void add_products_and_steps() {
   const index_t d = 4096;
   const index_t tokens = 4096;
   for (const index_t r : {16, 64}) {
-    add_product<Storage>("A.X", op::none, op::none, r, tokens, d);
-    add_product<Storage>("B.H", op::none, op::none, d, tokens, r);
-    add_product<Storage>("dY.Ht", op::none, op::trans, d, r, tokens);
+    add_product<Storage>("A.X", transpose::no, transpose::no, r, tokens, d);
+    add_product<Storage>("B.H", transpose::no, transpose::no, d, tokens, r);
+    add_product<Storage>("dY.Ht", transpose::no, transpose::yes, d, r, tokens);
     add_folded<Storage>({tokens, d, d, r});
   }
-  add_product<Storage>("W.X", op::none, op::none, d, tokens, d);
-  add_product<Storage>("Wt.dY", op::trans, op::none, d, tokens, d);
+  add_product<Storage>("W.X", transpose::no, transpose::no, d, tokens, d);
+  add_product<Storage>("Wt.dY", transpose::yes, transpose::no, d, tokens, d);
   add_frozen<Storage>({tokens, d, d, 0});
 }
 template <class T>

@@ -12,16 +12,14 @@ namespace peers {
 // Starts layer l from the factors that are given for it.
 struct given_pair {
   using axis = axes::init;
-  using hooks = hook_list<>;
-  static constexpr start product = start::added;
-  static constexpr evidence_kind needs = evidence_kind::none;
+  static constexpr initial_product product = initial_product::nonzero;
 
   const std::vector<matrix>* A = nullptr;
   const std::vector<matrix>* B = nullptr;
 
   template <backend Be>
-  factors<Be> operator()(Be& be, const site<Be>& s) const {
-    return {clone<Be>(be, (*A)[std::size_t(s.layer)]), clone<Be>(be, (*B)[std::size_t(s.layer)])};
+  factors<Be> operator()(Be& be, const target_layer<Be>& s) const {
+    return {clone<Be>(be, (*A)[s.layer]), clone<Be>(be, (*B)[s.layer])};
   }
 };
 
@@ -62,15 +60,15 @@ class encoder_step : public work {
   using network = nn::bert<backend_type, nn::mean_pool_head>;
   struct one_batch {
     nn::token_batch<backend_type> batch;
-    void draw(const generator&, index_t, nn::token_batch<backend_type>& to) const {
+    void load(const generator&, index_t, nn::token_batch<backend_type>& to) const {
       cpu<float> be;
       to.ids = batch.ids;
       to.lengths = batch.lengths;
       be.resize(to.target, 1, batch.target.cols());
-      be.copy(op::none, batch.target, to.target);
+      be.copy(transpose::no, batch.target, to.target);
     }
   };
-  using training = preheat::run<method<given_pair>, network, one_batch, false>;
+  using training = preheat::training_run<method<given_pair>, network, one_batch, false>;
 
   encoder_step(backend_type& be, const inputs& given)
       : net_(be, given_bert(given), {given.weight("head.weight"), given.weight("head.bias")}) {
@@ -87,7 +85,7 @@ class encoder_step : public work {
     fit_options options;
     options.rank = A_.front().rows();
     options.steps = most_steps;
-    options.observer = [this](const progress& p) { loss_ = p.loss; };
+    options.observer = [this](const training_progress& p) { loss_ = p.loss; };
     method<given_pair> m{.init = {&A_, &B_}};
     m.optim.lr = given.number("rate");
     training_.emplace(m, net_, data_, options, nullptr);
@@ -96,10 +94,10 @@ class encoder_step : public work {
   void run() override { training_->step(); }
   // The last step's loss and gradients.
   void save(outputs& to) override {
-    auto& slots = training_->lin.slots();
-    for (std::size_t l = 0; l < slots.size(); ++l) {
-      to.weight("dA" + std::to_string(l), slots[l].gradient.A);
-      to.weight("dB" + std::to_string(l), slots[l].gradient.B);
+    auto& adapted_layers = training_->adapters.layers();
+    for (std::size_t l = 0; l < adapted_layers.size(); ++l) {
+      to.weight("dA" + std::to_string(l), adapted_layers[l].gradient.A);
+      to.weight("dB" + std::to_string(l), adapted_layers[l].gradient.B);
     }
     to.weight("dW", net_.head().gradient.W);
     to.weight("db", net_.head().gradient.b);
@@ -130,17 +128,17 @@ class encoder_products : public work {
   }
   void run() override {
     for (std::size_t l = 0; l < layers_.size(); ++l) {
-      be_.gemm(1, op::none, layers_[l].W, op::none, X_[l], 0, Y_[l]);
+      be_.gemm(1, transpose::no, layers_[l].W, transpose::no, X_[l], 0, Y_[l]);
     }
     for (std::size_t l = layers_.size(); l-- > 3;) {
-      be_.gemm(1, op::trans, layers_[l].W, op::none, Y_[l], 0, dX_[l]);
+      be_.gemm(1, transpose::yes, layers_[l].W, transpose::no, Y_[l], 0, dX_[l]);
     }
   }
   void save(outputs&) override {}
 
  private:
   backend_type& be_;
-  std::vector<layer<backend_type>> layers_;
+  std::vector<base_layer<backend_type>> layers_;
   std::vector<matrix> X_, Y_, dX_;
 };
 

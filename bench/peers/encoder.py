@@ -104,7 +104,7 @@ def frozen_products(given):
     return run, frozen + thin + attention
 
 
-def encoder_row(Row, Peer, reach):
+def encoder_row(Row, Peer, over_bound):
     given = inputs()
     peer = Model(given)
     exact = {}
@@ -118,8 +118,9 @@ def encoder_row(Row, Peer, reach):
         return max(float((result[k].double().flatten() - x.flatten()).norm() / x.norm()) for k, x in exact.items())
 
     products, flops = frozen_products(given)
-    return Row(NAME, "encoder_step", given, [(Peer("PEFT", peer.step, peer.result), reach)], error, 1e-3,
-               flops=flops, bound=("encoder_products", Peer("the same products", products, lambda: {}), None), bound_name="frozen products")
+    return Row(NAME, "encoder_step", given, [(Peer("PEFT", peer.step, peer.result), {})], error, 1e-3,
+               flops=flops, bound=("encoder_products", Peer("the same products", products, lambda: {}), over_bound),
+               bound_name="frozen products")
 
 
 def peak_memory():

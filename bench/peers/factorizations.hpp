@@ -17,12 +17,12 @@ class pissa_start : public work {
         rank_(given.whole("rank")),
         scaling_(given.number("scaling")) {}
 
-  void reset() override { be_.copy(op::none, original_, W_); }
+  void reset() override { be_.copy(transpose::no, original_, W_); }
   void run() override {
-    const site<backend_type> place{
+    const target_layer<backend_type> place{
         .W = W_, .rank = rank_, .scaling = scaling_, .gen = generator(++runs_)};
     factors_ = init::pissa_krylov{}(be_, place);
-    be_.gemm(-scaling_, op::none, factors_.B, op::none, factors_.A, 1, W_);
+    be_.gemm(-scaling_, transpose::no, factors_.B, transpose::no, factors_.A, 1, W_);
   }
   void save(outputs& to) override {
     to.weight("A", factors_.A);

@@ -8,31 +8,21 @@
 //   run N                  runs it N times; answers CPU and wall milliseconds of one run
 //   save FILE              writes the outputs of the last run
 //   memory                 peak memory of this process so far, in bytes
-//   peak                   the most floating-point operations that one core does, in GFLOP/s
-#include <chrono>
-#include <ctime>
+//   peak                   the peak of one core in GFLOP/s, and the name of the loop that reached it (see peak.hpp)
 #include <fstream>
 #include <iostream>
 #include <memory>
 #include <sstream>
 
+#include "clocks.hpp"
 #include "encoder.hpp"
 #include "factorizations.hpp"
+#include "peak.hpp"
 #include "steps.hpp"
 
 namespace {
 
 using namespace peers;
-
-double cpu_seconds() {
-  timespec t{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-  return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
-}
-double wall_seconds() {
-  const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  return std::chrono::duration<double>(now).count();
-}
 
 std::unique_ptr<work> make_work(backend_type& be, const std::string& name,
                                 std::istringstream& arguments) {
@@ -61,6 +51,9 @@ std::unique_ptr<work> make_work(backend_type& be, const std::string& name,
   if (name == "mlp_step") {
     return std::make_unique<mlp_step>(be, given);
   }
+  if (name == "mlp_products") {
+    return std::make_unique<mlp_products>(be, given);
+  }
   if (name == "encoder_step") {
     return std::make_unique<encoder_step>(be, given);
   }
@@ -74,37 +67,6 @@ std::unique_ptr<work> make_work(backend_type& be, const std::string& name,
     return std::make_unique<extraction>(be, given);
   }
   throw invalid_argument("no work is called '" + name + "'");
-}
-
-// Chains of multiply-adds, more of them than the latency of one hides; the best of several trials.
-double peak_gflops() {
-  using packet = Eigen::internal::packet_traits<float>::type;
-  constexpr int width = int(sizeof(packet) / sizeof(float));
-  constexpr int chains = 10;
-  constexpr int rounds = 2000000;
-  volatile float seen = 0.5f;
-  double best = 0;
-  for (int trial = 0; trial < 9; ++trial) {
-    const packet factor = Eigen::internal::pset1<packet>(float(seen));
-    packet sums[chains];
-    for (packet& sum : sums) {
-      sum = factor;
-    }
-    const double begun = cpu_seconds();
-    for (int i = 0; i < rounds; ++i) {
-      for (packet& sum : sums) {
-        sum = Eigen::internal::pmadd(sum, factor, factor);
-      }
-    }
-    const double seconds = cpu_seconds() - begun;
-    packet total = sums[0];
-    for (int c = 1; c < chains; ++c) {
-      total = Eigen::internal::padd(total, sums[c]);
-    }
-    seen = 0.5f + 0 * Eigen::internal::predux(total);
-    best = std::max(best, 2e-9 * width * chains * rounds / seconds);
-  }
-  return best;
 }
 
 // Of this program alone: getrusage would count the process that started it, too.
@@ -164,7 +126,8 @@ class session {
       return std::to_string(peak_memory());
     }
     if (command == "peak") {
-      return std::to_string(peak_gflops());
+      const measured_peak peak = peak_of_a_core();
+      return std::to_string(peak.gflops) + " " + peak.loop;
     }
     throw invalid_argument("no command is called '" + command + "'");
   }

@@ -25,8 +25,9 @@ class adapted_step : public work {
     const layer_input<backend_type> x{X_, X_};
     const input_gradient<backend_type> dx{dX_, dX_};
     set_zero(be_, gradient_);
-    lora_.forward(be_, parameters_, base_, x, out<backend_type>(Y_), tape_);
-    lora_.backward(be_, parameters_, base_, x, in<backend_type>(dY_), gradient_, dx, tape_);
+    lora_.forward(be_, parameters_, base_, x, view_of<backend_type>(Y_), tape_);
+    lora_.backward(be_, parameters_, base_, x, const_view_of<backend_type>(dY_), gradient_, dx,
+                   tape_);
   }
   void save(outputs& to) override {
     to.batch("Y", Y_);
@@ -41,7 +42,7 @@ class adapted_step : public work {
   adapter::lora lora_;
   frozen_linear<backend_type> base_;
   adapter::lora::params<backend_type> parameters_, gradient_;
-  adapter::lora::tape<backend_type> tape_;
+  adapter::lora::saved_activations<backend_type> tape_;
 };
 
 // The two products with W that no adapted step can do without.
@@ -56,8 +57,8 @@ class frozen_products : public work {
         dX_(be.zeros(W_.cols(), X_.cols())) {}
 
   void run() override {
-    be_.gemm(1, op::none, W_, op::none, X_, 0, Y_);
-    be_.gemm(1, op::trans, W_, op::none, dY_, 0, dX_);
+    be_.gemm(1, transpose::no, W_, transpose::no, X_, 0, Y_);
+    be_.gemm(1, transpose::yes, W_, transpose::no, dY_, 0, dX_);
   }
   void save(outputs& to) override {
     to.batch("Y", Y_);
@@ -103,8 +104,8 @@ class gelu_pass : public work {
 
   void run() override {
     be_.fill(1, d_);
-    be_.each(nn::gelu_kernel<float>{}, h_, cdf_, z_);
-    be_.each(nn::gelu_gradient_kernel<float>{}, d_, z_, cdf_);
+    be_.apply(nn::gelu_kernel<float>{}, h_, cdf_, z_);
+    be_.apply(nn::gelu_gradient_kernel<float>{}, d_, z_, cdf_);
   }
   void save(outputs& to) override {
     to.batch("h", h_);
@@ -119,15 +120,13 @@ class gelu_pass : public work {
 // Starts layer l from the first factor that is given for it, and B = 0.
 struct given_factor {
   using axis = axes::init;
-  using hooks = hook_list<>;
-  static constexpr start product = start::zero;
-  static constexpr evidence_kind needs = evidence_kind::none;
+  static constexpr initial_product product = initial_product::zero;
 
   const std::vector<matrix>* A = nullptr;
 
   template <backend Be>
-  factors<Be> operator()(Be& be, const site<Be>& s) const {
-    return {clone<Be>(be, (*A)[std::size_t(s.layer)]), be.zeros(s.W.rows(), s.rank)};
+  factors<Be> operator()(Be& be, const target_layer<Be>& s) const {
+    return {clone<Be>(be, (*A)[s.layer]), be.zeros(s.W.rows(), s.rank)};
   }
 };
 
@@ -137,7 +136,7 @@ class mlp_step : public work {
  public:
   using network = nn::mlp<backend_type, nn::mean_squared>;
   using data = nn::minibatches<backend_type>;
-  using training = preheat::run<method<given_factor>, network, data, false>;
+  using training = preheat::training_run<method<given_factor>, network, data, false>;
 
   mlp_step(backend_type& be, const inputs& given)
       : net_(be, layers(given)), data_(be, given.batch("X"), given.batch("target"), 0) {
@@ -152,18 +151,18 @@ class mlp_step : public work {
 
   void run() override { training_->step(); }
   void save(outputs& to) override {
-    auto& slots = training_->lin.slots();
+    auto& adapted_layers = training_->adapters.layers();
     for (std::size_t l = 0; l < 2; ++l) {
-      to.weight("A" + std::to_string(l), slots[l].parameters.A);
-      to.weight("B" + std::to_string(l), slots[l].parameters.B);
+      to.weight("A" + std::to_string(l), adapted_layers[l].parameters.A);
+      to.weight("B" + std::to_string(l), adapted_layers[l].parameters.B);
     }
   }
 
  private:
   static constexpr index_t most_steps = 1000000;
 
-  static std::vector<layer<backend_type>> layers(const inputs& given) {
-    std::vector<layer<backend_type>> all;
+  static std::vector<base_layer<backend_type>> layers(const inputs& given) {
+    std::vector<base_layer<backend_type>> all;
     for (const char* number : {"0", "1"}) {
       all.push_back({std::string("layers.") + number, given.weight(std::string("W") + number),
                      given.weight(std::string("b") + number)});
@@ -175,6 +174,35 @@ class mlp_step : public work {
   data data_;
   std::vector<matrix> A_;
   std::optional<training> training_;
+};
+
+// The three products with frozen weights that no step of that MLP can do without: both layers forward, and the
+// gradient with respect to the second layer's input. The targets stand in for the gradient of the loss.
+class mlp_products : public work {
+ public:
+  mlp_products(backend_type& be, const inputs& given)
+      : be_(be),
+        W0_(given.weight("W0")),
+        W1_(given.weight("W1")),
+        X_(given.batch("X")),
+        dY_(given.batch("target")),
+        H_(be.zeros(W0_.rows(), X_.cols())),
+        Y_(be.zeros(W1_.rows(), X_.cols())),
+        dH_(be.zeros(W1_.cols(), X_.cols())) {}
+
+  void run() override {
+    be_.gemm(1, transpose::no, W0_, transpose::no, X_, 0, H_);
+    be_.gemm(1, transpose::no, W1_, transpose::no, H_, 0, Y_);
+    be_.gemm(1, transpose::yes, W1_, transpose::no, dY_, 0, dH_);
+  }
+  void save(outputs& to) override {
+    to.batch("Y", Y_);
+    to.batch("dH", dH_);
+  }
+
+ private:
+  backend_type& be_;
+  matrix W0_, W1_, X_, dY_, H_, Y_, dH_;
 };
 
 }  // namespace peers

@@ -2,8 +2,8 @@
 // to another file. A file holds row-major tensors as PyTorch writes them. A batch is [tokens, features] there and
 // features × tokens in preheat, which is the same memory.
 #pragma once
-#include <preheat/io/safetensors.hpp>
 #include <preheat/preheat.hpp>
+#include <preheat/safetensors/safetensors.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -40,7 +40,7 @@ class inputs {
   }
 
   backend_type* be_;
-  io::safetensors_file file_;
+  safetensors::reader file_;
 };
 
 class outputs {
@@ -60,7 +60,7 @@ class outputs {
 
  private:
   backend_type* be_;
-  io::safetensors_writer writer_;
+  safetensors::writer writer_;
 };
 
 struct work {
