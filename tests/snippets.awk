@@ -1,6 +1,6 @@
-# awk -v out=DIR -f snippets.awk README.md: writes every ```cpp block as DIR/NAME.cpp, prints the names.
+# awk -v out=DIR -f snippets.awk PAGE...: writes every ```cpp block of the pages as DIR/NAME.cpp, prints the names.
 #
-# A block is a whole program, named readme_1, readme_2, ... A comment right above it gives a name, and
+# A block is a whole program, named page_1, page_2, ... A comment right above it gives a name, and
 # may wrap a block that is only a part of a program; @@ stands for the block:
 #
 #   <!-- snippet: swap_init
@@ -20,7 +20,7 @@ inside { if (wrapped) after = after $0 "\n"; else before = before $0 "\n"; next 
 
 /^```cpp/ { block = 1; count++; body = ""; next }
 block && /^```/ {
-  if (name == "") name = "readme_" count
+  if (name == "") name = "page_" count
   printf "%s%s%s", before, body, after > (out "/" name ".cpp")
   print name
   block = wrapped = 0

@@ -4,7 +4,7 @@
 
 #include <preheat/nn/bert.hpp>
 
-#include "../conformance/small_encoder.hpp"
+#include "support/small_encoder.hpp"
 
 namespace {
 
@@ -17,8 +17,8 @@ template <class Be>
 struct changing_batches {
   repeated_batch<Be> whole;
   repeated_batch<Be> part;
-  void draw(const generator& stream, index_t step, nn::token_batch<Be>& batch) {
-    (step % 2 == 0 ? whole : part).draw(stream, step, batch);
+  void load(const generator& stream, index_t step, nn::token_batch<Be>& batch) {
+    (step % 2 == 0 ? whole : part).load(stream, step, batch);
   }
 };
 

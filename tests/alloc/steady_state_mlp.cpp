@@ -29,7 +29,7 @@ template <class T>
 void check_mlp() {
   watched_cpu<T> be;
   nn::labelled_batch<watched_cpu<T>> all;
-  digits<T>(be, 0).draw(generator(), 0, all);
+  digits<T>(be, 0).load(generator(), 0, all);
   const auto one = [&](const std::string& name, auto m, index_t size, const fit_options& options,
                        const auto&... validation) {
     nn::mlp<watched_cpu<T>> net(be, {24, 48, 32, 10}, 1);

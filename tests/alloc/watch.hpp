@@ -115,7 +115,8 @@ void expect(bool holds, const std::string& what) {
 template <class Kernels>
 struct watched : Kernels {
   template <class T>
-  static void gemm(T alpha, op ta, view<const T> a, op tb, view<const T> b, T beta, view<T> c) {
+  static void gemm(T alpha, transpose ta, view<const T> a, transpose tb, view<const T> b, T beta,
+                   view<T> c) {
     in_product = true;
     Kernels::template gemm<T>(alpha, ta, a, tb, b, beta, c);
     in_product = false;
@@ -132,7 +133,7 @@ counts count_steps(const Method& m, Net& net, Data& data, fit_options options,
   counts seen{-1, -1};
   options.rank = 4;
   options.steps = 40;
-  options.observer = [&seen](const progress& p) {
+  options.observer = [&seen](const training_progress& p) {
     if (std::strcmp(p.phase, "training") != 0) {
       return;
     }

@@ -138,7 +138,7 @@ TEST_CASE("texts go between two processes in order, of any length") {
     std::vector<int> came(std::size_t(w.size()), 0);
     for (int left = 2 * (w.size() - 1); left > 0;) {
       if (const auto m = w.receive()) {
-        int& count = came[std::size_t(m->from)];
+        int& count = came[m->from];
         CHECK(m->text == (count == 0 ? "" : longer + std::to_string(m->from)));
         ++count;
         --left;

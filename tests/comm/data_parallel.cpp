@@ -4,12 +4,12 @@
 
 #include <atomic>
 #include <preheat/comm/self.hpp>
-#include <preheat/io/checkpoint.hpp>
 #include <preheat/methods.hpp>
+#include <preheat/safetensors/checkpoint.hpp>
 
-#include "conformance/backends.hpp"
-#include "conformance/small_problem.hpp"
-#include "scratch.hpp"
+#include "support/backends.hpp"
+#include "support/scratch.hpp"
+#include "support/small_problem.hpp"
 #include "world.hpp"
 
 using namespace preheat;
@@ -32,7 +32,7 @@ std::vector<double> numbers(problem<Be>& p, const Report& report) {
     all.insert(all.end(), host.begin(), host.end());
   };
   for (const auto& l : report.layers) {
-    visit_all([&](auto, const auto& x) { add(x); }, l.parameters);
+    for_each([&](auto, const auto& x) { add(x); }, l.parameters);
   }
   for (const auto& l : p.net.layers()) {
     add(l.W);
@@ -69,7 +69,7 @@ void check_same(const Method& m, fit_options options, Validation... validation) 
   const auto together = fit(m, shared.net, shared.batches, options, validation(shared)...);
 
   CHECK(together.steps == alone.steps);
-  CHECK(together.evidence_steps == alone.evidence_steps);
+  CHECK(together.calibration_steps == alone.calibration_steps);
   CHECK(together.validation_passes == alone.validation_passes);
   REQUIRE(together.layers.size() == alone.layers.size());
   for (std::size_t l = 0; l < alone.layers.size(); ++l) {
@@ -156,7 +156,7 @@ using log_type = std::vector<std::string>;
 // A communicator that writes down what it is asked for.
 template <communicator C>
 struct recording {
-  static constexpr memory reaches = C::reaches;
+  static constexpr memory_kind reaches = C::reaches;
   C& base;
   log_type& log;
 
@@ -185,14 +185,15 @@ struct recording {
 
 // An operator and a network that write down when a layer's backward pass ends, and when that of the
 // network does.
-template <class Lin>
+template <class Linear>
 struct recording_operator {
-  Lin& base;
+  Linear& base;
   log_type& log;
   index_t lowest = 0;
-  void begin(pass p) { base.begin(p); }
-  out<cpu_double> forward(index_t l, in<cpu_double> X) { return base.forward(l, X); }
-  out<cpu_double> backward(index_t l, in<cpu_double> X, in<cpu_double> dY, bool need_dx) {
+  void begin(pass_kind p) { base.begin(p); }
+  view_of<cpu_double> forward(index_t l, const_view_of<cpu_double> X) { return base.forward(l, X); }
+  view_of<cpu_double> backward(index_t l, const_view_of<cpu_double> X, const_view_of<cpu_double> dY,
+                               bool need_dx) {
     if (l < lowest) {
       return {};
     }
@@ -211,14 +212,14 @@ struct recording_network {
   index_t lowest = 0;  // layers before it are left out of the backward pass
 
   cpu_double& backend() const { return base.backend(); }
-  std::span<layer<cpu_double>> layers() { return base.layers(); }
-  template <class Lin>
-  double loss(const batch_type& batch, Lin& lin) {
-    return base.loss(batch, lin);
+  std::span<base_layer<cpu_double>> layers() { return base.layers(); }
+  template <class Linear>
+  double loss(const batch_type& batch, Linear& linear) {
+    return base.loss(batch, linear);
   }
-  template <class Lin>
-  double loss_and_gradient(const batch_type& batch, Lin& lin) {
-    recording_operator<Lin> watched{lin, log, lowest};
+  template <class Linear>
+  double loss_and_gradient(const batch_type& batch, Linear& linear) {
+    recording_operator<Linear> watched{linear, log, lowest};
     const double value = base.loss_and_gradient(batch, watched);
     log.push_back("end of backward");
     return diverges ? std::nan("") : value;
@@ -274,11 +275,11 @@ TEST_CASE("one process alone is asked for nothing") {
 namespace {
 
 // ½‖Y − target‖²/N of N columns; d is Y, and becomes the gradient.
-double half_square(cpu_double& be, mat<cpu_double>& d, in<cpu_double> target) {
-  be.each(linalg::axpby<double>{-1, 1}, d, target);
+double half_square(cpu_double& be, mat<cpu_double>& d, const_view_of<cpu_double> target) {
+  be.apply(linalg::axpby<double>{-1, 1}, d, target);
   const double tokens = double(d.cols());
   const double value = be.dot(d, d) / (2 * tokens);
-  be.each(linalg::scale<double>{1 / tokens}, d);
+  be.apply(linalg::scale<double>{1 / tokens}, d);
   return value;
 }
 
@@ -287,34 +288,34 @@ struct tied_network {
   using backend_type = cpu_double;
   using batch_type = nn::labelled_batch<cpu_double>;
   cpu_double be{};
-  std::vector<layer<cpu_double>> body = make_body(be);
+  std::vector<base_layer<cpu_double>> body = make_body(be);
   mat<cpu_double> d{};
 
-  static std::vector<layer<cpu_double>> make_body(cpu_double& be) {
-    std::vector<layer<cpu_double>> made;
+  static std::vector<base_layer<cpu_double>> make_body(cpu_double& be) {
+    std::vector<base_layer<cpu_double>> made;
     made.push_back({"W", linalg::normal(be, 5, 5, 0.5, generator(1))});
     made.push_back({"V", linalg::normal(be, 3, 5, 0.5, generator(2))});
     return made;
   }
   cpu_double& backend() { return be; }
-  std::span<layer<cpu_double>> layers() { return body; }
-  template <class Lin>
-  double loss_and_gradient(const batch_type& batch, Lin& lin) {
-    lin.begin(pass::training);
-    const auto once = lin.forward(0, batch.X);
-    const auto twice = lin.forward(0, once);
-    const auto Y = lin.forward(1, twice);
+  std::span<base_layer<cpu_double>> layers() { return body; }
+  template <class Linear>
+  double loss_and_gradient(const batch_type& batch, Linear& linear) {
+    linear.begin(pass_kind::training);
+    const auto once = linear.forward(0, batch.X);
+    const auto twice = linear.forward(0, once);
+    const auto Y = linear.forward(1, twice);
     be.resize(d, Y.rows(), Y.cols());
-    be.copy(op::none, Y, d);
+    be.copy(transpose::no, Y, d);
     const double value = half_square(be, d, batch.target);
-    const auto d_twice = lin.backward(1, twice, d, true);
-    const auto d_once = lin.backward(0, once, d_twice, true);
-    lin.backward(0, batch.X, d_once, false);
+    const auto d_twice = linear.backward(1, twice, d, true);
+    const auto d_once = linear.backward(0, once, d_twice, true);
+    linear.backward(0, batch.X, d_once, false);
     return value;
   }
-  template <class Lin>
-  double loss(const batch_type& batch, Lin& lin) {
-    return loss_and_gradient(batch, lin);
+  template <class Linear>
+  double loss(const batch_type& batch, Linear& linear) {
+    return loss_and_gradient(batch, linear);
   }
 };
 
@@ -346,12 +347,12 @@ struct headed_network {
   using backend_type = cpu_double;
   using batch_type = nn::labelled_batch<cpu_double>;
   cpu_double be{};
-  std::vector<layer<cpu_double>> body = make_body(be);
+  std::vector<base_layer<cpu_double>> body = make_body(be);
   trained_head<cpu_double> top = make_head(be);
   mat<cpu_double> d{}, d_features{};
 
-  static std::vector<layer<cpu_double>> make_body(cpu_double& be) {
-    std::vector<layer<cpu_double>> made;
+  static std::vector<base_layer<cpu_double>> make_body(cpu_double& be) {
+    std::vector<base_layer<cpu_double>> made;
     made.push_back({"W", linalg::normal(be, 4, 5, 0.5, generator(1))});
     return made;
   }
@@ -362,26 +363,26 @@ struct headed_network {
     return made;
   }
   cpu_double& backend() { return be; }
-  std::span<layer<cpu_double>> layers() { return body; }
+  std::span<base_layer<cpu_double>> layers() { return body; }
   trained_head<cpu_double>& head() { return top; }
-  template <class Lin>
-  double loss_and_gradient(const batch_type& batch, Lin& lin) {
-    lin.begin(pass::training);
-    const auto features = lin.forward(0, batch.X);
+  template <class Linear>
+  double loss_and_gradient(const batch_type& batch, Linear& linear) {
+    linear.begin(pass_kind::training);
+    const auto features = linear.forward(0, batch.X);
     be.resize(d, 3, features.cols());
-    be.gemm(1, op::none, top.parameters.W, op::none, features, 0, d);
+    be.gemm(1, transpose::no, top.parameters.W, transpose::no, features, 0, d);
     be.add_to_cols(top.parameters.b, d);
     const double value = half_square(be, d, batch.target);
-    be.gemm(1, op::none, d, op::trans, features, 1, top.gradient.W);
+    be.gemm(1, transpose::no, d, transpose::yes, features, 1, top.gradient.W);
     be.add_row_sums(1, d, top.gradient.b);
     be.resize(d_features, 4, d.cols());
-    be.gemm(1, op::trans, top.parameters.W, op::none, d, 0, d_features);
-    lin.backward(0, batch.X, d_features, false);
+    be.gemm(1, transpose::yes, top.parameters.W, transpose::no, d, 0, d_features);
+    linear.backward(0, batch.X, d_features, false);
     return value;
   }
-  template <class Lin>
-  double loss(const batch_type& batch, Lin& lin) {
-    return loss_and_gradient(batch, lin);
+  template <class Linear>
+  double loss(const batch_type& batch, Linear& linear) {
+    return loss_and_gradient(batch, linear);
   }
 };
 static_assert(trains_head<headed_network>);
@@ -423,7 +424,7 @@ TEST_CASE("a layer that the backward pass of one process does not reach is summe
   const fit_options options{.rank = 2, .steps = 20, .processes = world()};
   auto r = start_run(lora{}, net, p.batches, options);
   r.step();
-  const auto& gradient = r.lin.slots()[0].gradient.B;
+  const auto& gradient = r.adapters.layers()[0].gradient.B;
   CHECK(p.be.max_abs(gradient) > 0);
   CHECK_NOTHROW(require_same_bits(p.be.download(gradient), "gradient"));
 }
@@ -435,11 +436,9 @@ namespace {
 // A start that is another one in every process, as on machines that round otherwise.
 struct start_by_process {
   using axis = axes::init;
-  using hooks = hook_list<>;
-  static constexpr start product = start::zero;
-  static constexpr evidence_kind needs = evidence_kind::none;
+  static constexpr initial_product product = initial_product::zero;
   template <backend Be>
-  factors<Be> operator()(Be& be, const site<Be>& s) const {
+  factors<Be> operator()(Be& be, const target_layer<Be>& s) const {
     mat<Be> A = be.zeros(s.rank, s.W.cols());
     be.fill(scalar_of<Be>(1 + world().rank()), A);
     return {std::move(A), be.zeros(s.W.rows(), s.rank)};
@@ -452,8 +451,8 @@ TEST_CASE("a start that differs is that of the first process") {
   problem<cpu_double> p;
   fit_options options{.rank = 2, .steps = 3, .processes = world()};
   auto r = start_run(method<start_by_process>{}, p.net, p.batches, options);
-  for (const auto& slot : r.lin.slots()) {
-    for (const double a : p.be.download(slot.parameters.A)) {
+  for (const auto& adapted_layer : r.adapters.layers()) {
+    for (const double a : p.be.download(adapted_layer.parameters.A)) {
       REQUIRE(a == 1);
     }
   }
@@ -486,10 +485,10 @@ TEST_CASE(
   int saved = 0;
   fit_options until = options;
   until.stop = &stop;
-  until.observer = [&](const progress&) { ++observed; };
+  until.observer = [&](const training_progress&) { ++observed; };
   until.checkpoint = [&](const training_state& s) {
     ++saved;
-    io::save_checkpoint(s, file);
+    safetensors::save_checkpoint(s, file);
   };
   problem<cpu_double> first;
   auto r = start_run(m, first.net, first.batches, until);
@@ -504,7 +503,7 @@ TEST_CASE(
   CHECK(saved == (world().rank() == 0 ? 1 : 0));
 
   world().barrier();
-  const auto state = io::load_checkpoint(file);
+  const auto state = safetensors::load_checkpoint(file);
   REQUIRE(state);
   options.resume = &*state;
   problem<cpu_double> second;
@@ -512,7 +511,7 @@ TEST_CASE(
   world().barrier();
 }
 
-TEST_CASE("evidence is stopped in all processes by a stop in one") {
+TEST_CASE("calibration is stopped in all processes by a stop in one") {
   std::atomic<bool> stop = world().rank() == world().size() - 1;
   fit_options options{.rank = 1, .steps = 20, .processes = world()};
   options.stop = &stop;
@@ -530,10 +529,10 @@ TEST_CASE("a loss that diverges in one process ends the run in all, the paramete
   auto r = start_run(lora{}, net, p.batches, options);
   r.step();
   net.diverges = world().rank() == world().size() - 1;
-  const auto before = p.be.download(r.lin.slots()[0].parameters.B);
+  const auto before = p.be.download(r.adapters.layers()[0].parameters.B);
   r.step();
   CHECK(r.done());
-  CHECK(p.be.download(r.lin.slots()[0].parameters.B) == before);
+  CHECK(p.be.download(r.adapters.layers()[0].parameters.B) == before);
   const auto report = r.finish();
   CHECK(report.status == fit_status::non_finite);
   CHECK(report.steps == 1);
@@ -546,13 +545,13 @@ namespace {
 template <class Be>
 struct unshared_batches {
   nn::minibatches<Be>& all;
-  void draw(const generator& stream, index_t step, nn::labelled_batch<Be>& batch) {
-    all.draw(stream, step, batch);
+  void load(const generator& stream, index_t step, nn::labelled_batch<Be>& batch) {
+    all.load(stream, step, batch);
   }
 };
 
 struct device_world {
-  static constexpr memory reaches = memory::device;
+  static constexpr memory_kind reaches = memory_kind::device;
   int rank() const { return world().rank(); }
   int size() const { return world().size(); }
   template <class T>
@@ -591,8 +590,8 @@ TEST_CASE("what processes cannot share, or have differently, is refused by all o
   check_refused([&] { fit_with(options, batches_of(5)); },
                 "columns of a batch % processes = 0 (5, " + n + ")");
   check_refused([&] { fit_with(options, unshared_batches<cpu_double>{p.batches}); },
-                "several processes need batches that can be shared: void draw_share(generator "
-                "stream, index_t step, share part, batch_type&)");
+                "several processes need batches that can be shared: void load_shard(generator "
+                "stream, index_t step, shard part, batch_type&)");
   fit_options other = options;
   other.seed = last ? 1 : 0;
   check_refused([&] { fit_with(other, p.batches); }, "the processes of a run have the same seed");

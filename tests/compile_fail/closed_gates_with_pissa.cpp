@@ -1,5 +1,5 @@
 // expect: preheat: an adapter that starts closed learns nothing unless the init sets both factors
-#include <preheat/preheat.hpp>
+#include "paper.hpp"
 
 int main() {
   using closed = preheat::adapter::gated<preheat::adapter::gate::closed>;

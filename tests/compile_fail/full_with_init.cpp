@@ -1,5 +1,5 @@
 // expect: preheat: this adapter is not made of factors and takes no init; drop the init
-#include <preheat/preheat.hpp>
+#include "paper.hpp"
 
 int main() {
   preheat::method<preheat::adapter::full, preheat::init::pissa> wrong;

@@ -1,10 +1,12 @@
 // expect: preheat: optim::lora_pro moves both factors; with one frozen use optim::scaled
-#include <preheat/preheat.hpp>
+#include "paper.hpp"
 
 using namespace preheat;
 
 int main() {
-  cpu<float> be;
+  paper be;
   nn::least_squares net(be, be.zeros(4, 3), be.zeros(4, 3));
-  fit(with<lora_pro_sgd, adapter::asymmetric<role::B>>{}, net, net.batches(), {.rank = 2});
+  auto report = fit(with<lora_pro_sgd, adapter::asymmetric<parameter_role::B>>{}, net,
+                    net.batches(), {.rank = 2});
+  return int(report.losses.size());
 }

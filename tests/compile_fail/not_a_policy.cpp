@@ -1,10 +1,8 @@
 // expect: preheat: a method is made of policies, types that name their axis
-#include <preheat/preheat.hpp>
+#include "paper.hpp"
 
 // A policy without `using axis = axes::init;`.
-struct nameless {
-  using hooks = preheat::hook_list<>;
-};
+struct nameless {};
 
 int main() {
   preheat::method<nameless> wrong;

@@ -1,5 +1,5 @@
 // expect: preheat: an init that sets both factors (init::pissa) needs an adapter that trains both
-#include <preheat/preheat.hpp>
+#include "paper.hpp"
 
 int main() {
   preheat::with<preheat::sora, preheat::init::pissa> wrong;

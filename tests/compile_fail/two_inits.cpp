@@ -1,4 +1,4 @@
-// expect: preheat: a method takes at most one policy an axis; compose optimizers by decoration
+// expect: preheat: a method takes at most one policy per axis; compose optimizers by decoration
 #include <preheat/preheat.hpp>
 
 int main() {

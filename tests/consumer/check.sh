@@ -17,7 +17,7 @@ need() {
 }
 install_preheat() {
   cmake -S "$root" -B package --install-prefix "$dir/prefix" -DPREHEAT_BLAS="$blas" \
-    -DPREHEAT_TESTS=OFF -DPREHEAT_BENCH=OFF -DPREHEAT_EXAMPLES=OFF
+    -DPREHEAT_TESTS=OFF -DPREHEAT_BENCH=OFF -DPREHEAT_APPS=OFF -DPREHEAT_STUDIES=OFF -DPREHEAT_EXAMPLES=OFF
   cmake --install package
 }
 use_cmake() {
@@ -26,8 +26,8 @@ use_cmake() {
 }
 use_meson() {  # copies, because Meson wants the sources it falls back to inside the project
   mkdir -p project/subprojects/preheat
-  cp "$here/meson/meson.build" "$here/main.cpp" project
-  (cd "$root" && cp -r include cmake meson.build meson_options.txt preheat.pc.in "$dir/project/subprojects/preheat")
+  cp "$here/meson/meson.build" "$here/main.cpp" "$here/files.cpp" project
+  (cd "$root" && cp -r include cmake meson.build meson_options.txt preheat.pc.in preheat-files.pc.in "$dir/project/subprojects/preheat")
   meson setup build project "$@"
   meson compile -C build
 }
@@ -52,4 +52,5 @@ case $kind in
     use_meson --pkg-config-path "$dir/prefix/share/pkgconfig" --wrap-mode nofallback ;;
 esac
 ./build/consumer
+[ ! -x build/files ] || ./build/files
 echo "consumer $kind: built and run"

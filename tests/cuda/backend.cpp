@@ -1,4 +1,4 @@
-// What the laws of backends (tests/conformance/backend.cpp) do not say: options, the verdicts of
+// What the laws of backends (tests/core/backend.cpp) do not say: options, the verdicts of
 // cuSOLVER, errors.
 #include <doctest/doctest.h>
 
@@ -7,9 +7,9 @@
 #include <preheat/linalg/factored_svd.hpp>
 #include <vector>
 
-#include "conformance/spectrum.hpp"
-#include "conformance/table.hpp"
 #include "double/control.hpp"
+#include "support/spectrum.hpp"
+#include "support/table.hpp"
 
 using namespace conformance;
 using namespace preheat;
@@ -32,7 +32,7 @@ TEST_CASE("cuda: TF32 is a choice, and floats are exact without it") {
   const auto error_with = [&](const cuda_options& options) {
     cuda<float> be(context_with(options));
     auto C = be.zeros(20, 10);
-    be.gemm(1, op::none, matrix(be, a), op::none, matrix(be, b), 0, C);
+    be.gemm(1, transpose::no, matrix(be, a), transpose::no, matrix(be, b), 0, C);
     return gap(read<cuda<float>>(be, C), a * b);
   };
   CHECK(error_with({}) < 1e-5);
@@ -128,10 +128,10 @@ TEST_CASE("cuda: a sum of no terms is zero") {
   using Be = cuda<float>;
   Be be;
   auto C = matrix(be, table(3, 3, std::nan("")));
-  be.gram(op::none, be.zeros(3, 0), C);
+  be.gram(transpose::no, be.zeros(3, 0), C);
   CHECK(same(read<Be>(be, C), table(3, 3)));
   C = matrix(be, table(3, 3, std::nan("")));
-  be.gemm(1, op::none, be.zeros(3, 0), op::none, be.zeros(0, 3), 0, C);
+  be.gemm(1, transpose::no, be.zeros(3, 0), transpose::no, be.zeros(0, 3), 0, C);
   CHECK(same(read<Be>(be, C), table(3, 3)));
 }
 
@@ -139,7 +139,7 @@ TEST_CASE("cuda: a sum of no terms is zero") {
 TEST_CASE("cuda: the factored SVD in double is in the same context") {
   using Be = cuda<float>;
   Be be;
-  CHECK(be.widened().context() == be.context());
+  CHECK(be.in_higher_precision().context() == be.context());
   const std::vector<double> sigma{1, 1e-1, 1e-2, 1e-3};
   const auto B = matrix(be, with_spectrum(40, 4, sigma, 6));
   const auto A = matrix(be, with_spectrum(4, 30, {1, 1, 1, 1}, 8));
@@ -151,7 +151,7 @@ TEST_CASE("cuda: the factored SVD in double is in the same context") {
   CHECK(cuda_double::calls("cusolverDn<t>syevdx") == eigenproblems + 1);
   const table S = read<Be>(be, d.S);
   for (index_t i = 0; i < 4; ++i) {
-    CHECK(S(i, 0) == doctest::Approx(sigma[std::size_t(i)]).epsilon(1e-3));
+    CHECK(S(i, 0) == doctest::Approx(sigma[i]).epsilon(1e-3));
   }
 }
 
@@ -163,19 +163,20 @@ TEST_CASE("cuda: shapes that do not fit") {
   auto S = be.zeros(3, 3);
   std::vector<float> host(5);
   CHECK_THROWS_AS(be.upload(host, A), invalid_argument);
-  CHECK_THROWS_AS(be.copy(op::none, A, B), invalid_argument);
-  CHECK_THROWS_AS(be.copy(op::trans, A, S), invalid_argument);
-  CHECK_THROWS_AS(be.each(kernel_archetype<float>{}, A, B), invalid_argument);
-  CHECK_THROWS_AS(be.gemm(1, op::none, A, op::none, A, 0, S), invalid_argument);
-  CHECK_THROWS_AS(be.gemm(1, op::none, A, op::none, B, 0, A), invalid_argument);
-  CHECK_THROWS_AS(be.gram(op::none, A, A), invalid_argument);
+  CHECK_THROWS_AS(be.copy(transpose::no, A, B), invalid_argument);
+  CHECK_THROWS_AS(be.copy(transpose::yes, A, S), invalid_argument);
+  CHECK_THROWS_AS(be.apply(kernel_archetype<float>{}, A, B), invalid_argument);
+  CHECK_THROWS_AS(be.gemm(1, transpose::no, A, transpose::no, A, 0, S), invalid_argument);
+  CHECK_THROWS_AS(be.gemm(1, transpose::no, A, transpose::no, B, 0, A), invalid_argument);
+  CHECK_THROWS_AS(be.gram(transpose::no, A, A), invalid_argument);
   CHECK_THROWS_AS(be.cholesky(A), invalid_argument);
-  CHECK_THROWS_AS(be.solve_upper(op::none, S, B), invalid_argument);
+  CHECK_THROWS_AS(be.solve_upper(transpose::no, S, B), invalid_argument);
   CHECK_THROWS_AS(be.eigh(A), invalid_argument);
   CHECK_THROWS_AS(be.eigh_largest(A, 1), invalid_argument);
   CHECK_THROWS_AS(be.eigh_largest(S, 0), invalid_argument);
   CHECK_THROWS_AS(be.eigh_largest(S, 4), invalid_argument);
-  CHECK_THROWS_AS(be.gram(op::none, A, view<double>(be.widened().zeros(2, 2))), invalid_argument);
+  CHECK_THROWS_AS(be.gram(transpose::no, A, view<double>(be.in_higher_precision().zeros(2, 2))),
+                  invalid_argument);
   CHECK_THROWS_AS(be.svd(be.zeros(0, 3)), invalid_argument);
   CHECK_THROWS_AS(be.dot(A, B), invalid_argument);
 }

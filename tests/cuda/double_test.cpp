@@ -183,10 +183,10 @@ TEST_CASE("double: nothing has happened before somebody waits, if lazy") {
   cuda<float> other;
   be.fill(5, M);
   auto N = other.zeros(2, 2);
-  other.copy(op::none, M, N);
+  other.copy(transpose::no, M, N);
   CHECK(other.download(N) == std::vector<float>(4, 0));
   be.context()->synchronize();
-  other.copy(op::none, M, N);
+  other.copy(transpose::no, M, N);
   CHECK(other.download(N) == std::vector<float>(4, 5));
 }
 
@@ -212,7 +212,7 @@ TEST_CASE("double: calls fail as ordered") {
   cuda_double::fail_call_of("cublas<t>gemm", 1, int(CUBLAS_STATUS_EXECUTION_FAILED));
   std::string text;
   try {
-    be.gemm(1, op::none, M, op::none, M, 0, M);
+    be.gemm(1, transpose::no, M, transpose::no, M, 0, M);
   } catch (const cuda_error& e) {
     text = e.what();
     CHECK(e.code == int(CUBLAS_STATUS_EXECUTION_FAILED));

@@ -7,8 +7,8 @@
 #include <preheat/nn/least_squares.hpp>
 #include <preheat/train/fit.hpp>
 
-#include "conformance/toy_task.hpp"
 #include "double/control.hpp"
+#include "support/toy_task.hpp"
 
 using namespace conformance;
 using namespace preheat;

@@ -1,4 +1,4 @@
 // What runs on a GPU, compiled by nvcc: the files themselves are those that also run on the double.
-#include "../conformance/backend.cpp"
+#include "core/backend.cpp"
 #include "adapted_linear.cpp"
 #include "training.cpp"

@@ -5,8 +5,8 @@
 #include <preheat/cuda/adapted_linear.hpp>
 #include <preheat/optim/adam.hpp>
 
-#include "conformance/table.hpp"
 #include "double/control.hpp"
+#include "support/table.hpp"
 
 using namespace conformance;
 using namespace preheat;
@@ -39,13 +39,13 @@ TEST_CASE("hot path: a step neither allocates nor waits nor copies") {
   for (int step = 0; step < 3; ++step) {
     layer.forward();
     layer.backward(dY);
-    be.each(optim::adam_kernel<float>{.update_moments = {0.9F, 0.99F},
-                                      .epsilon = 1e-8F,
-                                      .rate = 0.1F,
-                                      .correction = 1,
-                                      .keep = 1,
-                                      .decay = 0},
-            layer.A(), m, v, layer.gradient_A());
+    be.apply(optim::adam_kernel<float>{.update_moments = {0.9F, 0.99F},
+                                       .epsilon = 1e-8F,
+                                       .rate = 0.1F,
+                                       .correction = 1,
+                                       .keep = 1,
+                                       .decay = 0},
+             layer.A(), m, v, layer.gradient_A());
     layer.refresh();
   }
   CHECK(waits() == before);
@@ -64,11 +64,11 @@ TEST_CASE("hot path: the plain adapter's step, too, neither allocates nor waits 
   const frozen_linear<Be> base{W, {}, 1};
   adapter::lora::params<Be> p{random(rank, in_size), random(out_size, rank)};
   adapter::lora::params<Be> g{be.zeros(rank, in_size), be.zeros(out_size, rank)};
-  adapter::lora::tape<Be> tape;
+  adapter::lora::saved_activations<Be> saved_activations;
   const layer_input<Be> x{X, X};
   const auto step = [&] {
-    adapter.forward(be, p, base, x, Y, tape);
-    adapter.backward(be, p, base, x, Y, g, input_gradient<Be>{dX, dX}, tape);
+    adapter.forward(be, p, base, x, Y, saved_activations);
+    adapter.backward(be, p, base, x, Y, g, input_gradient<Be>{dX, dX}, saved_activations);
   };
   step();
   const long before =

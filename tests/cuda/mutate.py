@@ -22,8 +22,9 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 FOLDER = os.path.join(ROOT, 'include', 'preheat', 'cuda')
-FILES = ['error.hpp', 'context.hpp', 'matrix.hpp', 'launch.hpp', 'factorizations.hpp', 'backend.hpp', 'adapted_linear.hpp']
-TESTS = ['conformance/backend.cpp', 'conformance/column_operations.cpp', 'cuda/backend.cpp', 'cuda/adapted_linear.cpp', 'cuda/hot_path.cpp', 'cuda/context.cpp']
+FILES = ['error.hpp', 'context.hpp', 'matrix.hpp', 'launch.hpp', 'factorizations.hpp', 'reduction.hpp', 'backend.hpp',
+         'adapted_linear.hpp']
+TESTS = ['core/backend.cpp', 'nn/column_operations.cpp', 'cuda/backend.cpp', 'cuda/adapted_linear.cpp', 'cuda/hot_path.cpp', 'cuda/context.cpp']
 
 CALLS = re.compile(r'\b(cublas<T>::\w+|cusolver<T>::\w+|cublasGemmEx|cublasSet\w+|cusolverDnSet\w+|'
                    r'cuda(?:Memcpy|Malloc|Free|Stream)\w+|(?:cuda_)?transfer(?:<T>)?|cuda_clone(?:<T>)?|product|launch|cuda_memory)\(')
@@ -41,7 +42,7 @@ ENUMERATORS = {
     'CUSOLVER_EIG_MODE_VECTOR': 'CUSOLVER_EIG_MODE_NOVECTOR', 'CUSOLVER_EIG_RANGE_I': 'CUSOLVER_EIG_RANGE_ALL', 'CUDA_R_16BF': 'CUDA_R_32F',
     'CUBLAS_COMPUTE_32F': 'CUBLAS_COMPUTE_32F_FAST_TF32', 'cudaMemcpyDeviceToHost': 'cudaMemcpyHostToDevice',
     'cudaMemcpyHostToDevice': 'cudaMemcpyDeviceToHost',
-    'cudaMemcpyDeviceToDevice': 'cudaMemcpyHostToDevice', 'op::none': 'op::trans', 'op::trans': 'op::none',
+    'cudaMemcpyDeviceToDevice': 'cudaMemcpyHostToDevice', 'transpose::no': 'transpose::yes', 'transpose::yes': 'transpose::no',
     'cudaStreamNonBlocking': 'cudaStreamDefault', "'S'": "'N'",
 }
 SUPPORT = '''#pragma once

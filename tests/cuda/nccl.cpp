@@ -5,9 +5,9 @@
 #include <preheat/cuda/nccl.hpp>
 #include <preheat/methods.hpp>
 
-#include "conformance/small_problem.hpp"
 #include "double/control.hpp"
 #include "shared_context.hpp"
+#include "support/small_problem.hpp"
 
 using namespace preheat;
 using Be = conformance::cuda_in_shared_context<float>;
@@ -16,7 +16,7 @@ namespace {
 
 // Two processes, of which this is the first; the other's single numbers are all 0.
 struct first_of_two {
-  static constexpr memory reaches = memory::host;
+  static constexpr memory_kind reaches = memory_kind::host;
   int rank() const { return 0; }
   int size() const { return 2; }
   template <class T>
@@ -34,11 +34,11 @@ struct first_of_two {
 // Both have the whole batch.
 struct same_batches {
   nn::minibatches<Be>& all;
-  void draw(const generator& stream, index_t step, nn::labelled_batch<Be>& batch) {
-    all.draw(stream, step, batch);
+  void load(const generator& stream, index_t step, nn::labelled_batch<Be>& batch) {
+    all.load(stream, step, batch);
   }
-  void draw_share(const generator& stream, index_t step, share, nn::labelled_batch<Be>& batch) {
-    all.draw(stream, step, batch);
+  void load_shard(const generator& stream, index_t step, shard, nn::labelled_batch<Be>& batch) {
+    all.load(stream, step, batch);
   }
 };
 
@@ -60,9 +60,9 @@ TEST_CASE(
   auto y = be.zeros(1000, 1);
   be.upload(numbers, x);  // the sum must wait for it
   devices.start_sum(std::span<float>(x.data(), 1000));
-  be.copy(op::none, y, y);
+  be.copy(transpose::no, y, y);
   devices.wait();
-  be.copy(op::none, x, y);  // and this for the sum
+  be.copy(transpose::no, x, y);  // and this for the sum
   const std::vector<float> got = be.download(y);
   for (std::size_t i = 0; i < numbers.size(); ++i) {
     REQUIRE(got[i] == 2 * numbers[i]);

@@ -29,6 +29,6 @@ struct cuda_in_shared_context : preheat::cuda<T> {
   }
 };
 
-static_assert(preheat::widening_backend<cuda_in_shared_context<float>>);
+static_assert(preheat::mixed_precision_backend<cuda_in_shared_context<float>>);
 
 }  // namespace conformance

@@ -5,8 +5,8 @@
 #include <preheat/methods.hpp>
 #include <preheat/train/fit.hpp>
 
-#include "conformance/backends.hpp"
-#include "conformance/toy_task.hpp"
+#include "support/backends.hpp"
+#include "support/toy_task.hpp"
 
 using namespace conformance;
 using namespace preheat;
@@ -21,9 +21,9 @@ std::vector<double> losses(const Method& m, const fit_options& options) {
   toy_task<Be> p;
   const auto report = fit(m, p.net, p.data, options);
   CHECK(report.status == fit_status::completed);
-  auto lin = attach(p.net, report);
+  auto linear = attach(p.net, report);
   std::vector<double> all = report.losses;
-  all.push_back(double(p.net.loss(p.all, lin)));
+  all.push_back(double(p.net.loss(p.all, linear)));
   return all;
 }
 template <class Be, class Method>

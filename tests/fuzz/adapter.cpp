@@ -6,12 +6,13 @@
 #include <cstdint>
 #include <cstdlib>
 #include <optional>
-#include <preheat/io/peft_adapter.hpp>
+#include <preheat/peft/reader.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
 
-namespace io = preheat::io;
+namespace peft = preheat::peft;
+namespace safetensors = preheat::safetensors;
 using preheat::index_t;
 
 namespace {
@@ -22,31 +23,32 @@ void promise(bool holds) {
   }
 }
 
-void use_tensors(const io::safetensors_header& header, std::string_view file) {
+void use_tensors(const safetensors::file_header& header, std::string_view file) {
   const char* const begin = file.data();
   const char* const end = begin + file.size();
   for (const auto& [name, tensor] : header.tensors) {
     const char* const data = reinterpret_cast<const char*>(tensor.bytes.data());
     promise(tensor.bytes.empty() || (begin <= data && data + tensor.bytes.size() <= end));
-    promise(tensor.count() * io::size_of(tensor.type) == index_t(tensor.bytes.size()));
-    if (io::is_floating(tensor.type) && tensor.count() > 0) {
+    promise(tensor.count() * safetensors::size_of(tensor.type) == index_t(tensor.bytes.size()));
+    if (safetensors::is_floating(tensor.type) && tensor.count() > 0) {
       std::vector<float> values(std::size_t(tensor.count()));
-      io::read_rows<float>(name, tensor, 0, preheat::view<float>(values.data(), tensor.count(), 1));
+      safetensors::read_rows<float>(name, tensor, 0,
+                                    preheat::view<float>(values.data(), tensor.count(), 1));
     }
     double number = 0;
-    io::read_number(tensor, number);
+    safetensors::read_number(tensor, number);
   }
 }
 
-void use_layers(const io::tensor_map& tensors, const io::peft_config* config) {
-  const io::detail::peft_grouping grouping(tensors, config, "input");
+void use_layers(const safetensors::tensor_map& tensors, const peft::config* config) {
+  const peft::detail::grouping grouping(tensors, config, "input");
   std::vector<std::string> others;
-  for (const io::peft_layer& l : grouping.layers(others)) {
-    const io::tensor_info& A = tensors.find(l.A)->second;
-    const io::tensor_info& B = tensors.find(l.B)->second;
+  for (const peft::adapter_layer& l : grouping.layers(others)) {
+    const safetensors::tensor_info& A = tensors.find(l.A)->second;
+    const safetensors::tensor_info& B = tensors.find(l.B)->second;
     promise(l.rank >= 1 && l.in >= 1 && l.out >= 1);
     promise(A.count() == l.rank * l.in && B.count() == l.rank * l.out);
-    promise(io::is_floating(A.type) && io::is_floating(B.type));
+    promise(safetensors::is_floating(A.type) && safetensors::is_floating(B.type));
     promise(config == nullptr || !l.alpha.empty() || config->rank(l.module) == l.rank);
   }
   for (const std::string& name : others) {
@@ -62,17 +64,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::size_t split = input.rfind(separator);
   const std::string_view file = input.substr(0, split);
   try {
-    std::optional<io::peft_config> config;
+    std::optional<peft::config> config;
     if (split != std::string_view::npos) {
-      config = io::peft_config::parse(input.substr(split + separator.size()), "config");
+      config = peft::config::parse(input.substr(split + separator.size()), "config");
     }
-    const io::safetensors_header header =
-        io::parse_safetensors(std::as_bytes(std::span(file)), "input");
+    const safetensors::file_header header =
+        safetensors::parse_header(std::as_bytes(std::span(file)), "input");
     use_tensors(header, file);
     use_layers(header.tensors, config ? &*config : nullptr);
     if (config) {  // what is written can be read
       config->set_ranks({{"a", 2, 1.5}, {"b.a", 3, 4}});
-      promise(io::peft_config::parse(config->fields().dump(), "again").rank("b.a") == 3);
+      promise(peft::config::parse(config->fields().dump(), "again").rank("b.a") == 3);
     }
   } catch (const preheat::io_error&) {
   } catch (const preheat::invalid_argument&) {

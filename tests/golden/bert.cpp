@@ -2,9 +2,9 @@
 // layer by layer, attention, logits with and without the adapter and merged, loss, and the gradient
 // of every tensor of the adapter and of the classifier.
 #include <preheat/adapter/dora.hpp>
-#include <preheat/io/attach_peft.hpp>
-#include <preheat/io/bert.hpp>
+#include <preheat/huggingface/bert.hpp>
 #include <preheat/nn/bert.hpp>
+#include <preheat/peft/attach.hpp>
 
 #include "encoder_fixture.hpp"
 
@@ -23,7 +23,7 @@ using classifier = nn::bert<cpu<T>, nn::cls_head>;
 
 template <class T>
 classifier<T> base_model(cpu<T>& be, const std::string& model) {
-  auto weights = io::read_bert<cpu<T>>(be, path_of("bert/" + model + "/base"));
+  auto weights = huggingface::read_bert<cpu<T>>(be, path_of("bert/" + model + "/base"));
   REQUIRE(weights.classifier.has_value());
   auto head = std::move(*weights.classifier);
   return {be, std::move(weights), std::move(head)};
@@ -31,11 +31,11 @@ classifier<T> base_model(cpu<T>& be, const std::string& model) {
 
 // The adapter's own classifier, which PEFT saves beside the factors.
 template <class T>
-void load_classifier(cpu<T>& be, const io::peft_adapter& adapter, head_params<cpu<T>>& head) {
+void load_classifier(cpu<T>& be, const peft::reader& adapter, head_params<cpu<T>>& head) {
   const std::string name = "base_model.model.classifier";
-  head.W =
-      io::detail::peft_matrix<cpu<T>>(be, adapter, name + ".weight", head.W.rows(), head.W.cols());
-  head.b = io::detail::peft_matrix<cpu<T>>(be, adapter, name + ".bias", head.b.rows(), 1);
+  head.W = peft::detail::read_matrix<cpu<T>>(be, adapter, name + ".weight", head.W.rows(),
+                                             head.W.cols());
+  head.b = peft::detail::read_matrix<cpu<T>>(be, adapter, name + ".bias", head.b.rows(), 1);
 }
 
 template <class T>
@@ -53,7 +53,7 @@ void check_states(const fixture& grads, classifier<T>& net, const token_batch<T>
     const std::string name = "attention_" + std::to_string(i);
     index_t first = 0;
     for (index_t s = 0; s < batch.sequences(); ++s) {
-      const index_t length = batch.lengths[std::size_t(s)];
+      const index_t length = batch.lengths[s];
       for (index_t h = 0; h < net.config().num_attention_heads; ++h) {
         check_close(grads, name, host(be, net.attention(i, first, length, h)),
                     attention_of(grads, name, batch, s, h), output_rtol<T>);
@@ -65,8 +65,8 @@ void check_states(const fixture& grads, classifier<T>& net, const token_batch<T>
 }
 
 template <class T, class Adapter>
-void check_gradients(const fixture& grads, const io::peft_adapter& adapter, classifier<T>& net,
-                     adapted<cpu<T>, Adapter>& lin) {
+void check_gradients(const fixture& grads, const peft::reader& adapter, classifier<T>& net,
+                     adapted<cpu<T>, Adapter>& linear) {
   cpu<T>& be = net.backend();
   std::size_t compared = 0;
   const auto compare_with = [&](const std::string& tensor, const auto& gradient) {
@@ -74,9 +74,9 @@ void check_gradients(const fixture& grads, const io::peft_adapter& adapter, clas
     check_close(grads, name, host(be, gradient), grads.matrix(name), gradient_rtol<T>);
     ++compared;
   };
-  for (const io::peft_layer& module : adapter.layers()) {
-    const index_t l = io::detail::layer_of_module(net, module.module);
-    const auto& gradient = lin.slots()[std::size_t(l)].gradient;
+  for (const peft::adapter_layer& module : adapter.layers()) {
+    const index_t l = peft::detail::layer_of_module(net, module.module);
+    const auto& gradient = linear.layers()[l].gradient;
     compare_with(module.A, gradient.A);
     compare_with(module.B, gradient.B);
     if constexpr (std::is_same_v<Adapter, adapter::dora>) {
@@ -106,22 +106,22 @@ void check_model(const std::string& model) {
   check_close(io_file, "logits_base", host(be, net.forward(batch, base)),
               io_file.tokens("logits_base"), output_rtol<T>);
 
-  const io::peft_adapter adapter(path_of("bert/" + model + "/adapter"));
-  adapted<cpu<T>, Adapter> lin(net);
-  io::attach_peft(net, lin, adapter);
+  const peft::reader adapter(path_of("bert/" + model + "/adapter"));
+  adapted<cpu<T>, Adapter> linear(net);
+  peft::attach(net, linear, adapter);
   load_classifier<T>(be, adapter, net.head().parameters);
-  check_close(io_file, "logits_adapter", host(be, net.forward(batch, lin)),
+  check_close(io_file, "logits_adapter", host(be, net.forward(batch, linear)),
               io_file.tokens("logits_adapter"), output_rtol<T>);
 
-  lin.zero_gradients();
-  const double loss = double(net.loss_and_gradient(batch, lin));
+  linear.zero_gradients();
+  const double loss = double(net.loss_and_gradient(batch, linear));
   check_number(grads, "loss", loss, grads.scalar("loss"), output_rtol<T>);
   check_states<T>(grads, net, batch);
-  check_gradients<T>(grads, adapter, net, lin);
+  check_gradients<T>(grads, adapter, net, linear);
 
-  for (index_t l = 0; l < index_t(lin.slots().size()); ++l) {
-    if (lin.slots()[std::size_t(l)].attached) {
-      lin.fold(l);
+  for (index_t l = 0; l < index_t(linear.layers().size()); ++l) {
+    if (linear.layers()[l].attached) {
+      linear.merge(l);
     }
   }
   check_close(io_file, "logits_merged", host(be, net.forward(batch, base)),

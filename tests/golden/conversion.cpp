@@ -2,9 +2,9 @@
 // files are ours bit by bit, α follows, and trained and converted adapter give the same output.
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <preheat/convert/recompress.hpp>
 #include <preheat/cpu/backend.hpp>
 #include <preheat/nn/mlp.hpp>
-#include <preheat/train/convert.hpp>
 
 #include "fixtures.hpp"
 
@@ -62,21 +62,21 @@ struct saved_adapter {
 dense output(const fixture& check, const std::string& kind,
              const std::vector<plain_type>& adapters) {
   backend_type be;
-  std::vector<preheat::layer<backend_type>> layers;
+  std::vector<preheat::base_layer<backend_type>> layers;
   for (const std::string& module : modules) {
     layers.push_back({module, matrix(check.matrix(module + ".weight_" + kind)),
                       matrix(check.matrix(module + ".bias_original"))});
   }
   preheat::nn::mlp<backend_type> net(be, std::move(layers));
-  preheat::adapted<backend_type, preheat::adapter::lora> lin(net);
+  preheat::adapted<backend_type, preheat::adapter::lora> linear(net);
   for (std::size_t l = 0; l < adapters.size(); ++l) {
     const plain_type& one = adapters[l];
-    lin.attach(index_t(l),
-               {preheat::clone(be, preheat::in<backend_type>(one.f.A)),
-                preheat::clone(be, preheat::in<backend_type>(one.f.B))},
-               float(one.scaling));
+    linear.attach(index_t(l),
+                  {preheat::clone(be, preheat::const_view_of<backend_type>(one.f.A)),
+                   preheat::clone(be, preheat::const_view_of<backend_type>(one.f.B))},
+                  float(one.scaling));
   }
-  return host(be, net.forward(matrix(check.tokens("X")), lin));
+  return host(be, net.forward(matrix(check.tokens("X")), linear));
 }
 
 void check_conversion(const std::string& name) {

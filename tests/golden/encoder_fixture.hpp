@@ -61,7 +61,7 @@ dense attention_of(const fixture& file, const std::string& tensor, const token_b
   const std::vector<double> values = file.entries(tensor);
   const index_t length = shape[3];
   const double* const from = values.data() + (sequence * shape[1] + head) * length * length;
-  const index_t n = batch.lengths[std::size_t(sequence)];
+  const index_t n = batch.lengths[sequence];
   return Eigen::Map<const dense>(from, length, length).topLeftCorner(n, n);
 }
 

@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <preheat/io/safetensors_reader.hpp>
+#include <preheat/safetensors/reader.hpp>
 #include <sstream>
 #include <stdexcept>
 
@@ -32,13 +32,13 @@ std::string path_of(const std::string& name) {
 }
 
 struct fixture::contents {
-  preheat::io::safetensors_file file;
+  preheat::safetensors::reader file;
   nlohmann::json params;
 };
 
 fixture::fixture(const std::string& name) : name_(name), path_(path_of(name + ".safetensors")) {
   try {
-    preheat::io::safetensors_file file(path_);
+    preheat::safetensors::reader file(path_);
     nlohmann::json params = nlohmann::json::object();
     if (file.metadata().contains("params")) {
       params = nlohmann::json::parse(file.metadata().at("params"));
@@ -201,6 +201,12 @@ void check_close(const fixture& file, const std::string& what, const dense& foun
 void check_number(const fixture& file, const std::string& what, double found, double expected,
                   double rtol) {
   check_close(file, what, dense::Constant(1, 1, found), dense::Constant(1, 1, expected), rtol);
+}
+
+preheat::scaling_rule scaling_of(const fixture& file, const std::string& alpha,
+                                 const std::string& rslora) {
+  const double a = file.param<double>(alpha);
+  return file.flag(rslora) ? preheat::scaling::over_sqrt_rank(a) : preheat::scaling::over_rank(a);
 }
 
 }  // namespace golden

@@ -11,6 +11,7 @@
 #include <Eigen/Core>
 #include <memory>
 #include <preheat/core/types.hpp>
+#include <preheat/train/scaling.hpp>
 #include <string>
 #include <vector>
 
@@ -104,4 +105,14 @@ void check_close(const fixture& file, const std::string& what, const dense& foun
 void check_number(const fixture& file, const std::string& what, double found, double expected,
                   double rtol);
 
+// The scaling rule of a recorded adapter, by its settings alpha and use_rslora.
+preheat::scaling_rule scaling_of(const fixture& file, const std::string& alpha = "alpha",
+                                 const std::string& rslora = "use_rslora");
+
 }  // namespace golden
+
+// The test case "golden FOLDER: NAME": a check of the fixture FOLDER/NAME.
+#define PREHEAT_GOLDEN(FOLDER, NAME, CHECK_FIXTURE)  \
+  TEST_CASE("golden " FOLDER ": " NAME) {            \
+    CHECK_FIXTURE(golden::fixture(FOLDER "/" NAME)); \
+  }

@@ -19,8 +19,8 @@ using golden::dense;
 using golden::fixture;
 using golden::host;
 using golden::index_t;
-using preheat::op;
-using preheat::role;
+using preheat::parameter_role;
+using preheat::transpose;
 using backend_type = golden::cpu_double;
 using matrix = preheat::mat<backend_type>;
 
@@ -41,14 +41,14 @@ template <class Adapter>
 point evaluate(const fixture& file, const factors& at) {
   backend_type be;
   golden::matrix_problem net = golden::problem_of(be, file);
-  preheat::adapted<backend_type, Adapter> lin(net);
-  lin.attach(0, {at.A, at.B}, 1);
+  preheat::adapted<backend_type, Adapter> linear(net);
+  linear.attach(0, {at.A, at.B}, 1);
   point here;
-  here.loss = net.loss_and_gradient({}, lin);
+  here.loss = net.loss_and_gradient({}, linear);
   const auto largest = [&](auto, const auto& g) {
     here.gradient = std::max(here.gradient, be.max_abs(g));
   };
-  preheat::visit(largest, lin.slots()[0].gradient);
+  preheat::for_each_trained(largest, linear.layers()[0].gradient);
   return here;
 }
 
@@ -69,7 +69,7 @@ void check_optimum(const fixture& file, const std::string& what, const factors& 
 template <class Adapter>
 void check_training(const fixture& file, const std::string& what, const factors& start,
                     const factors& optimum) {
-  using start_type = golden::stored_start<preheat::start::zero>;
+  using start_type = golden::stored_start<preheat::initial_product::zero>;
   using method_type = preheat::method<Adapter, start_type, preheat::optim::sgd>;
   backend_type be;
   golden::matrix_problem net = golden::problem_of(be, file);
@@ -96,14 +96,16 @@ void check_frozen(const fixture& file, index_t r) {
   const std::string loss_a = numbered("lossA", r);
   const dense A = file.matrix(numbered("A", r));
   const factors optimum_a{A, file.matrix(numbered("Bstar", r))};
-  check_optimum<asymmetric<role::B>>(file, loss_a, optimum_a, file.scalar(loss_a));
-  check_training<asymmetric<role::B>>(file, loss_a, {A, dense::Zero(W.rows(), r)}, optimum_a);
+  check_optimum<asymmetric<parameter_role::B>>(file, loss_a, optimum_a, file.scalar(loss_a));
+  check_training<asymmetric<parameter_role::B>>(file, loss_a, {A, dense::Zero(W.rows(), r)},
+                                                optimum_a);
 
   const std::string loss_b = numbered("lossB", r);
   const dense B = file.matrix(numbered("B", r));
   const factors optimum_b{file.matrix(numbered("Astar", r)), B};
-  check_optimum<asymmetric<role::A>>(file, loss_b, optimum_b, file.scalar(loss_b));
-  check_training<asymmetric<role::A>>(file, loss_b, {dense::Zero(r, W.cols()), B}, optimum_b);
+  check_optimum<asymmetric<parameter_role::A>>(file, loss_b, optimum_b, file.scalar(loss_b));
+  check_training<asymmetric<parameter_role::A>>(file, loss_b, {dense::Zero(r, W.cols()), B},
+                                                optimum_b);
 }
 
 // A frozen at a general G: the optimum is B = W·G⁺, that is R·Bᵀ = Qᵀ·Wᵀ for Gᵀ = Q·R.
@@ -112,11 +114,12 @@ void check_general(const fixture& file, index_t r) {
   const matrix W(file.matrix("W"));
   const matrix G_transposed(file.matrix(numbered("G", r)).transpose());
   const auto qr = be.qr(G_transposed);
-  matrix B_transposed = preheat::linalg::product<backend_type>(be, op::trans, qr.Q, op::trans, W);
-  be.solve_upper(op::none, qr.R, B_transposed);
+  matrix B_transposed =
+      preheat::linalg::product<backend_type>(be, transpose::yes, qr.Q, transpose::yes, W);
+  be.solve_upper(transpose::no, qr.R, B_transposed);
   const factors optimum{file.matrix(numbered("G", r)), host(be, B_transposed).transpose()};
   const std::string loss = numbered("lossG", r);
-  check_optimum<asymmetric<role::B>>(file, loss, optimum, file.scalar(loss));
+  check_optimum<asymmetric<parameter_role::B>>(file, loss, optimum, file.scalar(loss));
 }
 
 // The best product of rank r, by PiSSA's start from the target itself. No product of that rank has
@@ -124,7 +127,7 @@ void check_general(const fixture& file, index_t r) {
 void check_best(const fixture& file, index_t r, bool has_gap) {
   backend_type be;
   const matrix W(file.matrix("W"));
-  const preheat::site<backend_type> site{.W = W, .rank = r};
+  const preheat::target_layer<backend_type> site{.W = W, .rank = r};
   const preheat::factors<backend_type> f = preheat::init::pissa{}(be, site);
   const factors top{host(be, f.A), host(be, f.B)};
   const std::string what = "best_loss at rank " + std::to_string(r);

@@ -12,12 +12,12 @@ namespace {
 using golden::asymmetric;
 using golden::fixture;
 using golden::index_t;
-using preheat::role;
+using preheat::parameter_role;
 
-template <role Warm, role Main>
+template <parameter_role Preheating, parameter_role Main>
 void check_rank(const fixture& file, index_t r, index_t warm_rank) {
   using warm_type =
-      preheat::method<asymmetric<Warm>, preheat::init::orthogonal, preheat::optim::sgd>;
+      preheat::method<asymmetric<Preheating>, preheat::init::orthogonal, preheat::optim::sgd>;
   using method_type =
       preheat::method<asymmetric<Main>, preheat::init::hrp<warm_type>, preheat::optim::sgd>;
   golden::cpu_double be;
@@ -29,7 +29,7 @@ void check_rank(const fixture& file, index_t r, index_t warm_rank) {
   const auto report =
       fit(method, net, net.batches(),
           {.rank = r, .steps = 2 * golden::halvings, .scaling = preheat::scaling::constant(1)});
-  CHECK(report.evidence_steps == golden::halvings);
+  CHECK(report.calibration_steps == golden::halvings);
   auto trained = preheat::attach(net, report);
   golden::check_loss(file, "best_loss by HRP at rank " + std::to_string(r), net.loss({}, trained),
                      file.matrix("best_loss")(r, 0), file.matrix("W").norm());
@@ -43,9 +43,9 @@ void check_preheated(const std::string& name) {
   REQUIRE_FALSE(ranks.empty());
   for (const index_t r : ranks) {
     if (W.cols() <= W.rows()) {
-      check_rank<role::B, role::A>(file, r, W.cols());
+      check_rank<parameter_role::B, parameter_role::A>(file, r, W.cols());
     } else {
-      check_rank<role::A, role::B>(file, r, W.rows());
+      check_rank<parameter_role::A, parameter_role::B>(file, r, W.rows());
     }
   }
 }

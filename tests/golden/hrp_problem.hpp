@@ -14,7 +14,7 @@ namespace golden {
 
 using cpu_double = preheat::cpu<double>;
 using matrix_problem = preheat::nn::least_squares<cpu_double>;
-template <preheat::role Trained>
+template <preheat::parameter_role Trained>
 using asymmetric = preheat::adapter::asymmetric<Trained>;
 
 // The problem as a network: W_init = 0, the target is the fixture's W. Use it with s = 1.

@@ -20,16 +20,16 @@ using golden::dense;
 using golden::fixture;
 using golden::host;
 using golden::index_t;
-using preheat::op;
+using preheat::transpose;
 
 // The peer computes in float, and so does PiSSA here.
 using backend_type = preheat::cpu<float>;
 using matrix = preheat::mat<backend_type>;
-using site_type = preheat::site<backend_type>;
+using site_type = preheat::target_layer<backend_type>;
 using factors_type = preheat::factors<backend_type>;
 constexpr double rtol = 2e-5;
 
-site_type site_of(const fixture& file, const matrix& W, std::uint64_t seed = 0) {
+site_type target_layer_of(const fixture& file, const matrix& W, std::uint64_t seed = 0) {
   return {.W = W,
           .rank = file.param<index_t>("r"),
           .scaling = float(file.param<double>("scaling")),
@@ -56,7 +56,7 @@ dense product_of(const factors_type& f) {
 dense residual(const site_type& site, const factors_type& f) {
   backend_type be;
   matrix base = preheat::clone(be, site.W);
-  be.gemm(-site.scaling, op::none, f.B, op::none, f.A, 1, base);
+  be.gemm(-site.scaling, transpose::no, f.B, transpose::no, f.A, 1, base);
   return host(be, base);
 }
 
@@ -64,7 +64,7 @@ dense residual(const site_type& site, const factors_type& f) {
 void check_pissa_alone(const fixture& file) {
   backend_type be;
   const matrix W(file.matrix("W"));
-  const site_type site = site_of(file, W);
+  const site_type site = target_layer_of(file, W);
   const factors_type f = preheat::init::pissa{}(be, site);
   CHECK(f.A.rows() == site.rank);
   check_absorbed(file, product_of(f), residual(site, f), ", init alone");
@@ -96,9 +96,9 @@ void check_pissa_in_run(const fixture& file) {
                                       {.rank = file.param<index_t>("r"),
                                        .steps = 1,
                                        .scaling = preheat::scaling::over_rank(alpha)});
-  const auto& slot = run.lin.slots().at(0);
-  CHECK(slot.scaling == float(file.param<double>("scaling")));
-  check_absorbed(file, product_of(method.adapter.product(be, slot.parameters)),
+  const auto& adapted_layer = run.adapters.layers().at(0);
+  CHECK(adapted_layer.scaling == float(file.param<double>("scaling")));
+  check_absorbed(file, product_of(method.adapter.product(be, adapted_layer.parameters)),
                  host(be, net.layers()[0].W), ", in a run");
 }
 
@@ -115,7 +115,7 @@ std::vector<double> own_residuals(const fixture& file, const matrix& W,
   backend_type be;
   std::vector<double> norms;
   for (std::uint64_t seed = 0; seed < draws; ++seed) {
-    const site_type site = site_of(file, W, seed);
+    const site_type site = target_layer_of(file, W, seed);
     norms.push_back(residual(site, init(be, site)).norm());
   }
   std::sort(norms.begin(), norms.end());
@@ -133,8 +133,8 @@ void check_pissa_randomized(const std::string& name) {
   const matrix omega(file.matrix("Omega"));
   preheat::init::pissa_randomized init;
   init.power_iterations = file.param<index_t>("niter");
-  const site_type site = site_of(file, W);
-  const factors_type given = init(be, site, preheat::in<backend_type>(omega));
+  const site_type site = target_layer_of(file, W);
+  const factors_type given = init(be, site, preheat::const_view_of<backend_type>(omega));
   check_absorbed(file, product_of(given), residual(site, given), ", given Omega");
 
   const double least = residual(site, preheat::init::pissa{}(be, site)).norm();
@@ -218,7 +218,7 @@ sample stored_sample(const fixture& file, const std::string& init) {
 // Many draws of one of our inits in the fixture's shapes; B is zero in each.
 template <class T, class Init>
 sample own_sample(const fixture& file, const Init& init) {
-  static_assert(Init::product == preheat::start::zero);  // so W is left alone
+  static_assert(Init::product == preheat::initial_product::zero);  // so W is left alone
   using Be = preheat::cpu<T>;
   constexpr std::size_t enough = 20000;
   Be be;
@@ -226,7 +226,7 @@ sample own_sample(const fixture& file, const Init& init) {
   const index_t rank = file.param<index_t>("r");
   sample drawn;
   for (std::uint64_t seed = 0; drawn.entries.size() < enough; ++seed) {
-    const preheat::site<Be> site{.W = W, .rank = rank, .gen = preheat::generator(seed)};
+    const preheat::target_layer<Be> site{.W = W, .rank = rank, .gen = preheat::generator(seed)};
     const preheat::factors<Be> f = init(be, site);
     const dense A = host(be, f.A);
     const dense B = host(be, f.B);

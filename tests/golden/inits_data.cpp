@@ -33,7 +33,7 @@ struct recorded_batches {
   std::vector<dense> inputs;  // features × tokens
   index_t outputs = 0;
 
-  void draw(const preheat::generator&, index_t step, preheat::nn::labelled_batch<Be>& batch) {
+  void load(const preheat::generator&, index_t step, preheat::nn::labelled_batch<Be>& batch) {
     const dense& X = inputs[std::size_t(step) % inputs.size()];
     batch.X = preheat::mat<Be>(X);
     batch.target = be.zeros(outputs, X.cols());
@@ -43,7 +43,7 @@ struct recorded_batches {
 // A network of linear layers with these weights, without biases where there are none.
 template <class Be>
 network<Be> network_of(Be& be, const std::vector<std::pair<dense, dense>>& weights) {
-  std::vector<preheat::layer<Be>> layers;
+  std::vector<preheat::base_layer<Be>> layers;
   for (const auto& [W, b] : weights) {
     layers.push_back({"fc" + std::to_string(layers.size() + 1), preheat::mat<Be>(W),
                       b.size() > 0 ? preheat::mat<Be>(b) : preheat::mat<Be>{}});
@@ -92,9 +92,8 @@ void check_corda_start(const fixture& file, const dense& A, const dense& B, cons
 }
 
 template <class Be>
-void check_corda(const std::string& name, const std::string& type) {
+void check_corda(const fixture& file, const std::string& type) {
   using T = typename Be::scalar;
-  const fixture file(name);
   Be be;
   const dense W = file.matrix("W");
   const index_t rank = file.param<index_t>("r");
@@ -105,18 +104,13 @@ void check_corda(const std::string& name, const std::string& type) {
   // The covariance, and the start that it gives.
   network<Be> net = network_of(be, {{W, {}}});
   const preheat::fit_options options{};
-  preheat::evidence_scene<network<Be>, recorded_batches<Be>> scene{.net = net,
-                                                                   .data = data,
-                                                                   .options = options,
-                                                                   .layers = {0},
-                                                                   .ranks = {rank},
-                                                                   .scalings = {scaling},
-                                                                   .gen = preheat::generator()};
-  const std::vector<preheat::mat<Be>> C = init.gather(scene);
+  preheat::calibration_context<network<Be>, recorded_batches<Be>> context(
+      net, data, options, {{0}, {rank}, {scaling}}, 0.01, preheat::generator());
+  const std::vector<preheat::mat<Be>> C = init.calibrate(context);
   check_close(file, "C, " + type, host(be, C[0]), file.matrix("C"), covariance_rtol);
   const preheat::mat<Be> weight(W);
   const preheat::mat<Be> given(file.matrix("C"));
-  const preheat::site<Be> site{.W = weight, .rank = rank, .scaling = T(scaling)};
+  const preheat::target_layer<Be> site{.W = weight, .rank = rank, .scaling = T(scaling)};
   const preheat::factors<Be> f = init(be, site, given);
   const dense A = host(be, f.A);
   const dense B = host(be, f.B);
@@ -129,14 +123,15 @@ void check_corda(const std::string& name, const std::string& type) {
       {.rank = rank,
        .steps = init.batches + 1,
        .scaling = preheat::scaling::over_rank(file.param<double>("lora_alpha"))});
-  const auto& slot = run.lin.slots().at(0);
-  CHECK(slot.scaling == T(scaling));
-  check_corda_start(file, host(be, slot.parameters.A), host(be, slot.parameters.B),
-                    host(be, net.layers()[0].W), ", in a run, " + type);
+  const auto& adapted_layer = run.adapters.layers().at(0);
+  CHECK(adapted_layer.scaling == T(scaling));
+  check_corda_start(file, host(be, adapted_layer.parameters.A),
+                    host(be, adapted_layer.parameters.B), host(be, net.layers()[0].W),
+                    ", in a run, " + type);
 }
-void check_corda(const std::string& name) {
-  check_corda<preheat::cpu<float>>(name, "float");
-  check_corda<preheat::cpu<double>>(name, "double");
+void check_corda(const fixture& file) {
+  check_corda<preheat::cpu<float>>(file, "float");
+  check_corda<preheat::cpu<double>>(file, "double");
 }
 
 // τ is PEFT's default where the file does not say; on one batch again and again any does.
@@ -157,9 +152,8 @@ auto start_eva(const fixture& file, network<Be>& net, recorded_batches<Be>& data
 
 // Whitened or not; PEFT shows the PCA the same batch until it has converged, and so the run does.
 template <class Be>
-void check_eva(const std::string& name, const std::string& type) {
+void check_eva(const fixture& file, const std::string& type) {
   using T = typename Be::scalar;
-  const fixture file(name);
   Be be;
   const dense W = file.matrix("W");
   const dense X = file.tokens("X");
@@ -178,23 +172,22 @@ void check_eva(const std::string& name, const std::string& type) {
   network<Be> net = network_of(be, {{W, {}}});
   recorded_batches<Be> data{be, {X}, W.rows()};
   auto run = start_eva(file, net, data, eva_of(file));
-  const auto& slot = run.lin.slots().at(0);
-  CHECK(slot.scaling == T(file.param<double>("scaling")));
-  check_close(file, "A, " + type, host(be, slot.parameters.A), file.matrix("A"), eva_rtol);
-  check_close(file, "B, " + type, host(be, slot.parameters.B), file.matrix("B"), 0);
+  const auto& adapted_layer = run.adapters.layers().at(0);
+  CHECK(adapted_layer.scaling == T(file.param<double>("scaling")));
+  check_close(file, "A, " + type, host(be, adapted_layer.parameters.A), file.matrix("A"), eva_rtol);
+  check_close(file, "B, " + type, host(be, adapted_layer.parameters.B), file.matrix("B"), 0);
   check_close(file, "W_base, " + type, host(be, net.layers()[0].W),
               host(be, preheat::mat<Be>(file.matrix("W_base"))), 0);
 }
-void check_eva(const std::string& name) {
-  check_eva<preheat::cpu<float>>(name, "float");
-  check_eva<preheat::cpu<double>>(name, "double");
+void check_eva(const fixture& file) {
+  check_eva<preheat::cpu<float>>(file, "float");
+  check_eva<preheat::cpu<double>>(file, "double");
 }
 
 // Layers are numbered from 1: W1, b1, fc1.A …
 template <class Be>
-void check_eva_layers(const std::string& name, const std::string& type) {
+void check_eva_layers(const fixture& file, const std::string& type) {
   using T = typename Be::scalar;
-  const fixture file(name);
   Be be;
   std::vector<std::pair<dense, dense>> weights;
   for (const index_t l : file.numbers_after("W")) {
@@ -208,37 +201,26 @@ void check_eva_layers(const std::string& name, const std::string& type) {
   auto run = start_eva(file, net, data, init);
   for (std::size_t l = 0; l < weights.size(); ++l) {
     const std::string layer = "fc" + std::to_string(l + 1);
-    const auto& slot = run.lin.slots().at(l);
+    const auto& adapted_layer = run.adapters.layers().at(l);
     CHECK(run.rank_of(index_t(l)) == file.param<index_t>("rank_pattern/" + layer));
-    CHECK(slot.scaling == T(file.param<double>("scaling/" + layer)));
-    check_close(file, layer + ".A, " + type, host(be, slot.parameters.A), file.matrix(layer + ".A"),
-                redistributed_rtol);
-    check_close(file, layer + ".B, " + type, host(be, slot.parameters.B), file.matrix(layer + ".B"),
-                0);
+    CHECK(adapted_layer.scaling == T(file.param<double>("scaling/" + layer)));
+    check_close(file, layer + ".A, " + type, host(be, adapted_layer.parameters.A),
+                file.matrix(layer + ".A"), redistributed_rtol);
+    check_close(file, layer + ".B, " + type, host(be, adapted_layer.parameters.B),
+                file.matrix(layer + ".B"), 0);
   }
+}
+void check_eva_layers(const fixture& file) {
+  check_eva_layers<preheat::cpu<float>>(file, "float");
+  check_eva_layers<preheat::cpu<double>>(file, "double");
 }
 
 }  // namespace
 
-TEST_CASE("golden inits: corda_ipm_tall") {
-  check_corda("inits/corda_ipm_tall");
-}
-TEST_CASE("golden inits: corda_ipm_wide") {
-  check_corda("inits/corda_ipm_wide");
-}
-TEST_CASE("golden inits: corda_kpm_tall") {
-  check_corda("inits/corda_kpm_tall");
-}
-TEST_CASE("golden inits: corda_kpm_wide") {
-  check_corda("inits/corda_kpm_wide");
-}
-TEST_CASE("golden inits: eva") {
-  check_eva("inits/eva");
-}
-TEST_CASE("golden inits: eva_whiten") {
-  check_eva("inits/eva_whiten");
-}
-TEST_CASE("golden inits: eva_two_layers") {
-  check_eva_layers<preheat::cpu<float>>("inits/eva_two_layers", "float");
-  check_eva_layers<preheat::cpu<double>>("inits/eva_two_layers", "double");
-}
+PREHEAT_GOLDEN("inits", "corda_ipm_tall", check_corda)
+PREHEAT_GOLDEN("inits", "corda_ipm_wide", check_corda)
+PREHEAT_GOLDEN("inits", "corda_kpm_tall", check_corda)
+PREHEAT_GOLDEN("inits", "corda_kpm_wide", check_corda)
+PREHEAT_GOLDEN("inits", "eva", check_eva)
+PREHEAT_GOLDEN("inits", "eva_whiten", check_eva)
+PREHEAT_GOLDEN("inits", "eva_two_layers", check_eva_layers)

@@ -18,13 +18,13 @@ using golden::dense;
 using golden::fixture;
 using golden::host;
 using golden::index_t;
-using preheat::in;
-using preheat::op;
+using preheat::const_view_of;
+using preheat::transpose;
 
 // The peer computes in float, and so does LoRA-GA here.
 using backend_type = preheat::cpu<float>;
 using matrix = preheat::mat<backend_type>;
-using site_type = preheat::site<backend_type>;
+using site_type = preheat::target_layer<backend_type>;
 using factors_type = preheat::factors<backend_type>;
 using gradient_type = preheat::svd_result<matrix>;
 using lora_ga = preheat::init::lora_ga<>;
@@ -37,7 +37,7 @@ class regression {
   using backend_type = ::backend_type;
   using batch_type = index_t;
   struct batches {
-    void draw(const preheat::generator&, index_t step, index_t& batch) const { batch = step; }
+    void load(const preheat::generator&, index_t step, index_t& batch) const { batch = step; }
   };
 
   regression(backend_type& be, const fixture& file) : be_(&be) {
@@ -48,36 +48,36 @@ class regression {
     }
   }
   backend_type& backend() const { return *be_; }
-  std::span<preheat::layer<backend_type>> layers() { return layers_; }
+  std::span<preheat::base_layer<backend_type>> layers() { return layers_; }
   index_t count() const { return index_t(X_.size()); }
 
-  template <class Lin>
-  float loss(const index_t& k, Lin& lin) {
-    lin.begin(preheat::pass::evaluation);
-    return residual(std::size_t(k), lin);
+  template <class Linear>
+  float loss(const index_t& k, Linear& linear) {
+    linear.begin(preheat::pass_kind::evaluation);
+    return residual(std::size_t(k), linear);
   }
-  template <class Lin>
-  float loss_and_gradient(const index_t& k, Lin& lin) {
-    lin.begin(preheat::pass::training);
-    const float value = residual(std::size_t(k), lin);
-    be_->each(preheat::linalg::scale<float>{2 / float(residual_.rows() * residual_.cols())},
-              residual_);
-    lin.backward(0, X_[std::size_t(k)], residual_, false);
+  template <class Linear>
+  float loss_and_gradient(const index_t& k, Linear& linear) {
+    linear.begin(preheat::pass_kind::training);
+    const float value = residual(std::size_t(k), linear);
+    be_->apply(preheat::linalg::scale<float>{2 / float(residual_.rows() * residual_.cols())},
+               residual_);
+    linear.backward(0, X_[k], residual_, false);
     return value;
   }
 
  private:
-  template <class Lin>
-  float residual(std::size_t k, Lin& lin) {
-    const preheat::out<backend_type> Y = lin.forward(0, X_[k]);
+  template <class Linear>
+  float residual(std::size_t k, Linear& linear) {
+    const preheat::view_of<backend_type> Y = linear.forward(0, X_[k]);
     be_->resize(residual_, Y.rows(), Y.cols());
-    be_->copy(op::none, Y, residual_);
-    be_->each(preheat::linalg::axpby<float>{-1, 1}, residual_, T_[k]);
+    be_->copy(transpose::no, Y, residual_);
+    be_->apply(preheat::linalg::axpby<float>{-1, 1}, residual_, T_[k]);
     return be_->dot(residual_, residual_) / float(residual_.rows() * residual_.cols());
   }
 
   backend_type* be_;
-  std::vector<preheat::layer<backend_type>> layers_;
+  std::vector<preheat::base_layer<backend_type>> layers_;
   std::vector<matrix> X_, T_;
   matrix residual_;
 };
@@ -126,7 +126,7 @@ void check_start(const fixture& file, const std::string& key, const lora_ga& ini
   const factors_type f = [&] {
     if (init.scale == scale::weight_svd) {
       const matrix omega(file.matrix(key + ".Omega_W"));
-      return init(be, site, g, in<backend_type>(omega));
+      return init(be, site, g, const_view_of<backend_type>(omega));
     }
     return init(be, site, g);
   }();
@@ -140,7 +140,7 @@ void check_start(const fixture& file, const std::string& key, const lora_ga& ini
               stored_B, rtol);
 
   matrix base = preheat::clone<backend_type>(be, W);
-  be.gemm(-site.scaling, op::none, f.B, op::none, f.A, 1, base);
+  be.gemm(-site.scaling, transpose::no, f.B, transpose::no, f.A, 1, base);
   check_sum(file, key, host(be, base), A, B, s);
   check_sum(file, key + " (stored)", file.matrix(key + ".W_base"), stored_A, stored_B, s);
 }
@@ -173,14 +173,10 @@ void check_run(const std::string& name) {
   regression net(be, file);
   regression::batches data;
   const preheat::fit_options options;
-  preheat::evidence_scene<regression, regression::batches> scene{
-      .net = net,
-      .data = data,
-      .options = options,
-      .layers = {0},
-      .ranks = {file.param<index_t>("r")},
-      .scalings = {file.param<double>("scaling")}};
-  const std::vector<matrix> G = preheat::init::mean_gradients(scene, net.count());
+  preheat::calibration_context<regression, regression::batches> context(
+      net, data, options, {{0}, {file.param<index_t>("r")}, {file.param<double>("scaling")}}, 0.01,
+      preheat::generator());
+  const std::vector<matrix> G = preheat::init::mean_gradients(context, net.count());
   check_close(file, "G", host(be, G[0]), file.matrix("G"), 1e-5);
   const index_t all = std::min(G[0].rows(), G[0].cols());
   const gradient_type g = preheat::linalg::truncated_svd<backend_type>(be, G[0], all);
@@ -192,11 +188,11 @@ void check_run(const std::string& name) {
                                       {.rank = file.param<index_t>("r"),
                                        .steps = net.count() + 1,
                                        .scaling = preheat::scaling::over_rank(alpha)});
-  const auto& slot = run.lin.slots().at(0);
-  CHECK(slot.scaling == float(file.param<double>("scaling")));
-  const dense A = host(be, slot.parameters.A);
-  const dense B = host(be, slot.parameters.B);
-  check_sum(file, "in a run", host(be, net.layers()[0].W), A, B, double(slot.scaling));
+  const auto& adapted_layer = run.adapters.layers().at(0);
+  CHECK(adapted_layer.scaling == float(file.param<double>("scaling")));
+  const dense A = host(be, adapted_layer.parameters.A);
+  const dense B = host(be, adapted_layer.parameters.B);
+  check_sum(file, "in a run", host(be, net.layers()[0].W), A, B, double(adapted_layer.scaling));
   // The defaults are PEFT's. A sketched fixture is near the exact SVD, no more.
   if (file.param<index_t>("q") >= all && file.param<double>("stable_gamma") == 16) {
     const dense stored_A = file.matrix("ArB2r.stable.A");

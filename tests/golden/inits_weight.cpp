@@ -21,15 +21,16 @@ using golden::dense;
 using golden::fixture;
 using golden::host;
 using golden::index_t;
-using train_a = preheat::adapter::asymmetric<preheat::role::A>;
+using train_a = preheat::adapter::asymmetric<preheat::parameter_role::A>;
 
 template <class Be>
-preheat::site<Be> site_of(const fixture& file, const preheat::mat<Be>& W,
-                          preheat::side directions = preheat::side::automatic) {
+preheat::target_layer<Be> target_layer_of(
+    const fixture& file, const preheat::mat<Be>& W,
+    preheat::singular_side directions = preheat::singular_side::automatic) {
   return {.W = W,
           .rank = file.param<index_t>("r"),
           .scaling = typename Be::scalar(file.param<double>("scaling")),
-          .directions = directions};
+          .side = directions};
 }
 
 // What a run has before its first step: the base and the factors. It finds s from α and the rank.
@@ -47,9 +48,10 @@ started start(const fixture& file) {
       {.rank = file.param<index_t>("r"),
        .steps = 1,
        .scaling = preheat::scaling::over_rank(file.param<double>("lora_alpha"))});
-  const auto& slot = run.lin.slots().at(0);
-  CHECK(slot.scaling == typename Be::scalar(file.param<double>("scaling")));
-  return {host(be, net.layers()[0].W), host(be, slot.parameters.A), host(be, slot.parameters.B)};
+  const auto& adapted_layer = run.adapters.layers().at(0);
+  CHECK(adapted_layer.scaling == typename Be::scalar(file.param<double>("scaling")));
+  return {host(be, net.layers()[0].W), host(be, adapted_layer.parameters.A),
+          host(be, adapted_layer.parameters.B)};
 }
 
 // OLoRA: the product and the base that gave it away; the factors up to the signs of the QR.
@@ -59,7 +61,7 @@ void check_olora(const fixture& file) {
   constexpr double rtol = 2e-5;
   Be be;
   const preheat::mat<Be> W(file.matrix("W"));
-  const auto f = preheat::init::olora{}(be, site_of<Be>(file, W));
+  const auto f = preheat::init::olora{}(be, target_layer_of<Be>(file, W));
   const dense A = host(be, f.A);
   const dense B = host(be, f.B);
   REQUIRE(A.rows() == file.param<index_t>("r"));
@@ -82,7 +84,8 @@ void check_mica(const fixture& file) {
   constexpr double rtol = 1e-5;
   Be be;
   const preheat::mat<Be> W(file.matrix("W"));
-  const auto f = preheat::init::mica{}(be, site_of<Be>(file, W, preheat::side::left));
+  const auto f =
+      preheat::init::mica{}(be, target_layer_of<Be>(file, W, preheat::singular_side::left));
   const started run = start<Be, preheat::method<train_a, preheat::init::mica>>(file);
   const dense stored = file.matrix("B");
   CHECK(run.A.isZero(0));
@@ -138,7 +141,7 @@ void check_draws(const fixture& file) {
   constexpr index_t enough = 20000;
   for (std::uint64_t seed = 0; index_t(seed) * W.rows() * file.param<index_t>("r") < enough;
        ++seed) {
-    const preheat::site<Be> site{
+    const preheat::target_layer<Be> site{
         .W = W, .rank = file.param<index_t>("r"), .gen = preheat::generator(seed)};
     const auto f = preheat::init::peft_orthogonal{}(be, site);
     all_A.push_back(host(be, f.A));

@@ -1,11 +1,11 @@
 // KaSA: init::kasa's truncated base, and adapter::gated with a given diagonal as the layer, against
 // PEFT's lora.Linear with KasaConfig and torch's autograd.
 #include <preheat/adapter/gated.hpp>
-#include <preheat/adapter/scaling.hpp>
 #include <preheat/cpu/backend.hpp>
 #include <preheat/init/kasa.hpp>
 #include <preheat/nn/mlp.hpp>
-#include <preheat/train/adapted.hpp>
+#include <preheat/operators/adapted.hpp>
+#include <preheat/train/scaling.hpp>
 
 #include "fixtures.hpp"
 
@@ -38,7 +38,7 @@ void check_base(const fixture& file) {
   using Be = preheat::cpu<T>;
   Be be;
   const preheat::mat<Be> W(file.matrix("W"));
-  const preheat::site<Be> site{
+  const preheat::target_layer<Be> site{
       .W = W, .rank = file.param<index_t>("r"), .scaling = scaling_of<T>(file)};
   const preheat::replacement<Be> answer = preheat::init::kasa{}(be, site);
   check_close(file, "W_base", host(be, answer.W), file.matrix("W_base"), 1e-5);
@@ -51,26 +51,26 @@ void check_layer(const fixture& file) {
   using Be = preheat::cpu<T>;
   constexpr double rtol = tolerance<T>();
   Be be;
-  std::vector<preheat::layer<Be>> layers;
+  std::vector<preheat::base_layer<Be>> layers;
   layers.push_back({"layer", preheat::mat<Be>(file.matrix("W_base")), {}});
   preheat::nn::mlp<Be> net(be, std::move(layers));
-  preheat::adapted<Be, layer_type> lin(net);
-  lin.attach(0,
-             {preheat::mat<Be>(file.matrix("A")), preheat::mat<Be>(file.matrix("B")),
-              preheat::mat<Be>(file.matrix("d"))},
-             scaling_of<T>(file));
+  preheat::adapted<Be, layer_type> linear(net);
+  linear.attach(0,
+                {preheat::mat<Be>(file.matrix("A")), preheat::mat<Be>(file.matrix("B")),
+                 preheat::mat<Be>(file.matrix("d"))},
+                scaling_of<T>(file));
 
   const preheat::mat<Be> X(file.tokens("X"));
   const preheat::mat<Be> dY(file.tokens("dY"));
-  lin.begin(preheat::pass::training);
-  check_close(file, "Y", host(be, lin.forward(0, X)), file.tokens("Y"), rtol);
-  check_close(file, "dX", host(be, lin.backward(0, X, dY, true)), file.tokens("dX"), rtol);
-  const auto& gradient = lin.slots()[0].gradient;
+  linear.begin(preheat::pass_kind::training);
+  check_close(file, "Y", host(be, linear.forward(0, X)), file.tokens("Y"), rtol);
+  check_close(file, "dX", host(be, linear.backward(0, X, dY, true)), file.tokens("dX"), rtol);
+  const auto& gradient = linear.layers()[0].gradient;
   check_close(file, "dA", host(be, gradient.A), file.matrix("dA"), rtol);
   check_close(file, "dB", host(be, gradient.B), file.matrix("dB"), rtol);
   check_close(file, "dd", host(be, gradient.g), file.matrix("dd"), rtol);
 
-  lin.fold(0);
+  linear.merge(0);
   check_close(file, "W_merged", host(be, net.layers()[0].W), file.matrix("W_merged"), rtol);
 }
 

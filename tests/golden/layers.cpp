@@ -3,7 +3,7 @@
 // own; through the adapter itself and through the operator that networks use.
 #include <preheat/adapter/lora.hpp>
 #include <preheat/nn/mlp.hpp>
-#include <preheat/train/adapted.hpp>
+#include <preheat/operators/adapted.hpp>
 
 #include "recorded_layer.hpp"
 
@@ -18,7 +18,7 @@ using golden::host;
 using golden::index_t;
 using golden::layer_rtol;
 using golden::recorded_layer;
-using preheat::op;
+using preheat::transpose;
 using preheat::adapter::lora;
 
 template <class Be>
@@ -26,7 +26,7 @@ using params_of = lora::params<Be>;
 
 template <class Be>
 void check_gradients(Be& be, const fixture& file, const params_of<Be>& gradient,
-                     preheat::in<Be> dX) {
+                     preheat::const_view_of<Be> dX) {
   constexpr double rtol = layer_rtol<typename Be::scalar>();
   check_close(file, "dX", host(be, dX), file.tokens("dX"), rtol);
   check_close(file, "dA", host(be, gradient.A), file.matrix("dA"), rtol);
@@ -39,20 +39,21 @@ void check_merge(Be& be, const fixture& file, recorded_layer<typename Be::scalar
                  const params_of<Be>& p) {
   const lora adapter;
   preheat::mat<Be> delta = be.zeros(given.W.rows(), given.W.cols());
-  adapter.merge(be, p, given.scaling, preheat::out<Be>(delta), preheat::out<Be>(given.b));
+  adapter.merge(be, p, given.scaling, preheat::view_of<Be>(delta), preheat::view_of<Be>(given.b));
   check_matrix(be, file, "delta", delta);
 
-  adapter.merge(be, p, given.scaling, preheat::out<Be>(given.W), preheat::out<Be>(given.b));
+  adapter.merge(be, p, given.scaling, preheat::view_of<Be>(given.W), preheat::view_of<Be>(given.b));
   check_matrix(be, file, "W_merged", given.W);
 
   preheat::mat<Be> Y = be.zeros(given.W.rows(), given.X.cols());
-  be.gemm(1, op::none, given.W, op::none, given.X, 0, Y);
+  be.gemm(1, transpose::no, given.W, transpose::no, given.X, 0, Y);
   if (given.b.rows() > 0) {
     be.add_to_cols(given.b, Y);
   }
   check_tokens(be, file, "Y_merged", Y);
 
-  adapter.merge(be, p, -given.scaling, preheat::out<Be>(given.W), preheat::out<Be>(given.b));
+  adapter.merge(be, p, -given.scaling, preheat::view_of<Be>(given.W),
+                preheat::view_of<Be>(given.b));
   check_matrix(be, file, "W_unmerged", given.W);
   check_matrix(be, file, "W", given.W);
 }
@@ -69,15 +70,16 @@ void check_adapter(const fixture& file) {
   const params_of<Be> p =
       adapter.start(be, base, {std::move(given.A), std::move(given.B)}, preheat::generator());
 
-  lora::tape<Be> tape;
+  lora::saved_activations<Be> saved_activations;
   preheat::mat<Be> Y = be.zeros(given.W.rows(), given.X.cols());
-  adapter.forward(be, p, base, input, preheat::out<Be>(Y), tape);
+  adapter.forward(be, p, base, input, preheat::view_of<Be>(Y), saved_activations);
   check_tokens(be, file, "Y", Y);
 
   params_of<Be> gradient = preheat::zeros_like(be, p);
   preheat::mat<Be> dX = be.zeros(given.X.rows(), given.X.cols());
   const preheat::input_gradient<Be> to_input{dX, dX};
-  adapter.backward(be, p, base, input, preheat::in<Be>(given.dY), gradient, to_input, tape);
+  adapter.backward(be, p, base, input, preheat::const_view_of<Be>(given.dY), gradient, to_input,
+                   saved_activations);
   check_gradients<Be>(be, file, gradient, dX);
 
   check_merge(be, file, given, p);
@@ -89,26 +91,25 @@ void check_operator(const fixture& file) {
   using Be = preheat::cpu<T>;
   Be be;
   recorded_layer<T> given(file);
-  std::vector<preheat::layer<Be>> layers;
+  std::vector<preheat::base_layer<Be>> layers;
   layers.push_back({"layer", std::move(given.W), std::move(given.b)});
   preheat::nn::mlp<Be> net(be, std::move(layers));
 
-  preheat::adapted<Be, lora> lin(net);
-  lin.attach(0, {std::move(given.A), std::move(given.B)}, given.scaling);
-  lin.begin(preheat::pass::training);
-  const preheat::out<Be> Y = lin.forward(0, given.X);
+  preheat::adapted<Be, lora> linear(net);
+  linear.attach(0, {std::move(given.A), std::move(given.B)}, given.scaling);
+  linear.begin(preheat::pass_kind::training);
+  const preheat::view_of<Be> Y = linear.forward(0, given.X);
   check_close(file, "Y of the operator", host(be, Y), file.tokens("Y"), layer_rtol<T>());
-  const preheat::out<Be> dX = lin.backward(0, given.X, given.dY, true);
-  check_gradients<Be>(be, file, lin.slots()[0].gradient, dX);
+  const preheat::view_of<Be> dX = linear.backward(0, given.X, given.dY, true);
+  check_gradients<Be>(be, file, linear.layers()[0].gradient, dX);
 
-  lin.fold(0);
+  linear.merge(0);
   check_matrix(be, file, "W_merged", net.layers()[0].W);
-  const preheat::in<Be> merged = net.forward(given.X, lin);
+  const preheat::const_view_of<Be> merged = net.forward(given.X, linear);
   check_close(file, "Y after fold", host(be, merged), file.tokens("Y_merged"), layer_rtol<T>());
 }
 
-void check_layer(const std::string& name) {
-  const fixture file(name);
+void check_layer(const fixture& file) {
   check_adapter<double>(file);
   check_operator<double>(file);
   check_adapter<float>(file);
@@ -117,18 +118,8 @@ void check_layer(const std::string& name) {
 
 }  // namespace
 
-TEST_CASE("golden layers: plain") {
-  check_layer("layers/plain");
-}
-TEST_CASE("golden layers: rslora") {
-  check_layer("layers/rslora");
-}
-TEST_CASE("golden layers: plain_bias") {
-  check_layer("layers/plain_bias");
-}
-TEST_CASE("golden layers: rslora_bias") {
-  check_layer("layers/rslora_bias");
-}
-TEST_CASE("golden layers: plain_r1") {
-  check_layer("layers/plain_r1");
-}
+PREHEAT_GOLDEN("layers", "plain", check_layer)
+PREHEAT_GOLDEN("layers", "rslora", check_layer)
+PREHEAT_GOLDEN("layers", "plain_bias", check_layer)
+PREHEAT_GOLDEN("layers", "rslora_bias", check_layer)
+PREHEAT_GOLDEN("layers", "plain_r1", check_layer)

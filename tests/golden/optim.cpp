@@ -25,26 +25,26 @@ constexpr double rtol = 1e-12;
 using backend_type = preheat::cpu<double>;
 
 // Parameters written by a user: a weight and a bias, as in a linear layer that is trained whole.
-struct parameters {
+struct weight_and_bias {
   preheat::mat<backend_type> W;
   preheat::mat<backend_type> b;
-  static constexpr auto parts() {
-    using preheat::make_part;
-    using preheat::role;
-    return std::tuple(make_part<role::weight>("W", &parameters::W),
-                      make_part<role::bias>("b", &parameters::b));
+  static constexpr auto parameters() {
+    using preheat::make_parameter;
+    using preheat::parameter_role;
+    return std::tuple(make_parameter<parameter_role::weight>("W", &weight_and_bias::W),
+                      make_parameter<parameter_role::bias>("b", &weight_and_bias::b));
   }
 };
 
-static_assert(preheat::optim_policy<preheat::optim::adam, backend_type, parameters>);
-static_assert(preheat::optim_policy<preheat::optim::adamw, backend_type, parameters>);
-static_assert(preheat::optim_policy<preheat::optim::sgd, backend_type, parameters>);
+static_assert(preheat::optim_policy<preheat::optim::adam, backend_type, weight_and_bias>);
+static_assert(preheat::optim_policy<preheat::optim::adamw, backend_type, weight_and_bias>);
+static_assert(preheat::optim_policy<preheat::optim::sgd, backend_type, weight_and_bias>);
 
 // Steps through all recorded gradients and compares the parameters wherever they were recorded.
 template <class Optim>
 void replay(const Optim& optim, const fixture& file) {
   backend_type be;
-  parameters p{file.matrix("W_0"), file.matrix("b_0")};
+  weight_and_bias p{file.matrix("W_0"), file.matrix("b_0")};
   auto state = optim.start(be, p);
   preheat::step_context context;
   context.learning_rate = optim.lr;
@@ -54,7 +54,7 @@ void replay(const Optim& optim, const fixture& file) {
   REQUIRE_FALSE(recorded.empty());
   REQUIRE(*std::max_element(recorded.begin(), recorded.end()) <= gradients);
   for (index_t k = 1; k <= gradients; ++k) {
-    parameters gradient{file.slice("grad_W", k - 1), file.slice("grad_b", k - 1)};
+    weight_and_bias gradient{file.slice("grad_W", k - 1), file.slice("grad_b", k - 1)};
     context.step = k - 1;
     optim.step(be, p, gradient, state, context);
     if (std::find(recorded.begin(), recorded.end(), k) != recorded.end()) {

@@ -16,7 +16,7 @@ using golden::check_close;
 using golden::fixture;
 using golden::host;
 using golden::index_t;
-using preheat::role;
+using preheat::parameter_role;
 
 constexpr double rtol = 1e-12;
 constexpr double pinv_rtol = 1e-9;
@@ -82,10 +82,10 @@ void replay(const Optim& optim, const fixture& file, double tolerance) {
     REQUIRE(*std::max_element(recorded.begin(), recorded.end()) <= gradients);
     for (index_t k = 1; k <= gradients; ++k) {
       params_of<Adapter> gradient;
-      preheat::visit(
-          [&](auto part, auto& g) {
+      preheat::for_each_trained(
+          [&](auto parameter, auto& g) {
             g = preheat::mat<backend_type>(
-                file.slice("grad_" + (part.kind == role::A ? A : B), k - 1));
+                file.slice("grad_" + (parameter.role == parameter_role::A ? A : B), k - 1));
           },
           gradient);
       context.step = k - 1;
@@ -144,22 +144,17 @@ void check_lora_fa(const fixture& file) {
   const preheat::optim::lora_fa optim{
       .lr = file.param<double>("lr"),
       .weight_decay = recorded_call(file).number("weight_decay", 0)};
-  replay<preheat::adapter::asymmetric<role::B>>(optim, file, pinv_rtol);
+  replay<preheat::adapter::asymmetric<parameter_role::B>>(optim, file, pinv_rtol);
   replay<preheat::adapter::lora>(optim, file, pinv_rtol);  // A has a gradient, and stays
 }
 
 }  // namespace
 
-#define PREHEAT_GOLDEN_PAIR(NAME, CHECK_FILE) \
-  TEST_CASE("golden optim: " NAME) {          \
-    CHECK_FILE(fixture("optim/" NAME));       \
-  }
-PREHEAT_GOLDEN_PAIR("loraplus_adamw", check_lora_plus)
-PREHEAT_GOLDEN_PAIR("loraplus_adamw_wd", check_lora_plus)
-PREHEAT_GOLDEN_PAIR("loraplus_sgd", check_lora_plus)
-PREHEAT_GOLDEN_PAIR("lorafa", check_lora_fa)
-PREHEAT_GOLDEN_PAIR("lorafa_wd", check_lora_fa)
-PREHEAT_GOLDEN_PAIR("lorafa_rslora", check_lora_fa)
-PREHEAT_GOLDEN_PAIR("riemannian_sgd", check_riemannian)
-PREHEAT_GOLDEN_PAIR("riemannian_adamw", check_riemannian)
-#undef PREHEAT_GOLDEN_PAIR
+PREHEAT_GOLDEN("optim", "loraplus_adamw", check_lora_plus)
+PREHEAT_GOLDEN("optim", "loraplus_adamw_wd", check_lora_plus)
+PREHEAT_GOLDEN("optim", "loraplus_sgd", check_lora_plus)
+PREHEAT_GOLDEN("optim", "lorafa", check_lora_fa)
+PREHEAT_GOLDEN("optim", "lorafa_wd", check_lora_fa)
+PREHEAT_GOLDEN("optim", "lorafa_rslora", check_lora_fa)
+PREHEAT_GOLDEN("optim", "riemannian_sgd", check_riemannian)
+PREHEAT_GOLDEN("optim", "riemannian_adamw", check_riemannian)

@@ -1,8 +1,8 @@
 // What a fixture of one adapted linear layer gives, whatever its adapter: the layer, the factors,
 // the input and the gradient of the output; and its two comparisons.
 #pragma once
-#include <preheat/adapter/scaling.hpp>
 #include <preheat/cpu/backend.hpp>
+#include <preheat/train/scaling.hpp>
 
 #include "fixtures.hpp"
 
@@ -29,13 +29,9 @@ struct recorded_layer {
     if (has_bias) {
       b = matrix(file.matrix("b"));
     }
-    const double alpha = file.param<double>("alpha");
     const index_t rank = file.param<index_t>("r");
     REQUIRE(rank == A.rows());
-    const preheat::scaling_rule rule = file.flag("use_rslora")
-                                           ? preheat::scaling::over_sqrt_rank(alpha)
-                                           : preheat::scaling::over_rank(alpha);
-    const double s = rule(rank, rank);
+    const double s = scaling_of(file)(rank, rank);
     CHECK(s == file.param<double>("scaling"));
     scaling = T(s);
   }

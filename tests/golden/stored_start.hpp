@@ -15,17 +15,15 @@ struct stored_factors {
 };
 
 // Product says whether B·A is zero, which adapters that freeze a factor ask for.
-template <preheat::start Product>
+template <preheat::initial_product Product>
 struct stored_start {
   using axis = preheat::axes::init;
-  using hooks = preheat::hook_list<>;
-  static constexpr preheat::start product = Product;
-  static constexpr preheat::evidence_kind needs = preheat::evidence_kind::none;
+  static constexpr preheat::initial_product product = Product;
 
   std::vector<stored_factors> layers;  // one for each layer of the network
 
   template <preheat::backend Be>
-  preheat::factors<Be> operator()(Be&, const preheat::site<Be>& site) const {
+  preheat::factors<Be> operator()(Be&, const preheat::target_layer<Be>& site) const {
     const stored_factors& stored = layers.at(static_cast<std::size_t>(site.layer));
     return {preheat::mat<Be>(stored.A), preheat::mat<Be>(stored.B)};
   }

@@ -24,7 +24,7 @@ constexpr double loss_rtol = 1e-11;
 constexpr double factor_rtol = 1e-10;
 
 using backend_type = preheat::cpu<double>;
-using start_type = golden::stored_start<preheat::start::added>;
+using start_type = golden::stored_start<preheat::initial_product::nonzero>;
 template <class Adapter>
 using method_type = preheat::method<Adapter, start_type, preheat::optim::adamw>;
 using batches_type = preheat::nn::minibatches<backend_type>;
@@ -52,7 +52,7 @@ class recorded_run {
 
   template <class Loss>
   preheat::nn::mlp<backend_type, Loss> network(backend_type& be) const {
-    std::vector<preheat::layer<backend_type>> layers;
+    std::vector<preheat::base_layer<backend_type>> layers;
     for (std::size_t l = 0; l < depth; ++l) {
       layers.push_back({layer_name("fc", l),
                         preheat::mat<backend_type>(file.matrix(layer_name("W", l))),
@@ -82,10 +82,7 @@ class recorded_run {
   }
   preheat::fit_options options() const {
     const index_t rank = file.param<index_t>("r");
-    const double alpha = file.param<double>("alpha");
-    const preheat::scaling_rule rule = file.flag("use_rslora")
-                                           ? preheat::scaling::over_sqrt_rank(alpha)
-                                           : preheat::scaling::over_rank(alpha);
+    const preheat::scaling_rule rule = golden::scaling_of(file);
     CHECK(rule(rank, rank) == file.param<double>("scaling"));
     return {.rank = rank, .steps = file.param<index_t>("steps"), .scaling = rule};
   }
@@ -154,17 +151,19 @@ void check_steps(const recorded_run& recorded) {
     if (among(factor_steps)) {
       recorded.check_factors(
           be, "", "_" + number, [&](std::size_t l) -> const auto& {
-            return run.lin.slots()[l].parameters;
+            return run.adapters.layers()[l].parameters;
           });
     }
     if (among(gradient_steps)) {
-      run.lin.zero_gradients();
-      const double loss = net.loss_and_gradient(batch, run.lin);
+      for (auto& l : run.adapters.layers()) {
+        preheat::set_zero(be, l.gradient);
+      }
+      const double loss = net.loss_and_gradient(batch, run.adapters);
       golden::check_number(file, "loss at " + number, loss,
                            recorded.stored_losses().at(std::size_t(run.steps_done())), loss_rtol);
       recorded.check_factors(
           be, "grad_", "_at_" + number, [&](std::size_t l) -> const auto& {
-            return run.lin.slots()[l].gradient;
+            return run.adapters.layers()[l].gradient;
           });
     }
     if (run.done()) {
@@ -172,7 +171,7 @@ void check_steps(const recorded_run& recorded) {
     }
     run.step();
   }
-  recorded.check_last_loss(net.loss(batch, run.lin));
+  recorded.check_last_loss(net.loss(batch, run.adapters));
   recorded.check_losses(run.finish().losses);
 }
 
@@ -229,8 +228,7 @@ void check_loss(const fixture& file) {
   }
 }
 
-void check_training(const std::string& name) {
-  const fixture file(name);
+void check_training(const fixture& file) {
   const std::string loss = file.param<std::string>("loss");
   if (loss == "mse") {
     check_loss<preheat::nn::mean_squared>(file);
@@ -243,15 +241,7 @@ void check_training(const std::string& name) {
 
 }  // namespace
 
-TEST_CASE("golden training: mse") {
-  check_training("training/mse");
-}
-TEST_CASE("golden training: ce") {
-  check_training("training/ce");
-}
-TEST_CASE("golden training: ce_dora") {
-  check_training("training/ce_dora");
-}
-TEST_CASE("golden training: mse_rslora") {
-  check_training("training/mse_rslora");
-}
+PREHEAT_GOLDEN("training", "mse", check_training)
+PREHEAT_GOLDEN("training", "ce", check_training)
+PREHEAT_GOLDEN("training", "ce_dora", check_training)
+PREHEAT_GOLDEN("training", "mse_rslora", check_training)

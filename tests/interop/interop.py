@@ -1,6 +1,7 @@
-"""The real PEFT and preheat-adapter on one tiny BERT: folders that one writes, the other reads, to the same logits.
+"""The real PEFT against preheat-adapter and peft::save on one tiny BERT: folders that one writes, the other reads, to
+the same logits.
 
-    python interop.py PROGRAM GOLDEN RECIPE
+    python interop.py PREHEAT_ADAPTER FIT_AND_SAVE GOLDEN RECIPE
 """
 import os
 import re
@@ -24,7 +25,7 @@ from transformers.utils import logging as transformers_logging
 transformers_logging.disable_progress_bar()
 torch.set_num_threads(2)
 
-program, golden, recipe = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+program, fit_and_save, golden, recipe = (Path(argument).resolve() for argument in sys.argv[1:5])
 work = Path(tempfile.mkdtemp(prefix="preheat-interop-"))
 checks = 0
 
@@ -183,6 +184,29 @@ for init in ("pissa", "olora"):
     run(*start, "--out", work / f"{init}-plain-start", "--residual", residual / "model.safetensors")
     same(f"{init}: our start on our residual base", logits(load(work / f"{init}-plain-start", base=residual), ids),
          logits(base_model(), ids))
+
+# ---------------------------------------------------------------- trained by fit, saved by peft::save
+trained = work / "trained"
+bert = golden / "bert/a_plain"
+done = subprocess.run([fit_and_save, bert / "base", bert / "io.safetensors", trained], capture_output=True, text=True)
+if done.returncode != 0:
+    sys.exit(f"fit_and_save\n{done.stderr}")
+cases = sorted(folder.name for folder in trained.iterdir())
+check("fit: eleven cases", len(cases) == 11, str(cases))
+for name in cases:
+    folder = trained / name
+    base = None
+    if (folder / "base").exists():  # the run changed the base, and saved it
+        base = folder / "base"
+        shutil.copy(bert / "base/config.json", base)
+    expected = load_file(folder / "logits.safetensors")["logits"]
+    check(f"fit, {name}: training moved the logits", (expected - logits(base_model(), ids)).abs().max() > 1e-2)
+    model = load(folder / "adapter", base=base)
+    same(f"fit, {name}: the same logits in PEFT", logits(model, ids), expected)
+    same(f"fit, {name}: and merged by it", logits(model.merge_and_unload(), ids), expected)
+    model = PeftModel.from_pretrained(base_model(path=base), folder / "adapter", is_trainable=True)
+    losses = train(model, 3)
+    check(f"fit, {name}: PEFT trains on", losses[-1] < losses[0], f"({losses[0]:.4f} to {losses[-1]:.4f})")
 
 # ---------------------------------------------------------------- the recipe of docs/adapters.md, as it stands
 blocks = re.findall(r"```(python|sh)\n(.*?)```", recipe.read_text().split("<!-- recipe -->")[1].split("<!-- end -->")[0], re.S)

@@ -1,8 +1,8 @@
 // The real all-MiniLM-L6-v2 against transformers and PEFT: sentence embeddings, hidden states, and
 // the gradients of LoRA on query and value and of a head on the embeddings.
-#include <preheat/io/bert.hpp>
+#include <preheat/huggingface/bert.hpp>
 #include <preheat/nn/bert.hpp>
-#include <preheat/train/adapted.hpp>
+#include <preheat/operators/adapted.hpp>
 
 #include "golden/encoder_fixture.hpp"
 #include "model_folder.hpp"
@@ -20,8 +20,10 @@ using encoder = nn::bert<cpu<T>, nn::mean_pool_head>;
 
 template <class T>
 encoder<T> model(cpu<T>& be, head_params<cpu<T>> head) {
-  return {
-      be, io::read_bert<cpu<T>>(be, minilm::model_folder()), std::move(head), {.normalize = true}};
+  return {be,
+          huggingface::read_bert<cpu<T>>(be, minilm::model_folder()),
+          std::move(head),
+          {.normalize = true}};
 }
 
 template <class T>
@@ -44,12 +46,12 @@ void check_embeddings() {
     if (length != 128) {
       continue;
     }
-    const in<cpu<T>> last = net.hidden_states().back();
+    const const_view_of<cpu<T>> last = net.hidden_states().back();
     for (const index_t sentence : file.numbers_after("hidden_")) {
       const std::string name = "hidden_" + std::to_string(sentence);
       const index_t first =
           std::accumulate(batch.lengths.begin(), batch.lengths.begin() + sentence, index_t(0));
-      const dense states = host(be, last.col_range(first, batch.lengths[std::size_t(sentence)]));
+      const dense states = host(be, last.col_range(first, batch.lengths[sentence]));
       if (in_double<T>) {
         check_close(file, name, states, file.tokens(name), 1e-10);
       } else {
@@ -65,13 +67,13 @@ void check_gradients() {
   cpu<T> be;
   const auto matrix = [&](const std::string& name) { return mat<cpu<T>>(file.matrix(name)); };
   encoder<T> net = model<T>(be, {matrix("head.weight"), matrix("head.bias")});
-  adapted<cpu<T>, adapter::lora> lin(net);
+  adapted<cpu<T>, adapter::lora> linear(net);
   std::vector<index_t> with_adapter;
   for (std::size_t l = 0; l < net.layers().size(); ++l) {
     const std::string name = net.layers()[l].name;
     if (file.contains(name + ".lora_A.weight")) {
-      lin.attach(index_t(l), {matrix(name + ".lora_A.weight"), matrix(name + ".lora_B.weight")},
-                 T(file.param<double>("scaling")));
+      linear.attach(index_t(l), {matrix(name + ".lora_A.weight"), matrix(name + ".lora_B.weight")},
+                    T(file.param<double>("scaling")));
       with_adapter.push_back(index_t(l));
     }
   }
@@ -79,7 +81,7 @@ void check_gradients() {
 
   auto batch = padded_batch<T>(file, "input_ids", "attention_mask");
   batch.target = label_row<T>(file);
-  const double loss = double(net.loss_and_gradient(batch, lin));
+  const double loss = double(net.loss_and_gradient(batch, linear));
   check_number(file, "loss", loss, file.scalar("loss"), in_double<T> ? 1e-9 : 1e-4);
   check_close(file, "emb", host(be, net.pooled()), file.tokens("emb"), in_double<T> ? 1e-9 : 1e-4);
   const auto check_gradient = [&](const std::string& name, const mat<cpu<T>>& gradient) {
@@ -87,14 +89,14 @@ void check_gradients() {
                 in_double<T> ? 1e-6 : 1e-3);
   };
   for (const index_t l : with_adapter) {
-    const std::string name = net.layers()[std::size_t(l)].name;
-    const auto& gradient = lin.slots()[std::size_t(l)].gradient;
+    const std::string name = net.layers()[l].name;
+    const auto& gradient = linear.layers()[l].gradient;
     check_gradient(name + ".lora_A.weight", gradient.A);
     check_gradient(name + ".lora_B.weight", gradient.B);
   }
   check_gradient("head.weight", net.head().gradient.W);
   check_gradient("head.bias", net.head().gradient.b);
-  check_close(file, "logits", host(be, net.forward(batch, lin)), file.tokens("logits"),
+  check_close(file, "logits", host(be, net.forward(batch, linear)), file.tokens("logits"),
               in_double<T> ? 1e-9 : 1e-3);
 }
 

@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cstddef>
-#include <preheat/io/wordpiece.hpp>
+#include <preheat/text/wordpiece.hpp>
 #include <string>
 #include <vector>
 
@@ -13,8 +13,8 @@
 namespace {
 
 using preheat::index_t;
-using preheat::io::encoded_text;
-using preheat::io::wordpiece;
+using preheat::text::encoded_text;
+using preheat::text::wordpiece;
 
 // A fixture's column of numbers, cut into its items.
 class items {
@@ -82,14 +82,14 @@ TEST_CASE("minilm: texts cut and padded to one length") {
     for (std::size_t i = 0; i < texts.count(); ++i) {
       encoded.push_back(tokenizer.encode(texts.text(i), length));
     }
-    const preheat::io::padded_texts batch = tokenizer.pad(encoded, length);
+    const preheat::text::padded_texts batch = tokenizer.pad(encoded, length);
     REQUIRE(ids.rows() == index_t(texts.count()));
     REQUIRE(ids.cols() == length);
     for (index_t i = 0; i < ids.rows(); ++i) {
       CAPTURE(i);
-      CHECK(batch.lengths[std::size_t(i)] == index_t(mask.row(i).sum()));
+      CHECK(batch.lengths[i] == index_t(mask.row(i).sum()));
       for (index_t k = 0; k < length; ++k) {
-        CHECK(batch.ids[std::size_t(i * length + k)] == index_t(ids(i, k)));
+        CHECK(batch.ids[i * length + k] == index_t(ids(i, k)));
       }
     }
   }

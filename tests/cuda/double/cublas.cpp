@@ -92,9 +92,9 @@ cublasStatus_t gemm(const char* name, cublasHandle_t h, cublasOperation_t ta, cu
 }
 
 template <class T>
-cublasStatus_t syrk(const char* name, cublasHandle_t h, cublasFillMode_t part, cublasOperation_t t,
-                    int n, int k, const T* alpha, const T* A, int lda, const T* beta, T* C,
-                    int ldc) {
+cublasStatus_t syrk(const char* name, cublasHandle_t h, cublasFillMode_t parameter,
+                    cublasOperation_t t, int n, int k, const T* alpha, const T* A, int lda,
+                    const T* beta, T* C, int ldc) {
   return blas_call(name, h, [&](stream& s) {
     expect(k > 0, "the inner dimension is not positive");
     check_scalar(alpha);
@@ -111,8 +111,8 @@ cublasStatus_t syrk(const char* name, cublasHandle_t h, cublasFillMode_t part, c
 
 template <class T>
 cublasStatus_t trsm(const char* name, cublasHandle_t h, cublasSideMode_t side,
-                    cublasFillMode_t part, cublasOperation_t t, cublasDiagType_t diagonal, int m,
-                    int n, const T* alpha, const T* A, int lda, T* B, int ldb) {
+                    cublasFillMode_t parameter, cublasOperation_t t, cublasDiagType_t diagonal,
+                    int m, int n, const T* alpha, const T* A, int lda, T* B, int ldb) {
   return blas_call(name, h, [&](stream& s) {
     check_scalar(alpha);
     const int order = side == CUBLAS_SIDE_LEFT ? m : n;
@@ -209,16 +209,16 @@ const char* cublasGetStatusName(cublasStatus_t s) {
                                     const T* B, int ldb, const T* beta, T* C, int ldc) {           \
     return gemm<T>("cublas<t>gemm", h, ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc);      \
   }                                                                                                \
-  cublasStatus_t cublas##S##syrk_v2(cublasHandle_t h, cublasFillMode_t part, cublasOperation_t t,  \
-                                    int n, int k, const T* alpha, const T* A, int lda,             \
-                                    const T* beta, T* C, int ldc) {                                \
-    return syrk<T>("cublas<t>syrk", h, part, t, n, k, alpha, A, lda, beta, C, ldc);                \
+  cublasStatus_t cublas##S##syrk_v2(cublasHandle_t h, cublasFillMode_t parameter,                  \
+                                    cublasOperation_t t, int n, int k, const T* alpha, const T* A, \
+                                    int lda, const T* beta, T* C, int ldc) {                       \
+    return syrk<T>("cublas<t>syrk", h, parameter, t, n, k, alpha, A, lda, beta, C, ldc);           \
   }                                                                                                \
   cublasStatus_t cublas##S##trsm_v2(cublasHandle_t h, cublasSideMode_t side,                       \
-                                    cublasFillMode_t part, cublasOperation_t t,                    \
+                                    cublasFillMode_t parameter, cublasOperation_t t,               \
                                     cublasDiagType_t diagonal, int m, int n, const T* alpha,       \
                                     const T* A, int lda, T* B, int ldb) {                          \
-    return trsm<T>("cublas<t>trsm", h, side, part, t, diagonal, m, n, alpha, A, lda, B, ldb);      \
+    return trsm<T>("cublas<t>trsm", h, side, parameter, t, diagonal, m, n, alpha, A, lda, B, ldb); \
   }                                                                                                \
   cublasStatus_t cublas##S##geam(cublasHandle_t h, cublasOperation_t ta, cublasOperation_t tb,     \
                                  int m, int n, const T* alpha, const T* A, int lda, const T* beta, \
@@ -264,9 +264,9 @@ cublasStatus_t cublasGemmEx(cublasHandle_t h, cublasOperation_t ta, cublasOperat
         for (long i = 0; i < m; ++i) {
           const long at = i + j * long(ldc);
           if (into_half) {
-            c16.reach()[at] = __float2bfloat16(wide_c[std::size_t(at)]);
+            c16.reach()[at] = __float2bfloat16(wide_c[at]);
           } else {
-            c32.reach()[at] = wide_c[std::size_t(at)];
+            c32.reach()[at] = wide_c[at];
           }
         }
       }

@@ -1,0 +1,29 @@
+// expect: preheat: the optimizer lacks a member of concept optim_policy (core/optim.hpp; the note below names it)
+// note: o.start(
+#include "paper.hpp"
+
+using namespace preheat;
+
+// LoRA+ is complete, what it decorates is not.
+struct descent {
+  using axis = axes::optim;
+  double lr = 1e-3;
+
+  template <class Be, class P>
+  struct state {
+    template <class F>
+    void for_each_moment(F) {}
+    template <class Archive>
+    void archive(Archive&) {}
+  };
+
+  template <backend Be, class P>
+  void step(Be&, P&, P&, state<Be, P>&, const step_context&) const {}
+};
+
+int main() {
+  paper be;
+  nn::least_squares net(be, be.zeros(4, 3), be.zeros(4, 3));
+  auto report = fit(method<optim::lora_plus<descent>>{}, net, net.batches(), {.rank = 2});
+  return int(report.losses.size());
+}

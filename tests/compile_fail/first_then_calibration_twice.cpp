@@ -1,0 +1,6 @@
+// expect: preheat: init::first_then takes an init that learns from the data (init::hrp<>) and then
+#include "paper.hpp"
+
+int main() {
+  preheat::init::first_then<preheat::init::hrp<>, preheat::init::hrp<>> wrong;
+}

@@ -1,6 +1,0 @@
-// expect: preheat: init::first_then takes an init that learns from the data (init::hrp<>) and then
-#include <preheat/preheat.hpp>
-
-int main() {
-  preheat::init::first_then<preheat::init::hrp<>, preheat::init::hrp<>> wrong;
-}

@@ -1,0 +1,16 @@
+// expect: preheat: a policy has a member `on` that is no hook
+#include "paper.hpp"
+
+using namespace preheat;
+
+class counting_rank : public rank::fixed {
+  template <class Run>
+  void on(hook::after_step, Run&) const {}
+};
+
+int main() {
+  paper be;
+  nn::least_squares net(be, be.zeros(4, 3), be.zeros(4, 3));
+  auto report = fit(method<counting_rank>{}, net, net.batches(), {.rank = 2});
+  return int(report.losses.size());
+}

@@ -1,0 +1,33 @@
+// expect: preheat: a network names its types: `using backend_type = Be;` and batch_type
+#include "paper.hpp"
+
+using namespace preheat;
+
+struct constant_loss {
+  struct batch_type {};
+
+  paper be;
+  std::vector<base_layer<paper>> body;
+
+  paper& backend() { return be; }
+  std::span<base_layer<paper>> layers() { return body; }
+  template <class Linear>
+  float loss(const batch_type&, Linear& linear) {
+    linear.begin(pass_kind::evaluation);
+    return 1;
+  }
+  template <class Linear>
+  float loss_and_gradient(const batch_type&, Linear& linear) {
+    linear.begin(pass_kind::training);
+    return 1;
+  }
+};
+struct no_batches {
+  void load(const generator&, index_t, constant_loss::batch_type&) const {}
+};
+
+int main() {
+  constant_loss net;
+  auto report = fit(lora{}, net, no_batches{}, {.rank = 2});
+  return int(report.losses.size());
+}

@@ -1,0 +1,30 @@
+// expect: preheat: the optimizer lacks a member of concept optim_policy (core/optim.hpp; the note below names it)
+// note: for_each_moment
+#include "paper.hpp"
+
+using namespace preheat;
+
+struct descent {
+  using axis = axes::optim;
+  double lr = 1e-3;
+
+  template <class Be, class P>
+  struct state {
+    template <class Archive>
+    void archive(Archive&) {}
+  };
+
+  template <backend Be, class P>
+  state<Be, P> start(Be&, const P&) const {
+    return {};
+  }
+  template <backend Be, class P>
+  void step(Be&, P&, P&, state<Be, P>&, const step_context&) const {}
+};
+
+int main() {
+  paper be;
+  nn::least_squares net(be, be.zeros(4, 3), be.zeros(4, 3));
+  auto report = fit(method<descent>{}, net, net.batches(), {.rank = 2});
+  return int(report.losses.size());
+}
