@@ -1,4 +1,4 @@
-// expect: preheat: an init that learns from the data needs `std::vector<calibration<Be>> calibrate(Context& context) const`
+// expect: preheat: an init that learns from the data needs std::vector<calibration<Be>> calibrate(Context& context) const
 #include "paper.hpp"
 
 using namespace preheat;

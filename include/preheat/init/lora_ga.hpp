@@ -1,16 +1,15 @@
 // LoRA-GA (Wang, Yu, Li, "LoRA-GA: Low-Rank Adaptation with Gradient Approximation", arXiv
-// 2407.05000). The singular vectors of the gradient of a few batches at the base weights, G =
-// U·S·Vᵀ (m×n), are those along which the first step of full fine-tuning changes W. The factors
-// start at 2r of them, r for each factor, so that the first step of LoRA changes s·B·A in the best
-// 2r-dimensional space for it.
+// 2407.05000). The first step of full fine-tuning changes W along the singular vectors of the
+// gradient G = U·S·Vᵀ (m×n) of a few batches at the base weights. The factors start at 2r of them,
+// r for each factor, so that the first step of LoRA changes s·B·A in the best 2r-dimensional space.
 //
 //   direction   A (r×n), rows of Vᵀ     B (m×r), columns of U
 //   ArB2r       0 … r−1                 r … 2r−1
 //   A2rBr       r … 2r−1                0 … r−1
 //   ArBr        1, 3, …, 2r−1           0, 2, …, 2r−2
 //
-// s·B·A is subtracted from W, so the output is unchanged. There are two forms; the fixtures are of
-// [PEFT]:
+// s·B·A is subtracted from W, so the output is unchanged. There are two forms; the fixtures are
+// those of PEFT:
 //
 //   form     before scaling   stable                      gd_scale        weight_svd           unit
 //   peft     A, B·S_B         B × m^¼/√γ                  A and B ÷ s     B × σ₁(W)/S_B[0]     —

@@ -145,8 +145,8 @@ auto calibrate(const Init& init, calibration_context<Net, Data>& context) {
       requires {
         { init.calibrate(context) } -> std::same_as<std::vector<learned>>;
       },
-      "preheat: an init that learns from the data needs `std::vector<calibration<Be>> "
-      "calibrate(Context& context) const`, one entry per layer of the network");
+      "preheat: an init that learns from the data needs std::vector<calibration<Be>> "
+      "calibrate(Context& context) const, one entry per layer of the network");
   std::vector<learned> all = init.calibrate(context);
   require(context.ended() || all.size() == context.layers().size(),
           detail::type_name<Init>() + ": calibrate returns one entry per layer of the network",
