@@ -69,7 +69,8 @@ TEST_CASE_TEMPLATE("factorizations: the SVD of hard spectra", Be, PREHEAT_ALL_BA
   for (const index_t n : {1, 2, 9, 40}) {
     for (const auto& [name, sigma] : hard_spectra(n)) {
       for (const double scale : scales) {
-        CAPTURE(name);
+        const auto& case_name = name;  // a structured binding cannot be captured
+        CAPTURE(case_name);
         CAPTURE(n);
         CAPTURE(scale);
         check_svd<Be>(with_spectrum(n, n, sigma, 71), sigma, scale);
@@ -109,7 +110,8 @@ TEST_CASE_TEMPLATE("factorizations: eigenpairs of hard spectra", Be, PREHEAT_ALL
           lambda[i] = -lambda[i];
         }
         for (const double scale : scales) {
-          CAPTURE(name);
+          const auto& case_name = name;  // a structured binding cannot be captured
+          CAPTURE(case_name);
           CAPTURE(n);
           CAPTURE(scale);
           const table a = q * diagonal(lambda) * transposed(q);
