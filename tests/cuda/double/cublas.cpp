@@ -92,7 +92,7 @@ cublasStatus_t gemm(const char* name, cublasHandle_t h, cublasOperation_t ta, cu
 }
 
 template <class T>
-cublasStatus_t syrk(const char* name, cublasHandle_t h, cublasFillMode_t parameter,
+cublasStatus_t syrk(const char* name, cublasHandle_t h, cublasFillMode_t triangle,
                     cublasOperation_t t, int n, int k, const T* alpha, const T* A, int lda,
                     const T* beta, T* C, int ldc) {
   return blas_call(name, h, [&](stream& s) {
@@ -102,7 +102,7 @@ cublasStatus_t syrk(const char* name, cublasHandle_t h, cublasFillMode_t paramet
     const auto a = t == CUBLAS_OP_N ? matrix("A", A, n, k, lda) : matrix("A", A, k, n, lda);
     const auto c = matrix("C", C, n, n, ldc);
     machine::get().enqueue(s, [=, x = *alpha, y = *beta] {
-      const char u = part == CUBLAS_FILL_MODE_UPPER ? 'U' : 'L';
+      const char u = triangle == CUBLAS_FILL_MODE_UPPER ? 'U' : 'L';
       const char nt = letter(t);
       lapack<T>::syrk(&u, &nt, &n, &k, &x, a.reach(), &lda, &y, c.reach(), &ldc);
     });
@@ -111,7 +111,7 @@ cublasStatus_t syrk(const char* name, cublasHandle_t h, cublasFillMode_t paramet
 
 template <class T>
 cublasStatus_t trsm(const char* name, cublasHandle_t h, cublasSideMode_t side,
-                    cublasFillMode_t parameter, cublasOperation_t t, cublasDiagType_t diagonal,
+                    cublasFillMode_t triangle, cublasOperation_t t, cublasDiagType_t diagonal,
                     int m, int n, const T* alpha, const T* A, int lda, T* B, int ldb) {
   return blas_call(name, h, [&](stream& s) {
     check_scalar(alpha);
@@ -120,7 +120,7 @@ cublasStatus_t trsm(const char* name, cublasHandle_t h, cublasSideMode_t side,
     const auto b = matrix("B", B, m, n, ldb);
     machine::get().enqueue(s, [=, x = *alpha] {
       const char l = side == CUBLAS_SIDE_LEFT ? 'L' : 'R';
-      const char u = part == CUBLAS_FILL_MODE_UPPER ? 'U' : 'L';
+      const char u = triangle == CUBLAS_FILL_MODE_UPPER ? 'U' : 'L';
       const char nt = letter(t);
       const char d = diagonal == CUBLAS_DIAG_UNIT ? 'U' : 'N';
       lapack<T>::trsm(&l, &u, &nt, &d, &m, &n, &x, a.reach(), &lda, b.reach(), &ldb);
@@ -209,16 +209,16 @@ const char* cublasGetStatusName(cublasStatus_t s) {
                                     const T* B, int ldb, const T* beta, T* C, int ldc) {           \
     return gemm<T>("cublas<t>gemm", h, ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc);      \
   }                                                                                                \
-  cublasStatus_t cublas##S##syrk_v2(cublasHandle_t h, cublasFillMode_t parameter,                  \
+  cublasStatus_t cublas##S##syrk_v2(cublasHandle_t h, cublasFillMode_t triangle,                   \
                                     cublasOperation_t t, int n, int k, const T* alpha, const T* A, \
                                     int lda, const T* beta, T* C, int ldc) {                       \
-    return syrk<T>("cublas<t>syrk", h, parameter, t, n, k, alpha, A, lda, beta, C, ldc);           \
+    return syrk<T>("cublas<t>syrk", h, triangle, t, n, k, alpha, A, lda, beta, C, ldc);            \
   }                                                                                                \
   cublasStatus_t cublas##S##trsm_v2(cublasHandle_t h, cublasSideMode_t side,                       \
-                                    cublasFillMode_t parameter, cublasOperation_t t,               \
+                                    cublasFillMode_t triangle, cublasOperation_t t,                \
                                     cublasDiagType_t diagonal, int m, int n, const T* alpha,       \
                                     const T* A, int lda, T* B, int ldb) {                          \
-    return trsm<T>("cublas<t>trsm", h, side, parameter, t, diagonal, m, n, alpha, A, lda, B, ldb); \
+    return trsm<T>("cublas<t>trsm", h, side, triangle, t, diagonal, m, n, alpha, A, lda, B, ldb);  \
   }                                                                                                \
   cublasStatus_t cublas##S##geam(cublasHandle_t h, cublasOperation_t ta, cublasOperation_t tb,     \
                                  int m, int n, const T* alpha, const T* A, int lda, const T* beta, \

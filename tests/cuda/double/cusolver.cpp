@@ -1,4 +1,4 @@
-// The symbols of cuSOLVER's dense parameter. Workspaces have odd sizes, so that they must be asked for,
+// The symbols of cuSOLVER's dense part. Workspaces have odd sizes, so that they must be asked for,
 // and are NaN when the function returns; so is what it destroys.
 #include <cusolverDn.h>
 
@@ -29,8 +29,8 @@ cusolverStatus_t solver_call(const char* name, cusolverDnHandle_t h, const Body&
 }
 
 // Sizes of the workspaces, which depend on all that the functions are asked with.
-int potrf_size(int n, cublasFillMode_t parameter) {
-  return 3 * n + 5 + (part == CUBLAS_FILL_MODE_UPPER ? 2 : 0);
+int potrf_size(int n, cublasFillMode_t triangle) {
+  return 3 * n + 5 + (triangle == CUBLAS_FILL_MODE_UPPER ? 2 : 0);
 }
 int geqrf_size(int m, int n) {
   return 2 * m + 32 * n + 7;
@@ -44,12 +44,12 @@ int gesvd_size(int m, int n) {
 int gesvdj_size(int m, int n, cusolverEigMode_t job) {
   return 7 * m + 3 * n + 17 + (job == CUSOLVER_EIG_MODE_VECTOR ? n : 0);
 }
-int syevd_size(int n, cusolverEigMode_t job, cublasFillMode_t parameter) {
+int syevd_size(int n, cusolverEigMode_t job, cublasFillMode_t triangle) {
   return 2 * n + 19 + (job == CUSOLVER_EIG_MODE_VECTOR ? n * n : 0) +
-         (part == CUBLAS_FILL_MODE_UPPER ? 2 : 0);
+         (triangle == CUBLAS_FILL_MODE_UPPER ? 2 : 0);
 }
-int syevdx_size(int n, int first, int last, cusolverEigMode_t job, cublasFillMode_t parameter) {
-  return syevd_size(n, job, parameter) + 3 * (last - first + 1) + 23;
+int syevdx_size(int n, int first, int last, cusolverEigMode_t job, cublasFillMode_t triangle) {
+  return syevd_size(n, job, triangle) + 3 * (last - first + 1) + 23;
 }
 
 template <class T>
@@ -58,15 +58,16 @@ operand<T> workspace(T* work, int size, int needed) {
          "the workspace has " + std::to_string(size) + " entries, not " + std::to_string(needed));
   return matrix("the workspace", work, size, 1, size);
 }
-void expect_upper(cublasFillMode_t parameter) {
-  expect(part == CUBLAS_FILL_MODE_UPPER || part == CUBLAS_FILL_MODE_LOWER, "no such triangle");
+void expect_upper(cublasFillMode_t triangle) {
+  expect(triangle == CUBLAS_FILL_MODE_UPPER || triangle == CUBLAS_FILL_MODE_LOWER,
+         "no such triangle");
 }
 void expect_numbers(cusolverEigRange_t range, int first, int last, int n) {
   expect(range == CUSOLVER_EIG_RANGE_I, "only eigenvalues by number are modelled");
   expect(1 <= first && first <= last && last <= n, "not 1 <= il <= iu <= n");
 }
-char letter(cublasFillMode_t parameter) {
-  return part == CUBLAS_FILL_MODE_UPPER ? 'U' : 'L';
+char letter(cublasFillMode_t triangle) {
+  return triangle == CUBLAS_FILL_MODE_UPPER ? 'U' : 'L';
 }
 
 // What a function writes to devInfo: its own, or what a test ordered.
@@ -76,16 +77,16 @@ void write_info(const operand<int>& info, const char* name, int own) {
 }
 
 template <class T>
-cusolverStatus_t potrf(cusolverDnHandle_t h, cublasFillMode_t parameter, int n, T* A, int lda,
+cusolverStatus_t potrf(cusolverDnHandle_t h, cublasFillMode_t triangle, int n, T* A, int lda,
                        T* work, int size, int* devinfo) {
   const char* const name = "cusolverDn<t>potrf";
   return solver_call(name, h, [&](stream& s) {
-    expect_upper(parameter);
+    expect_upper(triangle);
     const auto a = matrix("A", A, n, n, lda);
-    const auto w = workspace(work, size, potrf_size(n, parameter));
+    const auto w = workspace(work, size, potrf_size(n, triangle));
     const auto info = matrix("info", devinfo, 1, 1, 1);
     machine::get().enqueue(s, [=] {
-      const char u = letter(parameter);
+      const char u = letter(triangle);
       int verdict = 0;
       lapack<T>::potrf(&u, &n, a.reach(), &lda, &verdict);
       spoil(w.reach(), w.bytes);
@@ -211,9 +212,9 @@ cusolverStatus_t gesvdj(cusolverDnHandle_t h, cusolverEigMode_t job, int economy
 
 // All eigenvalues, increasing, and the vectors in the place of A, as LAPACK gives them.
 template <class T>
-int eigenpairs(cusolverEigMode_t job, cublasFillMode_t parameter, int n, T* A, int lda, T* values) {
+int eigenpairs(cusolverEigMode_t job, cublasFillMode_t triangle, int n, T* A, int lda, T* values) {
   const char j = job == CUSOLVER_EIG_MODE_VECTOR ? 'V' : 'N';
-  const char u = letter(parameter);
+  const char u = letter(triangle);
   const int needed = 1 + 6 * n + 2 * n * n;
   const int integers = 3 + 5 * n;
   std::vector<T> mine(std::size_t(needed), T(0));
@@ -225,17 +226,17 @@ int eigenpairs(cusolverEigMode_t job, cublasFillMode_t parameter, int n, T* A, i
 }
 
 template <class T>
-cusolverStatus_t syevd(cusolverDnHandle_t h, cusolverEigMode_t job, cublasFillMode_t parameter,
+cusolverStatus_t syevd(cusolverDnHandle_t h, cusolverEigMode_t job, cublasFillMode_t triangle,
                        int n, T* A, int lda, T* values, T* work, int size, int* devinfo) {
   const char* const name = "cusolverDn<t>syevd";
   return solver_call(name, h, [&](stream& s) {
-    expect_upper(parameter);
+    expect_upper(triangle);
     const auto a = matrix("A", A, n, n, lda);
     const auto lambda = matrix("W", values, n, 1, n);
-    const auto w = workspace(work, size, syevd_size(n, job, parameter));
+    const auto w = workspace(work, size, syevd_size(n, job, triangle));
     const auto info = matrix("info", devinfo, 1, 1, 1);
     machine::get().enqueue(s, [=] {
-      const int verdict = eigenpairs(job, parameter, n, a.reach(), lda, lambda.reach());
+      const int verdict = eigenpairs(job, triangle, n, a.reach(), lda, lambda.reach());
       spoil(w.reach(), w.bytes);
       write_info(info, name, verdict);
     });
@@ -246,21 +247,21 @@ cusolverStatus_t syevd(cusolverDnHandle_t h, cusolverEigMode_t job, cublasFillMo
 // behind them means nothing.
 template <class T>
 cusolverStatus_t syevdx(cusolverDnHandle_t h, cusolverEigMode_t job, cusolverEigRange_t range,
-                        cublasFillMode_t parameter, int n, T* A, int lda, int first, int last,
+                        cublasFillMode_t triangle, int n, T* A, int lda, int first, int last,
                         int* found, T* values, T* work, int size, int* devinfo) {
   const char* const name = "cusolverDn<t>syevdx";
   return solver_call(name, h, [&](stream& s) {
-    expect_upper(parameter);
+    expect_upper(triangle);
     expect_numbers(range, first, last, n);
     const auto a = matrix("A", A, n, n, lda);
     const auto lambda = matrix("W", values, n, 1, n);
-    const auto w = workspace(work, size, syevdx_size(n, first, last, job, parameter));
+    const auto w = workspace(work, size, syevdx_size(n, first, last, job, triangle));
     const auto info = matrix("info", devinfo, 1, 1, 1);
     *found = last - first + 1;
     machine::get().enqueue(s, [=] {
       T* const vectors = a.reach();
       T* const sizes = lambda.reach();
-      const int verdict = eigenpairs(job, parameter, n, vectors, lda, sizes);
+      const int verdict = eigenpairs(job, triangle, n, vectors, lda, sizes);
       for (long j = 0; j < n; ++j) {
         T* const column = vectors + j * long(lda);
         if (j <= last - first) {
@@ -312,16 +313,16 @@ cusolverStatus_t cusolverDnDestroyGesvdjInfo(gesvdjInfo_t p) {
 
 #define CUDA_DOUBLE_CUSOLVER(S, T)                                                                 \
   cusolverStatus_t cusolverDn##S##potrf_bufferSize(                                                \
-      cusolverDnHandle_t h, cublasFillMode_t parameter, int n, T* A, int lda, int* size) {         \
+      cusolverDnHandle_t h, cublasFillMode_t triangle, int n, T* A, int lda, int* size) {          \
     return solver_call("cusolverDn<t>potrf_bufferSize", h, [&](stream&) {                          \
-      expect_upper(parameter);                                                                     \
+      expect_upper(triangle);                                                                      \
       matrix("A", A, n, n, lda);                                                                   \
-      *size = potrf_size(n, parameter);                                                            \
+      *size = potrf_size(n, triangle);                                                             \
     });                                                                                            \
   }                                                                                                \
-  cusolverStatus_t cusolverDn##S##potrf(cusolverDnHandle_t h, cublasFillMode_t parameter, int n,   \
+  cusolverStatus_t cusolverDn##S##potrf(cusolverDnHandle_t h, cublasFillMode_t triangle, int n,    \
                                         T* A, int lda, T* work, int size, int* info) {             \
-    return potrf(h, parameter, n, A, lda, work, size, info);                                       \
+    return potrf(h, triangle, n, A, lda, work, size, info);                                        \
   }                                                                                                \
   cusolverStatus_t cusolverDn##S##geqrf_bufferSize(cusolverDnHandle_t h, int m, int n, T* A,       \
                                                    int lda, int* size) {                           \
@@ -377,38 +378,38 @@ cusolverStatus_t cusolverDnDestroyGesvdjInfo(gesvdjInfo_t p) {
     return gesvdj(h, job, economy, m, n, A, lda, S_, U, ldu, V, ldv, work, size, info, p);         \
   }                                                                                                \
   cusolverStatus_t cusolverDn##S##syevd_bufferSize(cusolverDnHandle_t h, cusolverEigMode_t job,    \
-                                                   cublasFillMode_t parameter, int n, const T* A,  \
+                                                   cublasFillMode_t triangle, int n, const T* A,   \
                                                    int lda, const T* W, int* size) {               \
     return solver_call("cusolverDn<t>syevd_bufferSize", h, [&](stream&) {                          \
-      expect_upper(parameter);                                                                     \
+      expect_upper(triangle);                                                                      \
       matrix("A", A, n, n, lda);                                                                   \
       matrix("W", W, n, 1, n);                                                                     \
-      *size = syevd_size(n, job, parameter);                                                       \
+      *size = syevd_size(n, job, triangle);                                                        \
     });                                                                                            \
   }                                                                                                \
   cusolverStatus_t cusolverDn##S##syevd(cusolverDnHandle_t h, cusolverEigMode_t job,               \
-                                        cublasFillMode_t parameter, int n, T* A, int lda, T* W,    \
+                                        cublasFillMode_t triangle, int n, T* A, int lda, T* W,     \
                                         T* work, int size, int* info) {                            \
-    return syevd(h, job, parameter, n, A, lda, W, work, size, info);                               \
+    return syevd(h, job, triangle, n, A, lda, W, work, size, info);                                \
   }                                                                                                \
   cusolverStatus_t cusolverDn##S##syevdx_bufferSize(                                               \
       cusolverDnHandle_t h, cusolverEigMode_t job, cusolverEigRange_t range,                       \
-      cublasFillMode_t parameter, int n, const T* A, int lda, T, T, int first, int last,           \
+      cublasFillMode_t triangle, int n, const T* A, int lda, T, T, int first, int last,            \
       int* found, const T* W, int* size) {                                                         \
     return solver_call("cusolverDn<t>syevdx_bufferSize", h, [&](stream&) {                         \
-      expect_upper(parameter);                                                                     \
+      expect_upper(triangle);                                                                      \
       expect_numbers(range, first, last, n);                                                       \
       matrix("A", A, n, n, lda);                                                                   \
       matrix("W", W, n, 1, n);                                                                     \
       *found = last - first + 1;                                                                   \
-      *size = syevdx_size(n, first, last, job, parameter);                                         \
+      *size = syevdx_size(n, first, last, job, triangle);                                          \
     });                                                                                            \
   }                                                                                                \
   cusolverStatus_t cusolverDn##S##syevdx(cusolverDnHandle_t h, cusolverEigMode_t job,              \
-                                         cusolverEigRange_t range, cublasFillMode_t parameter,     \
+                                         cusolverEigRange_t range, cublasFillMode_t triangle,      \
                                          int n, T* A, int lda, T, T, int first, int last,          \
                                          int* found, T* W, T* work, int size, int* info) {         \
-    return syevdx(h, job, range, parameter, n, A, lda, first, last, found, W, work, size, info);   \
+    return syevdx(h, job, range, triangle, n, A, lda, first, last, found, W, work, size, info);    \
   }
 CUDA_DOUBLE_CUSOLVER(S, float)
 CUDA_DOUBLE_CUSOLVER(D, double)
