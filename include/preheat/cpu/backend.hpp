@@ -60,8 +60,11 @@ class cpu {
   using scalar = T;
   using matrix = cpu_matrix<T>;
 
-  // The backend of twice the precision, where there is one.
-  using higher_precision = std::conditional_t<std::same_as<T, float>, cpu<double, Kernels>, void>;
+  // The backend of twice the precision, where there is one. Eigen's kernels have none: a program of
+  // float would compile all of their templates for double too.
+  using higher_precision =
+      std::conditional_t<std::same_as<T, float> && !std::same_as<Kernels, eigen_kernels>,
+                         cpu<double, Kernels>, void>;
 
   // One thread, the caller's.
   cpu() = default;
