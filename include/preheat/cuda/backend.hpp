@@ -98,24 +98,24 @@ class cuda {
   }
 
   void scale_rows(view<const T> d, view<T> x) {
-    require(d.rows() == x.rows(), "scale_rows: one factor a row", d.rows(), x.rows());
+    require(d.rows() == x.rows(), "scale_rows: one factor per row", d.rows(), x.rows());
     each_entry(cuda_kernels::scale_rows<T>{d.data(), x.rows()}, x);
   }
   void scale_cols(view<const T> d, view<T> x) {
-    require(d.rows() == x.cols(), "scale_cols: one factor a column", d.rows(), x.cols());
+    require(d.rows() == x.cols(), "scale_cols: one factor per column", d.rows(), x.cols());
     each_entry(cuda_kernels::scale_cols<T>{d.data(), x.rows()}, x);
   }
   void add_to_cols(view<const T> b, view<T> x) {
-    require(b.rows() == x.rows(), "add_to_cols: one term a row", b.rows(), x.rows());
+    require(b.rows() == x.rows(), "add_to_cols: one term per row", b.rows(), x.rows());
     each_entry(cuda_kernels::add_to_cols<T>{b.data(), x.rows()}, x);
   }
   void add_row_sums(T s, view<const T> a, view<T> x) {
-    require(a.rows() == x.rows(), "add_row_sums: one sum a row", a.rows(), x.rows());
+    require(a.rows() == x.rows(), "add_row_sums: one sum per row", a.rows(), x.rows());
     launch(*context_, a.rows(),
            cuda_kernels::add_row_sums<T>{s, cuda_kernels::window_of(a), a.cols(), x.data()});
   }
   void add_row_dots(T s, view<const T> a, view<const T> b, view<T> x) {
-    require(a.rows() == x.rows(), "add_row_dots: one sum a row", a.rows(), x.rows());
+    require(a.rows() == x.rows(), "add_row_dots: one sum per row", a.rows(), x.rows());
     require_same_shape("add_row_dots", a, b);
     launch(*context_, a.rows(),
            cuda_kernels::add_row_dots<T>{s, cuda_kernels::window_of(a), cuda_kernels::window_of(b),
@@ -215,7 +215,7 @@ class cuda {
   // of whole numbers. For classifiers; not part of the concept `backend`.
   T softmax_cross_entropy(view<const T> z, view<const T> labels, view<T> d) {
     require(labels.rows() == 1, "labels are one row", labels.rows(), 1);
-    require(labels.cols() == z.cols(), "one label a column", labels.cols(), z.cols());
+    require(labels.cols() == z.cols(), "one label per column", labels.cols(), z.cols());
     require_same_shape("softmax_cross_entropy", z, d);
     if (z.empty()) {
       return T(0);
