@@ -5,7 +5,8 @@
 //   preheat::cpu<float, preheat::eigen_kernels> e;   // Eigen alone
 //   std::puts(be.describe().c_str());                // which one is in use
 //
-// A backend works on one thread unless its constructor got a number of threads: to train one model on two cores,
+// A backend works on one thread unless its constructor gets a number of threads: to train one model on
+// two cores,
 //
 //   preheat::cpu<float> be(2);
 //
