@@ -144,7 +144,8 @@ def gelu():
 
 def mlp_step():
     widths, tokens, r, runs = (1024, 4096, 1024), 256, 8, 3
-    given = {"X": seeded(tokens, widths[0], seed=1), "target": seeded(tokens, widths[2], seed=2)}
+    given = {"X": seeded(tokens, widths[0], seed=1), "target": seeded(tokens, widths[2], seed=2),
+             "batch": torch.tensor(0.0)}
     for l in range(2):
         scale = widths[l] ** -0.5
         given[f"W{l}"] = seeded(widths[l + 1], widths[l], seed=3 + l, scale=scale)

@@ -1,11 +1,12 @@
-// The kernels of the CUDA backend: functors of one index for launch(context, n, f).
+// The kernels of the CUDA backend: functors of one index for launch(context, n, f), and of a group of threads
+// and an index for launch_groups.
 #pragma once
-#include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <utility>
 
-#include "../core/types.hpp"
+#include "../core/block_grid.hpp"
 
 namespace preheat::cuda_kernels {
 
@@ -42,25 +43,43 @@ constexpr windows<T, Ts...> windows_of(view<T> first, view<Ts>... others) {
   return {window_of(first), windows_of(others...)};
 }
 
-// f(k, x[k], a[k], …)
+// f(k, x[k], a[k], …) for matrices of one shape. Where one of them has gaps between its columns, the place of
+// entry k is found once for all of them, and by 32-bit arithmetic where that suffices: a division of 64 bits
+// costs more than the entry's way through memory.
 template <class F, class... Ts>
 struct elementwise {
   F f;
+  index_t rows;
+  bool gaps;
   windows<Ts...> operands;
-  constexpr void operator()(index_t k) const { call(k, operands); }
+  constexpr void operator()(index_t k) const {
+    if (!gaps) {
+      call<true>(k, k, 0, operands);
+    } else if (k <= index_t(std::numeric_limits<std::int32_t>::max())) {
+      const std::uint32_t j = std::uint32_t(k) / std::uint32_t(rows);
+      call<false>(k, index_t(std::uint32_t(k) - j * std::uint32_t(rows)), index_t(j), operands);
+    } else {
+      call<false>(k, k % rows, k / rows, operands);
+    }
+  }
 
  private:
-  template <class... Seen>
-  constexpr void call(index_t k, const windows<>&, Seen&... seen) const {
+  // Entry (i, j), or entry i of the memory if there are no gaps.
+  template <bool Gapless, class... Seen>
+  constexpr void call(index_t k, index_t, index_t, const windows<>&, Seen&... seen) const {
     f(k, seen...);
   }
-  template <class U, class... Us, class... Seen>
-  constexpr void call(index_t k, const windows<U, Us...>& left, Seen&... seen) const {
-    call(k, left.others, seen..., left.first[k]);
+  template <bool Gapless, class U, class... Us, class... Seen>
+  constexpr void call(index_t k, index_t i, index_t j, const windows<U, Us...>& left,
+                      Seen&... seen) const {
+    call<Gapless>(k, i, j, left.others, seen..., Gapless ? left.first.data[i] : left.first(i, j));
   }
 };
-template <class F, class... Ts>
-elementwise(F, windows<Ts...>) -> elementwise<F, Ts...>;
+template <class F, class T, class... Ts>
+constexpr elementwise<F, T, Ts...> elementwise_over(F f, view<T> x, view<Ts>... others) {
+  const bool gaps = x.ld() != x.rows() || ((others.ld() != others.rows()) || ...);
+  return {f, x.rows(), gaps, windows_of(x, others...)};
+}
 template <class F>
 struct without_index {
   F f;
@@ -107,19 +126,23 @@ struct add_to_cols {
   constexpr void operator()(index_t k, T& x) const { x += d[k % rows]; }
 };
 
-// x_i += s·Σ_j a_ij and x_i += s·Σ_j a_ij·b_ij, one thread per row.
+// x_i += s·Σ_j a_ij and x_i += s·Σ_j a_ij·b_ij, a group of threads for a row (launch_groups.hpp).
 template <class T>
 struct add_row_sums {
   T s;
   window<const T> a;
   index_t cols;
   T* x;
-  constexpr void operator()(index_t i) const {
+  template <class Group>
+  constexpr void operator()(const Group& group, index_t i) const {
     T sum = 0;
-    for (index_t j = 0; j < cols; ++j) {
+    for (index_t j = group.rank(); j < cols; j += group.size()) {
       sum += a(i, j);
     }
-    x[i] += s * sum;
+    sum = group.sum(sum);
+    if (group.rank() == 0) {
+      x[i] += s * sum;
+    }
   }
 };
 template <class T>
@@ -129,12 +152,34 @@ struct add_row_dots {
   window<const T> b;
   index_t cols;
   T* x;
-  constexpr void operator()(index_t i) const {
+  template <class Group>
+  constexpr void operator()(const Group& group, index_t i) const {
     T sum = 0;
-    for (index_t j = 0; j < cols; ++j) {
+    for (index_t j = group.rank(); j < cols; j += group.size()) {
       sum += a(i, j) * b(i, j);
     }
-    x[i] += s * sum;
+    sum = group.sum(sum);
+    if (group.rank() == 0) {
+      x[i] += s * sum;
+    }
+  }
+};
+
+// Where the blocks of a·b = c begin, for a product of all of them.
+template <class T>
+struct block_starts {
+  const T* a;
+  const T* b;
+  T* c;
+  grid_steps a_steps, b_steps, c_steps;
+  index_t a_ld, b_ld, c_ld;
+  const T** left;
+  const T** right;
+  T** results;
+  constexpr void operator()(index_t k) const {
+    left[k] = a + a_steps.offset(k, a_ld);
+    right[k] = b + b_steps.offset(k, b_ld);
+    results[k] = c + c_steps.offset(k, c_ld);
   }
 };
 
@@ -200,39 +245,6 @@ struct mirror_upper_triangle {
     if (i > j) {
       x(i, j) = x(j, i);
     }
-  }
-};
-
-// The loss of token j, −log softmax(z_j)[label_j], divided by the number of tokens, and its
-// gradient. NaN if the label is not a class.
-template <class T>
-struct softmax_cross_entropy {
-  window<const T> z;
-  window<const T> labels;
-  window<T> d;
-  index_t tokens;
-  T* losses;
-  constexpr void operator()(index_t j) const {
-    const index_t classes = z.rows;
-    const T given = labels(0, j);
-    const index_t label = given >= 0 && given < T(classes) ? index_t(given) : 0;
-    T top = z(0, j);
-    for (index_t i = 1; i < classes; ++i) {
-      top = z(i, j) > top ? z(i, j) : top;
-    }
-    T sum = 0;
-    for (index_t i = 0; i < classes; ++i) {
-      d(i, j) = std::exp(z(i, j) - top);
-      sum += d(i, j);
-    }
-    const T weight = T(1) / T(tokens);
-    for (index_t i = 0; i < classes; ++i) {
-      d(i, j) *= weight / sum;
-    }
-    d(label, j) -= weight;
-    const bool valid = T(label) == given;
-    losses[j] =
-        valid ? weight * (std::log(sum) + top - z(label, j)) : std::numeric_limits<T>::quiet_NaN();
   }
 };
 
