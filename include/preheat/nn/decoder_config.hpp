@@ -33,6 +33,7 @@ struct rotary_config {
   double low_frequency_factor = 1;   // of llama3, as the next two
   double high_frequency_factor = 4;
   double original_positions = 8192;
+  bool operator==(const rotary_config&) const = default;
 };
 
 // The names of Hugging Face's modules.
@@ -62,6 +63,8 @@ struct decoder_config {
   activation_kind activation = activation_kind::silu;
   bool tied_head = false;  // the head's matrix is the embedding of the tokens
   decoder_names names = decoder_names::llama;
+
+  bool operator==(const decoder_config&) const = default;
 
   index_t query_rows() const { return heads * head_size; }
   index_t key_rows() const { return key_value_heads * head_size; }
