@@ -1,6 +1,6 @@
 // The decoder as a network: gradients of everything against differences, and what it promises.
-#include <preheat/nn/decoder.hpp>
 #include <preheat/adapter/full.hpp>
+#include <preheat/nn/decoder.hpp>
 #include <preheat/operators/adapted.hpp>
 
 #include "support/backends.hpp"
@@ -60,7 +60,8 @@ TEST_CASE("decoder: gradients of every weight and bias equal differences, for ev
     for (auto& [parameter, gradient] : parts) {
       for (int k = 0; k < 2; ++k) {
         const table v = random_table(gradient.rows, gradient.cols, ++seed);
-        const double expected = slope<Be>(be, [&] { return net.loss(batch, linear); }, *parameter, v);
+        const double expected = slope<Be>(
+            be, [&] { return net.loss(batch, linear); }, *parameter, v);
         CHECK(dot(gradient, v) == doctest::Approx(expected).epsilon(1e-8).scale(1e-3));
       }
     }
@@ -77,8 +78,7 @@ TEST_CASE_TEMPLATE("decoder: the other backends find the same loss and gradients
     auto net = small_decoder(be, config);
     auto exact_linear = all_trained(exact);
     auto linear = all_trained(net);
-    const double expected =
-        double(exact.loss_and_gradient(small_text<cpu_double>(), exact_linear));
+    const double expected = double(exact.loss_and_gradient(small_text<cpu_double>(), exact_linear));
     const double found = double(net.loss_and_gradient(small_text<Be>(), linear));
     CHECK(found == doctest::Approx(expected).epsilon(tolerance<Be>(16)));
     for (std::size_t l = 0; l < linear.layers().size(); ++l) {
@@ -140,8 +140,7 @@ TEST_CASE_TEMPLATE("decoder: a sequence gives the same logits alone and in any c
       alone.ids.back() = (alone.ids.back() + 1) % config.vocab_size;
       const table changed = read<Be>(be, net.forward(alone, base));
       if (n > 1) {
-        CHECK(gap(columns(changed, 0, n - 1), columns(together, first, n - 1)) <
-              tolerance<Be>(16));
+        CHECK(gap(columns(changed, 0, n - 1), columns(together, first, n - 1)) < tolerance<Be>(16));
       }
       CHECK(gap(columns(changed, n - 1, 1), columns(together, first + n - 1, 1)) > 1e-3);
       first += n;
@@ -163,8 +162,8 @@ TEST_CASE_TEMPLATE("decoder: the next token's logits are the same with a cache",
     const std::span<const index_t> ids(text.ids);
     const auto check_next = [&](index_t first, index_t count) {
       CHECK(cache.length() == first);
-      const table next =
-          read<Be>(be, net.next_logits(ids.subspan(std::size_t(first), std::size_t(count)), cache, base));
+      const table next = read<Be>(
+          be, net.next_logits(ids.subspan(std::size_t(first), std::size_t(count)), cache, base));
       CHECK(gap(next, columns(whole, first + count - 1, 1)) < tolerance<Be>(16));
     };
     check_next(0, 3);
@@ -283,7 +282,8 @@ TEST_CASE_TEMPLATE("decoder: a copy has linear layers of its own", Be, PREHEAT_H
   CHECK_FALSE(same(read<Be>(be, copy.forward(batch, base_of_copy)), before));
 }
 
-TEST_CASE("decoder: layers have Hugging Face's names, and a tied head has none until it is untied") {
+TEST_CASE(
+    "decoder: layers have Hugging Face's names, and a tied head has none until it is untied") {
   cpu_double be;
   auto net = small_decoder(be, small_llama());
   CHECK(net.layers().size() == 15);
@@ -335,9 +335,8 @@ TEST_CASE("decoder: what does not fit is refused with words") {
           "preheat: a batch has at least one label that is not -100 after the first token of its "
           "sequence");
   refused([](batch_type& b) { b = {}; }, "preheat: a batch has at least one sequence (0, 1)");
-  CHECK_THROWS_WITH_AS(
-      net.forward(batch_type{std::vector<index_t>(41, 1), {}, {41}}, base),
-      "preheat: tokens of a sequence <= max_positions (41, 40)", invalid_argument);
+  CHECK_THROWS_WITH_AS(net.forward(batch_type{std::vector<index_t>(41, 1), {}, {41}}, base),
+                       "preheat: tokens of a sequence <= max_positions (41, 40)", invalid_argument);
 
   nn::key_value_cache<Be> cache(be, net.config(), 2);
   const std::vector<index_t> three{1, 2, 3};

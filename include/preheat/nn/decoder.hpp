@@ -175,7 +175,8 @@ class decoder {
     for (std::size_t t = 0; t < ids.size(); ++t) {
       require(0 <= ids[t] && ids[t] < config_->vocab_size, "0 <= id of a token < vocab_size",
               ids[t], config_->vocab_size);
-      be_->copy(transpose::no, view(frozen_->words).col_range(ids[t], 1), X.col_range(index_t(t), 1));
+      be_->copy(transpose::no, view(frozen_->words).col_range(ids[t], 1),
+                X.col_range(index_t(t), 1));
     }
     for (const attention_span& s : sequences_) {
       require(s.keys <= config_->max_positions, "tokens of a sequence <= max_positions", s.keys,

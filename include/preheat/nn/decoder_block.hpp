@@ -140,9 +140,8 @@ class decoder_block {
                                  const pass_type& pass, const_view_of<Be> dC, Linear& linear) {
     const decoder_config& c = pass.config;
     const index_t lowest = linear.first_trained();
-    const wanted_gradients wanted{.query = fused_ || lowest <= first_,
-                                  .key = fused_ || lowest <= first_ + 1,
-                                  .value = true};
+    const wanted_gradients wanted{
+        .query = fused_ || lowest <= first_, .key = fused_ || lowest <= first_ + 1, .value = true};
     be.resize(pass.scratch.dQKV, c.query_rows() + 2 * c.key_rows(), dC.cols());
     const view_of<Be> all(pass.scratch.dQKV);
     const view_of<Be> dQ = all.row_range(0, c.query_rows());

@@ -33,11 +33,11 @@ class feed_forward {
     }
     U_ = linear.forward(up_, X);
     be.resize(H_, U_.rows(), U_.cols());
-    with_activation(activation_, [&]<template <class> class Activation>() {
+    with_activation<T>(activation_, [&]<class Activation>(Activation) {
       if (gated_) {
-        be.apply(gate_kernel<T, Activation>{}, H_, const_view_of<Be>(Z_), const_view_of<Be>(U_));
+        be.apply(gate_kernel<Activation>{}, H_, const_view_of<Be>(Z_), const_view_of<Be>(U_));
       } else {
-        be.apply(activation_kernel<T, Activation>{}, H_, const_view_of<Be>(U_));
+        be.apply(activation_kernel<Activation>{}, H_, const_view_of<Be>(U_));
       }
     });
     return linear.forward(down(), H_);
@@ -55,12 +55,12 @@ class feed_forward {
     if (gated_) {
       be.resize(s.d_gate, dH.rows(), dH.cols());
     }
-    with_activation(activation_, [&]<template <class> class Activation>() {
+    with_activation<T>(activation_, [&]<class Activation>(Activation) {
       if (gated_) {
-        be.apply(gate_gradient_kernel<T, Activation>{}, dH, s.d_gate, const_view_of<Be>(Z_),
+        be.apply(gate_gradient_kernel<Activation>{}, dH, s.d_gate, const_view_of<Be>(Z_),
                  const_view_of<Be>(U_));
       } else {
-        be.apply(activation_gradient_kernel<T, Activation>{}, dH, const_view_of<Be>(U_));
+        be.apply(activation_gradient_kernel<Activation>{}, dH, const_view_of<Be>(U_));
       }
     });
     const bool below = lowest < gate_;
