@@ -80,7 +80,7 @@ class cuda_columns {
   // x_j = table_{ids_j}
   void gather_cols(view<const T> table, std::span<const index_t> ids, view<T> x) {
     require(table.rows() == x.rows(), "gather_cols: rows agree", table.rows(), x.rows());
-    require(index_t(ids.size()) == x.cols(), "gather_cols: one number a column", ids.size(),
+    require(index_t(ids.size()) == x.cols(), "gather_cols: one number per column", ids.size(),
             x.cols());
     for (const index_t id : ids) {
       require(0 <= id && id < table.cols(), "gather_cols: 0 <= number < columns of the table", id,
