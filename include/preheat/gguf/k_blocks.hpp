@@ -11,7 +11,7 @@
 #include <cstdint>
 
 #include "../core/types.hpp"
-#include "../safetensors/float16.hpp"
+#include "stored_half.hpp"
 
 namespace preheat::gguf::detail {
 
@@ -35,28 +35,30 @@ inline group_scale scale_of_group(const packed_scales& bytes, std::size_t g) {
 
 struct q4_k_block {
   static constexpr index_t entries = 256;
-  safetensors::float16 scale;
-  safetensors::float16 offset;
+  stored_half scale;
+  stored_half offset;
   packed_scales scales;
   std::array<std::uint8_t, 128> q;
 };
-static_assert(sizeof(q4_k_block) == 144, "a block is read as its bytes lie");
+static_assert(sizeof(q4_k_block) == 144 && alignof(q4_k_block) == 1,
+              "a block is read where it lies");
 
 struct q5_k_block {
   static constexpr index_t entries = 256;
-  safetensors::float16 scale;
-  safetensors::float16 offset;
+  stored_half scale;
+  stored_half offset;
   packed_scales scales;
   std::array<std::uint8_t, 32> high;
   std::array<std::uint8_t, 128> q;
 };
-static_assert(sizeof(q5_k_block) == 176, "a block is read as its bytes lie");
+static_assert(sizeof(q5_k_block) == 176 && alignof(q5_k_block) == 1,
+              "a block is read where it lies");
 
 // `bits(q, i, g)` is the whole number of entry i of group g whose lower four bits are q.
 template <class Block, class Bits>
 inline void unpack_groups(const Block& block, float* to, Bits&& bits) {
-  const float d = safetensors::to_float(block.scale);
-  const float dmin = safetensors::to_float(block.offset);
+  const float d = block.scale.value();
+  const float dmin = block.offset.value();
   for (std::size_t g = 0; g < 8; ++g) {
     const group_scale of = scale_of_group(block.scales, g);
     const float s = d * float(of.scale);

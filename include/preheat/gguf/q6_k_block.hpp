@@ -10,7 +10,7 @@
 #include <cstdint>
 
 #include "../core/types.hpp"
-#include "../safetensors/float16.hpp"
+#include "stored_half.hpp"
 
 namespace preheat::gguf::detail {
 
@@ -19,12 +19,13 @@ struct q6_k_block {
   std::array<std::uint8_t, 128> q;
   std::array<std::uint8_t, 64> high;
   std::array<std::int8_t, 16> scales;
-  safetensors::float16 scale;
+  stored_half scale;
 };
-static_assert(sizeof(q6_k_block) == 210, "a block is read as its bytes lie");
+static_assert(sizeof(q6_k_block) == 210 && alignof(q6_k_block) == 1,
+              "a block is read where it lies");
 
 inline void unpack(const q6_k_block& block, float* to) {
-  const float d = safetensors::to_float(block.scale);
+  const float d = block.scale.value();
   for (std::size_t half = 0; half < 2; ++half) {
     for (std::size_t part = 0; part < 4; ++part) {  // entries 32·part … of the half
       const std::uint8_t* const q = block.q.data() + 64 * half + 32 * (part % 2);

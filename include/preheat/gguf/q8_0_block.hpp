@@ -10,18 +10,20 @@
 
 #include "../core/types.hpp"
 #include "../safetensors/float16.hpp"
+#include "stored_half.hpp"
 
 namespace preheat::gguf::detail {
 
 struct q8_0_block {
   static constexpr index_t entries = 32;
-  safetensors::float16 scale;
+  stored_half scale;
   std::array<std::int8_t, 32> q;
 };
-static_assert(sizeof(q8_0_block) == 34, "a block is read as its bytes lie");
+static_assert(sizeof(q8_0_block) == 34 && alignof(q8_0_block) == 1,
+              "a block is read where it lies");
 
 inline void unpack(const q8_0_block& block, float* to) {
-  const float d = safetensors::to_float(block.scale);
+  const float d = block.scale.value();
   for (std::size_t i = 0; i < 32; ++i) {
     to[i] = d * float(block.q[i]);
   }
@@ -36,7 +38,7 @@ inline q8_0_block pack_q8_0(const float* x) {
   const float d = largest / 127.0F;
   const float inverse = d == 0 ? 0.0F : 1.0F / d;
   q8_0_block block;
-  block.scale = safetensors::round_to<safetensors::float16>(d);
+  block.scale = stored(safetensors::round_to<safetensors::float16>(d));
   for (std::size_t i = 0; i < 32; ++i) {
     block.q[i] = std::int8_t(std::clamp(std::round(x[i] * inverse), -127.0F, 127.0F));
   }

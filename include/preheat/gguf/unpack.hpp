@@ -1,7 +1,6 @@
 // A tensor's blocks as floats.
 #pragma once
 #include <cstddef>
-#include <cstring>
 #include <type_traits>
 
 #include "../core/types.hpp"
@@ -70,12 +69,13 @@ inline bool is_unpacked(tensor_type type) {
 // The entries of `blocks` blocks, one after another, as floats: the numbers that ggml and the gguf
 // package give, bit for bit. `from` may have any alignment. Requires is_unpacked(type) and
 // blocks · block_bytes(type) bytes. Cost: O(entries), no memory.
-inline void unpack_blocks(tensor_type type, const std::byte* from, index_t blocks, float* to) {
+inline void unpack_blocks(tensor_type type, const std::byte* from, index_t blocks,
+                          float* __restrict to) {
   detail::visit_block(type, [&]<class Block>(std::type_identity<Block>) {
+    const Block* const first = reinterpret_cast<const Block*>(from);  // made of bytes
+    float* __restrict const out = to;
     for (index_t i = 0; i < blocks; ++i) {
-      Block block;
-      std::memcpy(&block, from + std::size_t(i) * sizeof(Block), sizeof(Block));
-      detail::unpack(block, to + i * Block::entries);
+      detail::unpack(first[i], out + i * Block::entries);
     }
   });
 }
