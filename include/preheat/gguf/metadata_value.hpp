@@ -95,6 +95,20 @@ inline array_start read_array_start(byte_cursor& from) {
   return {item, from.read<std::uint64_t>()};
 }
 
+// Moves on behind a value, which has been checked.
+inline void pass(value_type type, byte_cursor& from) {
+  if (type == value_type::STRING) {
+    from.read_string();
+  } else if (type == value_type::ARRAY) {
+    const array_start array = read_array_start(from);
+    for (std::uint64_t i = 0; i < array.count; ++i) {
+      pass(array.item, from);
+    }
+  } else {
+    from.read_bytes(least_size_of(type));
+  }
+}
+
 template <class T>
 struct item_of {};
 template <class T>
@@ -135,6 +149,23 @@ std::optional<T> value_as(const metadata_value& value) {
   } else {
     return value.type == value_type::ARRAY ? std::nullopt : detail::read_one<T>(value.type, from);
   }
+}
+
+// The items of an array of any kind, arrays of arrays included, where they lie; nothing for another
+// value. Cost: O(bytes).
+inline std::optional<std::vector<metadata_value>> items_of(const metadata_value& value) {
+  if (value.type != value_type::ARRAY) {
+    return std::nullopt;
+  }
+  byte_cursor from(value.bytes, "metadata");
+  const detail::array_start array = detail::read_array_start(from);
+  std::vector<metadata_value> items;
+  for (std::uint64_t i = 0; i < array.count; ++i) {
+    const std::size_t begin = from.place();
+    detail::pass(array.item, from);
+    items.push_back({array.item, from.since(begin)});
+  }
+  return items;
 }
 
 // "UINT32", or "an array of 3 STRING".

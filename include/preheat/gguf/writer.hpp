@@ -31,17 +31,22 @@ struct named_tensor {
 
 namespace detail {
 
-// What can be said against one tensor by itself; llama.cpp's limits count, which are narrower than
-// the format's.
-inline void check_tensor(std::string_view name, const tensor_info& tensor) {
+// llama.cpp's limits count, which are narrower than the format's.
+inline void check_shape(std::string_view name, const std::vector<index_t>& shape) {
   const std::string who = "tensor " + files::in_quotes(name);
   require(!name.empty() && name.size() < longest_tensor_name,
           who + ": bytes of a name >= 1 and <= 63", name.size(), longest_tensor_name - 1);
-  require(!tensor.shape.empty() && tensor.shape.size() <= most_dimensions,
-          who + ": dimensions >= 1 and <= 4", tensor.shape.size(), most_dimensions);
-  for (const index_t extent : tensor.shape) {
+  require(!shape.empty() && shape.size() <= most_dimensions, who + ": dimensions >= 1 and <= 4",
+          shape.size(), most_dimensions);
+  for (const index_t extent : shape) {
     require(extent > 0, who + ": every extent >= 1", extent, 1);
   }
+}
+
+// What can be said against one tensor by itself.
+inline void check_tensor(std::string_view name, const tensor_info& tensor) {
+  const std::string who = "tensor " + files::in_quotes(name);
+  check_shape(name, tensor.shape);
   require(tensor.cols() % block_entries(tensor.type) == 0,
           who + ": columns are a multiple of a block's entries", tensor.cols(),
           block_entries(tensor.type));
@@ -127,11 +132,12 @@ class writer {
   template <std::floating_point T>
   void add(std::string name, std::vector<index_t> shape, std::span<const T> values,
            tensor_type type = tensor_type::F32) {
+    detail::check_shape(name, shape);
     const auto entries = safetensors::detail::entry_count(shape);
     require(entries.has_value() && std::cmp_equal(*entries, values.size()),
             "tensor " + files::in_quotes(name) + ": values given = entries of " + shape_text(shape),
             values.size(), entries.value_or(-1));
-    std::vector<std::byte> bytes = packed(name, type, values, shape.empty() ? 1 : shape.back());
+    std::vector<std::byte> bytes = packed(name, type, values, shape.back());
     add_bytes(std::move(name), std::move(shape), type, std::move(bytes));
   }
 
