@@ -108,7 +108,7 @@ def encoder_row(name, shape, tf32):
     models = [(label, encoder.Model(given, shape=shape, compile=mode)) for label, mode in peers]
     flops = encoder.frozen_products(given, shape)[1]
     return Row(name, "encoder_step", given, [(Peer(label, m.step, m.result), {}) for label, m in models],
-               encoder.error_function(given, shape), 5e-2 if tf32 else 1e-3, flops=flops)
+               encoder.error_function(given, shape, together=True), 1e-3, flops=flops)
 
 
 def with_bytes(row, count):
