@@ -5,7 +5,8 @@
 //   preheat::cpu<float, preheat::eigen_kernels> e;   // Eigen alone
 //   std::puts(be.describe().c_str());                // which one is in use
 //
-// A backend works on one thread unless it is told otherwise: to train one model on two cores,
+// A backend works on one thread unless its constructor gets a number of threads: to train one model on
+// two cores,
 //
 //   preheat::cpu<float> be(2);
 //
@@ -60,8 +61,11 @@ class cpu {
   using scalar = T;
   using matrix = cpu_matrix<T>;
 
-  // The backend of twice the precision, where there is one.
-  using higher_precision = std::conditional_t<std::same_as<T, float>, cpu<double, Kernels>, void>;
+  // The backend of twice the precision, where there is one. Eigen's kernels have none: a program of
+  // float would compile all of their templates for double too.
+  using higher_precision =
+      std::conditional_t<std::same_as<T, float> && !std::same_as<Kernels, eigen_kernels>,
+                         cpu<double, Kernels>, void>;
 
   // One thread, the caller's.
   cpu() = default;
@@ -121,6 +125,12 @@ class cpu {
   void layer_norm(T epsilon, view<const T> gamma, view<const T> beta, view<T> x, view<T> r,
                   view<T> y);
   void layer_norm_gradient(view<const T> gamma, view<const T> x, view<const T> r, view<T> d);
+
+  // For decoders (nn/decoder_backend.hpp); not part of the concept `backend`.
+  void softmax_cols_causal(index_t shift, index_t window, view<T> x);
+  void rms_norm(T epsilon, view<const T> gamma, view<const T> x, view<T> r, view<T> y);
+  void rms_norm_gradient(view<const T> gamma, view<const T> x, view<const T> r, view<const T> d,
+                         view<T> dx);
 
  private:
   template <class M>  // of a matrix or view: const T or T

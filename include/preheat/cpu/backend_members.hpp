@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "backend.hpp"
+#include "backend_column_members.hpp"
 #include "copies.hpp"
 
 namespace preheat {
@@ -99,35 +100,35 @@ void cpu<T, Kernels>::run_pass(pass_function<T>* pass, const void* kernel,
 
 template <class T, class Kernels>
 void cpu<T, Kernels>::scale_rows(view<const T> d, view<T> x) {
-  require(d.rows() == x.rows(), "scale_rows: one factor a row", d.rows(), x.rows());
+  require(d.rows() == x.rows(), "scale_rows: one factor per row", d.rows(), x.rows());
   in_columns(x, [&](index_t j, index_t n) {
     operations::scale_rows(d.data(), columns(x.col_range(j, n)));
   });
 }
 template <class T, class Kernels>
 void cpu<T, Kernels>::scale_cols(view<const T> d, view<T> x) {
-  require(d.rows() == x.cols(), "scale_cols: one factor a column", d.rows(), x.cols());
+  require(d.rows() == x.cols(), "scale_cols: one factor per column", d.rows(), x.cols());
   in_columns(x, [&](index_t j, index_t n) {
     operations::scale_cols(d.data() + j, columns(x.col_range(j, n)));
   });
 }
 template <class T, class Kernels>
 void cpu<T, Kernels>::add_to_cols(view<const T> b, view<T> x) {
-  require(b.rows() == x.rows(), "add_to_cols: one term a row", b.rows(), x.rows());
+  require(b.rows() == x.rows(), "add_to_cols: one term per row", b.rows(), x.rows());
   in_columns(x, [&](index_t j, index_t n) {
     operations::add_to_cols(b.data(), columns(x.col_range(j, n)));
   });
 }
 template <class T, class Kernels>
 void cpu<T, Kernels>::add_row_sums(T s, view<const T> a, view<T> x) {
-  require(a.rows() == x.rows(), "add_row_sums: one sum a row", a.rows(), x.rows());
+  require(a.rows() == x.rows(), "add_row_sums: one sum per row", a.rows(), x.rows());
   in_rows(a, [&](index_t i, index_t m) {
     operations::add_row_sums(s, columns(a.row_range(i, m)), x.data() + i);
   });
 }
 template <class T, class Kernels>
 void cpu<T, Kernels>::add_row_dots(T s, view<const T> a, view<const T> b, view<T> x) {
-  require(a.rows() == x.rows(), "add_row_dots: one sum a row", a.rows(), x.rows());
+  require(a.rows() == x.rows(), "add_row_dots: one sum per row", a.rows(), x.rows());
   require_same_shape("add_row_dots", a, b);
   in_rows(a, [&](index_t i, index_t m) {
     operations::add_row_dots(s, columns(a.row_range(i, m)), columns(b.row_range(i, m)),
@@ -229,68 +230,6 @@ eigh_result<cpu_matrix<T>> cpu<T, Kernels>::eigh_largest(view<const T> a, index_
   require(a.rows() == a.cols(), "eigh_largest: the matrix is square", a.rows(), a.cols());
   require(1 <= k && k <= a.rows(), "eigh_largest: 1 <= count <= rows", k, a.rows());
   return Kernels::template eigh_largest<T>(a, k);
-}
-
-// --------------------------------------------------------------------------------------- columns
-
-template <class T, class Kernels>
-T cpu<T, Kernels>::softmax_cross_entropy(view<const T> z, view<const T> labels, view<T> d) {
-  require(labels.rows() == 1, "labels are one row", labels.rows(), 1);
-  require(labels.cols() == z.cols(), "one label a column", labels.cols(), z.cols());
-  require_same_shape("softmax_cross_entropy", z, d);
-  const T weight = T(1) / T(z.cols());
-  T loss = 0;
-  for (index_t j = 0; j < z.cols(); ++j) {
-    const T given = labels.data()[j * labels.ld()];
-    require(0 <= given && given < T(z.rows()), "0 <= label < classes", given, z.rows());
-    const index_t label = index_t(given);
-    require(T(label) == given, "a label is a whole number", given, label);
-    const view<T> column = d.col_range(j, 1);
-    copy_columns(z.col_range(j, 1), column);
-    const T score = column.data()[label];
-    T log_sum = 0;
-    operations::softmax(columns(column), &log_sum);
-    loss += weight * (log_sum - score);
-    operations::scale_cols(&weight, columns(column));
-    column.data()[label] -= weight;
-  }
-  return loss;
-}
-template <class T, class Kernels>
-void cpu<T, Kernels>::softmax_cols(view<T> x) {
-  if (x.empty()) {
-    return;
-  }
-  in_columns(x, [&](index_t first, index_t count) {
-    operations::softmax(columns(x.col_range(first, count)), nullptr);
-  });
-}
-template <class T, class Kernels>
-void cpu<T, Kernels>::softmax_cols_gradient(view<const T> p, view<T> d) {
-  require_same_shape("softmax_cols_gradient", p, d);
-  in_columns(d, [&](index_t first, index_t count) {
-    operations::softmax_gradient(columns(p.col_range(first, count)),
-                                 columns(d.col_range(first, count)));
-  });
-}
-template <class T, class Kernels>
-void cpu<T, Kernels>::layer_norm(T epsilon, view<const T> gamma, view<const T> beta, view<T> x,
-                                 view<T> r, view<T> y) {
-  require_layer_norm_shapes<T>("layer_norm", gamma, x, y, r);
-  require_layer_norm_shapes<T>("layer_norm", beta, x, y, r);
-  in_columns(x, [&](index_t first, index_t count) {
-    operations::layer_norm(epsilon, gamma.data(), beta.data(), columns(x.col_range(first, count)),
-                           r.data() + first, columns(y.col_range(first, count)));
-  });
-}
-template <class T, class Kernels>
-void cpu<T, Kernels>::layer_norm_gradient(view<const T> gamma, view<const T> x, view<const T> r,
-                                          view<T> d) {
-  require_layer_norm_shapes<T>("layer_norm_gradient", gamma, x, d, r);
-  in_columns(d, [&](index_t first, index_t count) {
-    operations::layer_norm_gradient(gamma.data(), columns(x.col_range(first, count)),
-                                    r.data() + first, columns(d.col_range(first, count)));
-  });
 }
 
 }  // namespace preheat

@@ -99,24 +99,24 @@ class cuda : public cuda_columns<T> {
   }
 
   void scale_rows(view<const T> d, view<T> x) {
-    require(d.rows() == x.rows(), "scale_rows: one factor a row", d.rows(), x.rows());
+    require(d.rows() == x.rows(), "scale_rows: one factor per row", d.rows(), x.rows());
     each_entry(cuda_kernels::scale_rows<T>{d.data(), x.rows()}, x);
   }
   void scale_cols(view<const T> d, view<T> x) {
-    require(d.rows() == x.cols(), "scale_cols: one factor a column", d.rows(), x.cols());
+    require(d.rows() == x.cols(), "scale_cols: one factor per column", d.rows(), x.cols());
     each_entry(cuda_kernels::scale_cols<T>{d.data(), x.rows()}, x);
   }
   void add_to_cols(view<const T> b, view<T> x) {
-    require(b.rows() == x.rows(), "add_to_cols: one term a row", b.rows(), x.rows());
+    require(b.rows() == x.rows(), "add_to_cols: one term per row", b.rows(), x.rows());
     each_entry(cuda_kernels::add_to_cols<T>{b.data(), x.rows()}, x);
   }
   void add_row_sums(T s, view<const T> a, view<T> x) {
-    require(a.rows() == x.rows(), "add_row_sums: one sum a row", a.rows(), x.rows());
+    require(a.rows() == x.rows(), "add_row_sums: one sum per row", a.rows(), x.rows());
     launch_groups(*context_, group_for(a.cols()), a.rows(),
                   cuda_kernels::add_row_sums<T>{s, cuda_kernels::window_of(a), a.cols(), x.data()});
   }
   void add_row_dots(T s, view<const T> a, view<const T> b, view<T> x) {
-    require(a.rows() == x.rows(), "add_row_dots: one sum a row", a.rows(), x.rows());
+    require(a.rows() == x.rows(), "add_row_dots: one sum per row", a.rows(), x.rows());
     require_same_shape("add_row_dots", a, b);
     launch_groups(*context_, group_for(a.cols()), a.rows(),
                   cuda_kernels::add_row_dots<T>{s, cuda_kernels::window_of(a),

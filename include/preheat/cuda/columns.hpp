@@ -30,7 +30,7 @@ class cuda_columns {
   // of whole numbers.
   T softmax_cross_entropy(view<const T> z, view<const T> labels, view<T> d) {
     require(labels.rows() == 1, "labels are one row", labels.rows(), 1);
-    require(labels.cols() == z.cols(), "one label a column", labels.cols(), z.cols());
+    require(labels.cols() == z.cols(), "one label per column", labels.cols(), z.cols());
     require_same_shape("softmax_cross_entropy", z, d);
     if (z.empty()) {
       return T(0);
@@ -80,7 +80,7 @@ class cuda_columns {
   // x_j = table_{ids_j}
   void gather_cols(view<const T> table, std::span<const index_t> ids, view<T> x) {
     require(table.rows() == x.rows(), "gather_cols: rows agree", table.rows(), x.rows());
-    require(index_t(ids.size()) == x.cols(), "gather_cols: one number a column", ids.size(),
+    require(index_t(ids.size()) == x.cols(), "gather_cols: one number per column", ids.size(),
             x.cols());
     for (const index_t id : ids) {
       require(0 <= id && id < table.cols(), "gather_cols: 0 <= number < columns of the table", id,
