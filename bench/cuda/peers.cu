@@ -5,6 +5,7 @@
 //   about              what it runs on
 //   precision WORD     fp32 or tf32: what products of floats are rounded to from now on; before prepare
 //   prepare WORK FILE  reads the inputs of WORK (bench/peers/make_work.hpp)
+//   check N            runs it N times, for its results
 //   run N              runs it N times; answers the device's milliseconds of one run (stopwatch.hpp), and the clock's,
 //                      of runs back to back
 //   save FILE          writes the outputs of the last run
@@ -50,10 +51,10 @@ class session {
       work_ = make_work(*be_, name, words);
       return "ready";
     }
-    if (command == "run") {
+    if (command == "check" || command == "run") {
       int count = 0;
       require(bool(words >> count) && count > 0, "run N, N >= 1");
-      return timed(count);
+      return command == "run" ? timed(count) : done(count);
     }
     if (command == "save") {
       std::string path;
@@ -84,6 +85,14 @@ class session {
   work& prepared() {
     require(work_ != nullptr, "prepare comes before run and save");
     return *work_;
+  }
+  std::string done(int count) {
+    for (int i = 0; i < count; ++i) {
+      prepared().reset();
+      work_->run();
+    }
+    be_->context()->synchronize();
+    return "done";
   }
   std::string timed(int count) {
     double device = 0;

@@ -3,7 +3,7 @@
 // plain loops.
 #include <cmath>
 #include <preheat/cuda/backend.hpp>
-#include <preheat/nn/encoder_backend.hpp>
+#include <preheat/nn/attention.hpp>
 
 #include "support/backends.hpp"
 #include "support/block_in_frame.hpp"
@@ -49,6 +49,29 @@ table softmax(const table& x) {
   }
   return p;
 }
+// C, dQ, dK and dV of attention over sequences of several lengths, with dropout.
+template <class Be>
+std::vector<table> attention_results() {
+  Be be;
+  const std::vector<index_t> lengths{3, 3, 5, 2, 2, 2, 1};
+  const index_t heads = 2;
+  const auto random = [&](std::uint64_t seed) { return matrix(be, random_table(6, 18, seed)); };
+  const mat<Be> Q = random(21);
+  const mat<Be> K = random(22);
+  const mat<Be> V = random(23);
+  const mat<Be> dC = random(24);
+  const nn::dropout_stream site{0.25, generator(25)};
+  nn::attention<Be> attention;
+  nn::attention_scratch<Be> scratch;
+  std::vector<table> all{
+      read<Be>(be, attention.forward(be, heads, lengths, Q, K, V, site, scratch))};
+  attention.backward(be, lengths, dC, {}, site, scratch);
+  for (const mat<Be>* gradient : {&scratch.dQ, &scratch.dK, &scratch.dV}) {
+    all.push_back(read<Be>(be, *gradient));
+  }
+  all.push_back(read<Be>(be, attention.probabilities(6, 5, 1)));
+  return all;
+}
 // A block of `t` as the scalar of the backend rounds it.
 template <class Be>
 table rounded(const table& t) {
@@ -58,6 +81,11 @@ table rounded(const table& t) {
   }
   return r;
 }
+
+template <class T>
+struct its_number {
+  constexpr void operator()(index_t k, T& x) const { x = T(k); }
+};
 
 }  // namespace
 
@@ -261,19 +289,42 @@ TEST_CASE_TEMPLATE("cuda columns: products of grids of blocks", Be, cuda_float, 
                   invalid_argument);
 }
 
+// The CPU computes head by head: the same products, and the same masks of dropout.
+TEST_CASE_TEMPLATE("cuda columns: attention of all heads at once, as head by head", Be, cuda_float,
+                   cuda_double) {
+  const std::vector<table> got = attention_results<Be>();
+  const std::vector<table> want = attention_results<eigen_double>();
+  for (std::size_t k = 0; k < want.size(); ++k) {
+    CAPTURE(k);
+    CHECK(gap(got[k], want[k]) < 10 * bound<Be>);
+  }
+}
+
 TEST_CASE_TEMPLATE("cuda: elementwise passes over matrices of which some have gaps", Be, cuda_float,
                    cuda_double) {
   using T = scalar_of<Be>;
   Be be;
-  const table a = rounded<Be>(random_table(9, 7, 14));
-  const table b = rounded<Be>(random_table(9, 7, 15));
-  for (const bool first : {false, true}) {
-    block_in_frame<Be> framed(be, first ? a : b);
-    mat<Be> dense = matrix(be, first ? b : a);
-    const view_of<Be> x = first ? framed.block() : view_of<Be>(dense);
-    const view_of<Be> y = first ? view_of<Be>(dense) : framed.block();
-    be.apply(kernel_archetype<T>{}, x, const_view_of<Be>(y));
-    CHECK(same(read<Be>(be, x), rounded<Be>(a + b)));
-    CHECK(framed.intact(be));
+  for (const index_t rows : {9, 23, 24, 127, 128, 129, 300}) {
+    CAPTURE(rows);
+    const table a = rounded<Be>(random_table(rows, 7, 14));
+    const table b = rounded<Be>(random_table(rows, 7, 15));
+    for (const bool first : {false, true}) {
+      block_in_frame<Be> framed(be, first ? a : b);
+      mat<Be> other = matrix(be, first ? b : a);
+      const view_of<Be> x = first ? framed.block() : view_of<Be>(other);
+      const view_of<Be> y = first ? view_of<Be>(other) : framed.block();
+      be.apply(kernel_archetype<T>{}, x, const_view_of<Be>(y));
+      CHECK(same(read<Be>(be, x), rounded<Be>(a + b)));
+      CHECK(framed.intact(be));
+    }
+    // The number of an entry does not count the gaps.
+    block_in_frame<Be> numbered(be, table(rows, 7));
+    be.apply_indexed(its_number<T>{}, numbered.block());
+    table want(rows, 7);
+    for (std::size_t k = 0; k < want.values.size(); ++k) {
+      want.values[k] = double(k);
+    }
+    CHECK(same(numbered.read_block(be), want));
+    CHECK(numbered.intact(be));
   }
 }

@@ -217,11 +217,20 @@ class cuda : public cuda_columns<T> {
   template <class F, class V, class... Vs>
   void each_entry(F f, V x, Vs... others) {
     (require_same_shape("each", x, others), ...);
-    launch(*context_, x.size(), cuda_kernels::elementwise_over(f, x, others...));
+    const auto windows = cuda_kernels::windows_of(x, others...);
+    const bool gaps = x.ld() != x.rows() || ((others.ld() != others.rows()) || ...);
+    if (gaps && x.rows() >= fewest_rows_of_tiles) {
+      const cuda_kernels::elementwise_tiles tiles{f, x.rows(), windows};
+      launch_groups(*context_, group_kind::warp, x.cols() * tiles.tiles_of_column(), tiles);
+    } else {
+      launch(*context_, x.size(), cuda_kernels::elementwise{f, windows});
+    }
   }
   void transfer(view<const T> from, view<T> to, cudaMemcpyKind kind) {
     detail::cuda_transfer(*context_, from, to, kind);
   }
+
+  static constexpr index_t fewest_rows_of_tiles = 24;  // below, most threads of a warp would idle
 
   using cuda_columns<T>::context_;
   using cuda_columns<T>::reduced_;

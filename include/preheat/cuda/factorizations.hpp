@@ -48,7 +48,7 @@ cuda_matrix<T> cuda_clone(const shared_context& context, transpose t, view<const
 template <class T>
 void cuda_clear_below_diagonal(const cuda_context& context, view<T> x) {
   const cuda_kernels::clear_below_diagonal<T> clear{x.rows()};
-  launch(context, x.size(), cuda_kernels::elementwise_over(clear, x));
+  launch(context, x.size(), cuda_kernels::elementwise{clear, cuda_kernels::windows_of(x)});
 }
 
 // A power of two by which eigenvalues and singular values of `a` are found without loss: cuSOLVER, unlike
@@ -73,7 +73,8 @@ T cuda_scale_for_squares(const shared_context& context, view<const T> a) {
 template <class T>
 void cuda_multiply(const cuda_context& context, T factor, view<T> x) {
   if (factor != T(1)) {
-    launch(context, x.size(), cuda_kernels::elementwise_over(cuda_kernels::scale<T>{factor}, x));
+    launch(context, x.size(),
+           cuda_kernels::elementwise{cuda_kernels::scale<T>{factor}, cuda_kernels::windows_of(x)});
   }
 }
 
@@ -200,6 +201,14 @@ svd_result<cuda_matrix<T>> cuda_thin_svd(const shared_context& context, view<con
   return d;
 }
 
+// Eigenvalues that differ by rounding come from cuSOLVER in any order; they become equal.
+template <class T>
+cuda_matrix<T> cuda_sorted(const shared_context& context, const cuda_matrix<T>& values) {
+  cuda_matrix<T> sorted(context, values.rows(), 1);
+  launch(*context, values.rows(), cuda_kernels::running_maximum<T>{values.data(), sorted.data()});
+  return sorted;
+}
+
 // a·v = λ·v, λ increasing; a is symmetric.
 template <class T>
 eigh_result<cuda_matrix<T>> cuda_eigh(const shared_context& context, view<const T> a) {
@@ -219,7 +228,7 @@ eigh_result<cuda_matrix<T>> cuda_eigh(const shared_context& context, view<const 
         "cusolverDn<t>syevd");
   context->require_success("cusolverDn<t>syevd");
   cuda_multiply<T>(*context, 1 / scale, values);
-  return {std::move(values), std::move(vectors)};
+  return {cuda_sorted(context, values), std::move(vectors)};
 }
 
 // The same for the k largest λ only.
@@ -248,7 +257,7 @@ eigh_result<cuda_matrix<T>> cuda_eigh_largest(const shared_context& context, vie
   values.resize(context, k, 1);  // the k values are the first ones
   cuda_multiply<T>(*context, 1 / scale, values);
   vectors.resize(context, a.rows(), k);
-  return {std::move(values), std::move(vectors)};
+  return {cuda_sorted(context, values), std::move(vectors)};
 }
 
 }  // namespace preheat::detail

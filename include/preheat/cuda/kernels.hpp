@@ -2,7 +2,6 @@
 // and an index for launch_groups.
 #pragma once
 #include <cstddef>
-#include <cstdint>
 #include <limits>
 #include <utility>
 
@@ -43,43 +42,57 @@ constexpr windows<T, Ts...> windows_of(view<T> first, view<Ts>... others) {
   return {window_of(first), windows_of(others...)};
 }
 
-// f(k, x[k], a[k], …) for matrices of one shape. Where one of them has gaps between its columns, the place of
-// entry k is found once for all of them, and by 32-bit arithmetic where that suffices: a division of 64 bits
-// costs more than the entry's way through memory.
+// f(k, x[k], a[k], …) for matrices of one shape.
 template <class F, class... Ts>
 struct elementwise {
   F f;
-  index_t rows;
-  bool gaps;
   windows<Ts...> operands;
-  constexpr void operator()(index_t k) const {
-    if (!gaps) {
-      call<true>(k, k, 0, operands);
-    } else if (k <= index_t(std::numeric_limits<std::int32_t>::max())) {
-      const std::uint32_t j = std::uint32_t(k) / std::uint32_t(rows);
-      call<false>(k, index_t(std::uint32_t(k) - j * std::uint32_t(rows)), index_t(j), operands);
-    } else {
-      call<false>(k, k % rows, k / rows, operands);
+  constexpr void operator()(index_t k) const { call(k, operands); }
+
+ private:
+  template <class... Seen>
+  constexpr void call(index_t k, const windows<>&, Seen&... seen) const {
+    f(k, seen...);
+  }
+  template <class U, class... Us, class... Seen>
+  constexpr void call(index_t k, const windows<U, Us...>& left, Seen&... seen) const {
+    call(k, left.others, seen..., left.first[k]);
+  }
+};
+template <class F, class... Ts>
+elementwise(F, windows<Ts...>) -> elementwise<F, Ts...>;
+
+// The same for long columns with gaps between them: a group of threads for some rows of one column, because to find
+// the place of every entry by a division would cost more than its way through memory.
+template <class F, class... Ts>
+struct elementwise_tiles {
+  static constexpr index_t tile = 128;  // rows
+  F f;
+  index_t rows;
+  windows<Ts...> operands;
+  constexpr index_t tiles_of_column() const { return (rows + tile - 1) / tile; }
+  template <class Group>
+  constexpr void operator()(const Group& group, index_t number) const {
+    const index_t j = number / tiles_of_column();
+    const index_t first = (number - j * tiles_of_column()) * tile;
+    const index_t end = first + tile < rows ? first + tile : rows;
+    for (index_t i = first + group.rank(); i < end; i += group.size()) {
+      call(i, j, operands);
     }
   }
 
  private:
-  // Entry (i, j), or entry i of the memory if there are no gaps.
-  template <bool Gapless, class... Seen>
-  constexpr void call(index_t k, index_t, index_t, const windows<>&, Seen&... seen) const {
-    f(k, seen...);
+  template <class... Seen>
+  constexpr void call(index_t i, index_t j, const windows<>&, Seen&... seen) const {
+    f(i + j * rows, seen...);
   }
-  template <bool Gapless, class U, class... Us, class... Seen>
-  constexpr void call(index_t k, index_t i, index_t j, const windows<U, Us...>& left,
-                      Seen&... seen) const {
-    call<Gapless>(k, i, j, left.others, seen..., Gapless ? left.first.data[i] : left.first(i, j));
+  template <class U, class... Us, class... Seen>
+  constexpr void call(index_t i, index_t j, const windows<U, Us...>& left, Seen&... seen) const {
+    call(i, j, left.others, seen..., left.first(i, j));
   }
 };
-template <class F, class T, class... Ts>
-constexpr elementwise<F, T, Ts...> elementwise_over(F f, view<T> x, view<Ts>... others) {
-  const bool gaps = x.ld() != x.rows() || ((others.ld() != others.rows()) || ...);
-  return {f, x.rows(), gaps, windows_of(x, others...)};
-}
+template <class F, class... Ts>
+elementwise_tiles(F, index_t, windows<Ts...>) -> elementwise_tiles<F, Ts...>;
 template <class F>
 struct without_index {
   F f;
@@ -224,6 +237,20 @@ struct largest_magnitude {
   window<const T> a;
   constexpr T term(index_t k) const { return a[k] < 0 ? -a[k] : a[k]; }
   static constexpr T join(T x, T y) { return x != x || x > y ? x : y; }
+};
+
+// x_i = the largest of a_0, …, a_i
+template <class T>
+struct running_maximum {
+  const T* a;
+  T* x;
+  constexpr void operator()(index_t i) const {
+    T most = a[0];
+    for (index_t k = 1; k <= i; ++k) {
+      most = a[k] > most ? a[k] : most;
+    }
+    x[i] = most;
+  }
 };
 
 // Removes from a triangle what a factorization leaves there.
