@@ -31,11 +31,12 @@ struct rotary_config {
   double theta = 10000;
   rotary_scaling scaling = rotary_scaling::none;
   double factor = 1;
-  double low_frequency_factor = 1;   // of llama3, as the next two
+  double low_frequency_factor = 1;  // of llama3, as the next two
   double high_frequency_factor = 4;
   double original_positions = 8192;
   // One for each frequency, which is divided by it; none: 1. What a GGUF file has instead of llama3.
   std::vector<double> divisors{};
+  bool operator==(const rotary_config&) const = default;
 };
 
 // The names of Hugging Face's modules.
@@ -65,6 +66,8 @@ struct decoder_config {
   activation_kind activation = activation_kind::silu;
   bool tied_head = false;  // the head's matrix is the embedding of the tokens
   decoder_names names = decoder_names::llama;
+
+  bool operator==(const decoder_config&) const = default;
 
   index_t query_rows() const { return heads * head_size; }
   index_t key_rows() const { return key_value_heads * head_size; }
@@ -107,7 +110,8 @@ inline void require_valid(const decoder_config& c) {
       require(0 < r.low_frequency_factor && r.low_frequency_factor < r.high_frequency_factor,
               "llama3: 0 < low_freq_factor < high_freq_factor", r.low_frequency_factor,
               r.high_frequency_factor);
-      require(r.original_positions > 0, "llama3: original positions > 0", r.original_positions, 0.0);
+      require(r.original_positions > 0, "llama3: original positions > 0", r.original_positions,
+              0.0);
     }
   }
 }
