@@ -28,7 +28,7 @@
 
 namespace preheat::nn {
 
-template <decoder_backend Be, template <decoder_backend> class Attention = causal_attention>
+template <decoder_backend Be, template <class> class Attention = causal_attention>
 class decoder {
  public:
   using backend_type = Be;

@@ -20,7 +20,7 @@
 namespace preheat::nn {
 
 // Buffers that one block at a time uses.
-template <class Be, template <decoder_backend> class Attention>
+template <class Be, template <class> class Attention>
 struct decoder_scratch {
   typename Attention<Be>::scratch attention;
   typename feed_forward<Be>::scratch mlp;
@@ -30,7 +30,7 @@ struct decoder_scratch {
 
 // What all blocks share in a pass: settings, the sequences, scratch. `cache` is null but where a text
 // goes on.
-template <class Be, template <decoder_backend> class Attention>
+template <class Be, template <class> class Attention>
 struct decoder_pass {
   const decoder_config& config;
   std::span<const attention_span> sequences;
@@ -39,7 +39,7 @@ struct decoder_pass {
   decoder_scratch<Be, Attention>& scratch;
 };
 
-template <decoder_backend Be, template <decoder_backend> class Attention>
+template <decoder_backend Be, template <class> class Attention>
 class decoder_block {
  public:
   using T = scalar_of<Be>;
