@@ -3,6 +3,8 @@
 #include <preheat/nn/decoder.hpp>
 #include <preheat/operators/adapted.hpp>
 
+#include <array>
+
 #include "support/backends.hpp"
 #include "support/small_decoder.hpp"
 #include "support/small_encoder.hpp"
@@ -22,6 +24,9 @@ adapted<typename Net::backend_type, adapter::full> all_trained(Net& net, index_t
   }
   return linear;
 }
+
+constexpr std::array<nn::recompute, 3> all_recomputes = {
+    nn::recompute::nothing, nn::recompute::norms_and_gates, nn::recompute::blocks};
 
 // ∂f/∂x in the direction v, by differences of fourth order.
 template <class Be, class F>
@@ -228,12 +233,114 @@ TEST_CASE("decoder: every frozen option below one trained layer") {
   }
 }
 
+TEST_CASE("decoder: what is computed again gives the same bits, and is observed once") {
+  using Be = cpu_double;
+  for (const auto& [name, config] : small_decoders()) {
+    CAPTURE(name);
+    Be be;
+    const auto batch = small_text<Be>();
+    std::vector<table> expected;
+    double loss = 0;
+    for (const auto what : all_recomputes) {
+      CAPTURE(int(what));
+      auto net = small_decoder(be, config);
+      net.set_recompute(what);
+      adapted<Be, adapter::lora> linear(net);
+      for (index_t l = 0; l < index_t(net.layers().size()); ++l) {
+        const auto& W = net.layers()[l].W;
+        linear.attach(
+            l, {matrix(be, random_table(2, W.cols(), 1)), matrix(be, random_table(W.rows(), 2, 2))},
+            0.5);
+      }
+      linear.set_dropout(0.3, generator(4));
+      std::vector<int> observed(net.layers().size());
+      std::vector<int> ended(net.layers().size());
+      linear.observe_input = [&](index_t l, const_view_of<Be>) { ++observed[l]; };
+      linear.gradient_final = [&](index_t l) { ++ended[l]; };
+      net.loss(batch, linear);
+      linear.zero_gradients();
+      const double found = net.loss_and_gradient(batch, linear);
+      CHECK(observed == std::vector<int>(net.layers().size(), 1));
+      CHECK(ended == std::vector<int>(net.layers().size(), 1));
+      std::vector<table> gradients;
+      for (const auto& l : linear.layers()) {
+        gradients.push_back(read<Be>(be, l.gradient.A));
+        gradients.push_back(read<Be>(be, l.gradient.B));
+      }
+      if (expected.empty()) {
+        expected = std::move(gradients);
+        loss = found;
+        continue;
+      }
+      CHECK(found == loss);
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        CHECK(same(gradients[i], expected[i]));
+      }
+      // A text that goes on, too.
+      base_operator<Be> base(net);
+      const table whole = read<Be>(be, net.forward(sequence_of(batch, 2), base));
+      nn::key_value_cache<Be> cache(be, config, 7);
+      const std::span<const index_t> ids = std::span(batch.ids).subspan(6, 7);
+      net.next_logits(ids.first(5), cache, base);
+      CHECK(gap(read<Be>(be, net.next_logits(ids.subspan(5), cache, base)), columns(whole, 6, 1)) <
+            1e-13);
+    }
+  }
+}
+
+TEST_CASE("decoder: less is kept where it is computed again") {
+  using Be = archetype_double;
+  long before = 0;
+  for (const auto what :
+       {nn::recompute::blocks, nn::recompute::norms_and_gates, nn::recompute::nothing}) {
+    nn::decoder_config config = small_llama();
+    config.blocks = 6;
+    Be be;
+    auto net = small_decoder(be, config);
+    net.set_recompute(what);
+    auto linear = all_trained(net);
+    be.forget();
+    net.loss_and_gradient(small_text<Be>(), linear);
+    CHECK(be.allocations > before);
+    before = be.allocations;
+  }
+}
+
+// An operator as the contract has it, which lacks what recompute::blocks asks for.
+template <class Be>
+struct plain_operator {
+  base_operator<Be> base;
+  void begin(pass_kind p) { base.begin(p); }
+  view_of<Be> forward(index_t l, const_view_of<Be> X) { return base.forward(l, X); }
+  view_of<Be> backward(index_t l, const_view_of<Be> X, const_view_of<Be> dY, bool need_dx) {
+    return base.backward(l, X, dY, need_dx);
+  }
+  index_t first_trained() const { return 0; }
+};
+TEST_CASE("decoder: an operator without more than the contract is enough") {
+  using Be = cpu_double;
+  Be be;
+  auto net = small_decoder(be, small_llama());
+  base_operator<Be> base(net);
+  plain_operator<Be> plain{base_operator<Be>(net)};
+  const auto batch = small_text<Be>();
+  CHECK(net.loss_and_gradient(batch, plain) == net.loss_and_gradient(batch, base));
+  net.set_recompute(nn::recompute::blocks);
+  CHECK_THROWS_WITH_AS(
+      net.loss_and_gradient(batch, plain),
+      "preheat: decoder: recompute::blocks needs a linear operator with the members of "
+      "operators/layer_uses.hpp",
+      invalid_argument);
+}
+
 TEST_CASE("decoder: a step makes no matrix once shapes have been seen") {
   using Be = archetype_double;
+  std::size_t number = 0;
   for (const auto& [name, config] : small_decoders()) {
     CAPTURE(name);
     Be be;
     auto net = small_decoder(be, config);
+    net.set_recompute(all_recomputes[number++ % 3]);
     net.set_head_chunk(3);
     auto linear = all_trained(net);
     const auto batch = small_text<Be>();

@@ -106,7 +106,9 @@ class cpu {
   void gram(transpose t, view<const T> a, view<T> c);
   // The same for float factors, with products and sums in double: what squaring costs in digits it
   // gives back. Cost: about twice that in float; panels of the factor are converted in cache.
-  void gram(transpose t, view<const T> a, view<double> c) requires std::same_as<T, float>;
+  template <std::same_as<double> Higher>
+  requires std::same_as<T, float>
+  void gram(transpose t, view<const T> a, view<Higher> c);
   bool cholesky(view<T> g);
   void solve_upper(transpose t, view<const T> r, view<T> x);
   qr_result<matrix> qr(view<const T> a);

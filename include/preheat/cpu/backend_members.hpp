@@ -181,8 +181,9 @@ void cpu<T, Kernels>::gram(transpose t, view<const T> a, view<T> c) {
   }
 }
 template <class T, class Kernels>
-void cpu<T, Kernels>::gram(transpose t, view<const T> a,
-                           view<double> c) requires std::same_as<T, float> {
+template <std::same_as<double> Higher>
+requires std::same_as<T, float>
+void cpu<T, Kernels>::gram(transpose t, view<const T> a, view<Higher> c) {
   const index_t n = require_gram_shapes<T>(t, a, c);
   const index_t length = cols_of(t, a);
   cpu<double, Kernels>().fill(0, c);
