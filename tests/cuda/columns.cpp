@@ -161,6 +161,72 @@ TEST_CASE_TEMPLATE("cuda columns: layer norm and its gradient at every length", 
   }
 }
 
+TEST_CASE_TEMPLATE("cuda columns: causal softmax at every length", Be, cuda_float, cuda_double) {
+  Be be;
+  const index_t cols = 5;
+  for (const index_t rows : {5, 31, 33, 1024, 1500}) {
+    for (const index_t window : {index_t(1), index_t(3), rows}) {
+      CAPTURE(rows);
+      CAPTURE(window);
+      const index_t shift = rows - cols;
+      const table x = rounded<Be>(2.0 * random_table(rows, cols, 16));
+      table want(rows, cols);
+      for (index_t j = 0; j < cols; ++j) {
+        const index_t end = j + shift + 1;
+        const index_t begin = std::max<index_t>(end - window, 0);
+        double sum = 0;
+        for (index_t i = begin; i < end; ++i) {
+          sum += std::exp(x(i, j));
+        }
+        for (index_t i = begin; i < end; ++i) {
+          want(i, j) = std::exp(x(i, j)) / sum;
+        }
+      }
+      block_in_frame<Be> X(be, x);
+      be.softmax_cols_causal(shift, window, X.block());
+      CHECK(gap(X.read_block(be), want) < bound<Be>);
+      CHECK(X.intact(be));
+    }
+  }
+}
+
+TEST_CASE_TEMPLATE("cuda columns: RMS norm and its gradient at every length", Be, cuda_float,
+                   cuda_double) {
+  using T = scalar_of<Be>;
+  Be be;
+  for (const index_t rows : lengths) {
+    CAPTURE(rows);
+    const table x = rounded<Be>(random_table(rows, 3, 17));
+    const table gamma = rounded<Be>(random_table(rows, 1, 18));
+    const table d = rounded<Be>(random_table(rows, 3, 19));
+    table y = x;
+    table r(3, 1);
+    table gradient(rows, 3, 2);  // what is there already
+    for (index_t j = 0; j < 3; ++j) {
+      const table column = columns(x, j, 1);
+      const table g = times(gamma, columns(d, j, 1));
+      r(j, 0) = 1 / std::sqrt(square_norm(column) / double(rows) + 0.125);
+      const double slope = r(j, 0) * r(j, 0) * dot(g, column) / double(rows);
+      for (index_t i = 0; i < rows; ++i) {
+        y(i, j) = gamma(i, 0) * r(j, 0) * x(i, j);
+        gradient(i, j) += r(j, 0) * (g(i, 0) - x(i, j) * slope);
+      }
+    }
+    block_in_frame<Be> X(be, x);
+    block_in_frame<Be> Y(be, table(rows, 3));
+    mat<Be> R = be.zeros(3, 1);
+    const mat<Be> Gamma = matrix(be, gamma);
+    be.rms_norm(T(0.125), Gamma, X.block(), R, Y.block());
+    CHECK(gap(Y.read_block(be), y) < 40 * bound<Be>);
+    CHECK(gap(read<Be>(be, R), r) < 10 * bound<Be>);
+    CHECK(Y.intact(be));
+    block_in_frame<Be> dX(be, table(rows, 3, 2));
+    be.rms_norm_gradient(Gamma, X.block(), R, matrix(be, d), dX.block());
+    CHECK(gap(dX.read_block(be), gradient) < 60 * bound<Be>);
+    CHECK(dX.intact(be));
+  }
+}
+
 TEST_CASE_TEMPLATE("cuda columns: the loss of a classifier with any number of classes", Be,
                    cuda_float, cuda_double) {
   Be be;

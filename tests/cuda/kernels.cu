@@ -2,6 +2,7 @@
 // missing here. What they compute is tested elsewhere.
 #include <preheat/cuda/adapted_linear.hpp>
 #include <preheat/nn/bert.hpp>
+#include <preheat/nn/decoder.hpp>
 #include <preheat/preheat.hpp>
 
 using namespace preheat;
@@ -22,6 +23,14 @@ void launch_all(cuda<T>& be, cuda_matrix<T>& x, cuda_matrix<T>& y) {
   be.apply(linalg::scale<T>{}, x);
   be.apply(nn::gelu_kernel<T>{}, x, x, y);
   be.apply(nn::gelu_gradient_kernel<T>{}, x, y, y);
+  be.apply(nn::activation_kernel<nn::silu<T>>{}, x, y);
+  be.apply(nn::activation_gradient_kernel<nn::silu<T>>{}, x, y);
+  be.apply(nn::gate_kernel<nn::gelu_tanh<T>>{}, x, y, y);
+  be.apply(nn::gate_gradient_kernel<nn::gelu_tanh<T>>{}, x, x, y, y);
+  be.apply(nn::rotation_kernel<T>{}, x, x, y, y);
+  be.apply(nn::back_rotation_kernel<T>{}, x, x, y, y);
+  be.apply(nn::add_two_kernel<T>{}, x, y, y);
+  be.apply_indexed(nn::block_dropout_kernel<T>{0.5, generator(1), 2, 3}, x, y);
   be.apply(optim::adam_kernel<T>{}, x, x, x, y);
   be.apply(optim::adam_kernel<T>{}, x, x, x, x, y);
   be.apply(optim::adam_direction_kernel<T>{}, x, x, x);
@@ -46,6 +55,12 @@ void launch_all(cuda<T>& be, cuda_matrix<T>& x, cuda_matrix<T>& y) {
   be.softmax_cols_gradient(y, x);
   be.layer_norm(1, y, y, x, x, x);
   be.layer_norm_gradient(y, y, y, x);
+  be.softmax_cols_causal(0, 1, x);
+  be.rms_norm(1, y, y, x, x);
+  be.rms_norm_gradient(y, y, y, y, x);
+  be.gather_cols(y, {}, x);
+  be.add_row_sums(1, y, x);
+  be.add_row_dots(1, y, y, x);
   cuda_matrix<double> widened;
   be.apply(cuda_kernels::convert<double, T>{}, widened, y);
 }

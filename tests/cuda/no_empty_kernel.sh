@@ -12,7 +12,7 @@ awk '
 
 missing=
 for kernel in $(find "$include/preheat" -name '*.hpp' ! -path '*/cuda/*' -exec awk '
-    /^ *struct [a-z_0-9]+ \{/ { name = $2 } /constexpr void operator\(\)/ { print name }' {} + | sort -u); do
+    /^ *struct [a-z_0-9]+ \{/ { name = $2 } /^ *constexpr void operator\(\)/ { print name }' {} + | sort -u); do
   grep -q "${#kernel}$kernel" "$@" || missing="$missing $kernel"
 done
 [ -z "$missing" ] || { echo "not in tests/cuda/kernels.cu:$missing"; exit 1; }

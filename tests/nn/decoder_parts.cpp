@@ -86,7 +86,7 @@ table plain_attention(const attention_case& a, const table& Q, const table& K, c
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("columns: causal softmax", Be, PREHEAT_HOST_BACKENDS) {
+TEST_CASE_TEMPLATE("columns: causal softmax", Be, PREHEAT_ALL_BACKENDS) {
   static_assert(nn::decoder_backend<Be>);
   Be be;
   for (const auto& [shift, window] :
@@ -115,7 +115,7 @@ TEST_CASE_TEMPLATE("columns: causal softmax", Be, PREHEAT_HOST_BACKENDS) {
 }
 
 TEST_CASE_TEMPLATE("columns: RMS norm and its gradient, which is added", Be,
-                   PREHEAT_HOST_BACKENDS) {
+                   PREHEAT_ALL_BACKENDS) {
   Be be;
   using T = typename Be::scalar;
   const table x_ = 2.0 * random_table(19, 6, 1);
@@ -144,7 +144,7 @@ TEST_CASE_TEMPLATE("columns: RMS norm and its gradient, which is added", Be,
 
 // One, two and three tiles of queries, with windows that end inside, at and beyond a tile.
 TEST_CASE_TEMPLATE("attention of a decoder: many tiles, windows, shared keys, a past", Be,
-                   PREHEAT_HOST_BACKENDS) {
+                   PREHEAT_ALL_BACKENDS) {
   const index_t tile = nn::causal_attention<Be>::tile;
   const std::vector<attention_case> cases = {
       {{4, 2, 0}, 3, {5, 2 * tile + 3, 1}, {0, 0, 0}}, {{2, 1, 7}, 2, {tile + 1, 3}, {0, 0}},
@@ -204,7 +204,7 @@ TEST_CASE_TEMPLATE("attention of a decoder: many tiles, windows, shared keys, a 
   }
 }
 
-TEST_CASE_TEMPLATE("rotary positions turn pairs of halves, and back", Be, PREHEAT_HOST_BACKENDS) {
+TEST_CASE_TEMPLATE("rotary positions turn pairs of halves, and back", Be, PREHEAT_ALL_BACKENDS) {
   Be be;
   const nn::rotary_config config{.theta = 100};
   const index_t size = 6;
@@ -278,7 +278,7 @@ void check_activation(F plain) {
 }  // namespace
 
 TEST_CASE_TEMPLATE("activations, alone and as a gate, and their gradients", Be,
-                   PREHEAT_HOST_BACKENDS) {
+                   PREHEAT_ALL_BACKENDS) {
   check_activation<Be, nn::silu<scalar_of<Be>>>([](double z) { return z / (1 + std::exp(-z)); });
   check_activation<Be, nn::gelu<scalar_of<Be>>>(
       [](double z) { return z * 0.5 * (1 + std::erf(z / std::sqrt(2.0))); });

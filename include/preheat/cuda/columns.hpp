@@ -1,4 +1,4 @@
-// The part of the CUDA backend that encoders and classifiers need: operations whose result at an entry depends
+// The part of the CUDA backend that encoders, decoders and classifiers need: operations whose result at an entry depends
 // on the whole column, columns gathered by number, and products of many blocks at once.
 // nn/encoder_backend.hpp and nn/loss.hpp have the equations; none of it is part of concept `backend`.
 //
@@ -13,6 +13,7 @@
 #include "../core/block_grid.hpp"
 #include "../core/shapes.hpp"
 #include "column_kernels.hpp"
+#include "decoder_kernels.hpp"
 #include "factorizations.hpp"
 #include "launch_groups.hpp"
 #include "libraries.hpp"
@@ -75,6 +76,32 @@ class cuda_columns {
         *context_, group_for(d.rows()), d.cols(),
         cuda_kernels::layer_norm_column_gradient<T>{gamma.data(), cuda_kernels::window_of(x),
                                                     r.data(), cuda_kernels::window_of(d)});
+  }
+
+  // For decoders (nn/decoder_backend.hpp).
+  void softmax_cols_causal(index_t shift, index_t window, view<T> x) {
+    require_causal_shape("softmax_cols_causal", shift, window, x);
+    if (!x.empty()) {
+      launch_groups(
+          *context_, group_for(x.rows()), x.cols(),
+          cuda_kernels::causal_softmax_column<T>{shift, window, cuda_kernels::window_of(x)});
+    }
+  }
+  void rms_norm(T epsilon, view<const T> gamma, view<const T> x, view<T> r, view<T> y) {
+    require_layer_norm_shapes<T>("rms_norm", gamma, x, y, r);
+    launch_groups(
+        *context_, group_for(x.rows()), x.cols(),
+        cuda_kernels::rms_norm_column<T>{epsilon, gamma.data(), cuda_kernels::window_of(x),
+                                         r.data(), cuda_kernels::window_of(y)});
+  }
+  void rms_norm_gradient(view<const T> gamma, view<const T> x, view<const T> r, view<const T> d,
+                         view<T> dx) {
+    require_layer_norm_shapes<T>("rms_norm_gradient", gamma, x, d, r);
+    require_same_shape("rms_norm_gradient", x, dx);
+    launch_groups(*context_, group_for(x.rows()), x.cols(),
+                  cuda_kernels::rms_norm_column_gradient<T>{
+                      gamma.data(), cuda_kernels::window_of(x), r.data(),
+                      cuda_kernels::window_of(d), cuda_kernels::window_of(dx)});
   }
 
   // x_j = table_{ids_j}

@@ -42,25 +42,32 @@ constexpr windows<T, Ts...> windows_of(view<T> first, view<Ts>... others) {
   return {window_of(first), windows_of(others...)};
 }
 
-// f(k, x[k], a[k], …) for matrices of one shape.
+// f(k, x[k], a[k], …) for matrices of one shape. Without gaps between columns, entry k is the k-th in memory; that is
+// asked once for all matrices, so that their entries are loaded together.
 template <class F, class... Ts>
 struct elementwise {
   F f;
+  bool gaps;
   windows<Ts...> operands;
-  constexpr void operator()(index_t k) const { call(k, operands); }
+  constexpr void operator()(index_t k) const {
+    gaps ? call<true>(k, operands) : call<false>(k, operands);
+  }
 
  private:
-  template <class... Seen>
+  template <bool Gaps, class... Seen>
   constexpr void call(index_t k, const windows<>&, Seen&... seen) const {
     f(k, seen...);
   }
-  template <class U, class... Us, class... Seen>
+  template <bool Gaps, class U, class... Us, class... Seen>
   constexpr void call(index_t k, const windows<U, Us...>& left, Seen&... seen) const {
-    call(k, left.others, seen..., left.first[k]);
+    call<Gaps>(k, left.others, seen..., Gaps ? left.first[k] : left.first.data[k]);
   }
 };
-template <class F, class... Ts>
-elementwise(F, windows<Ts...>) -> elementwise<F, Ts...>;
+template <class F, class T, class... Ts>
+constexpr elementwise<F, T, Ts...> elementwise_over(F f, view<T> x, view<Ts>... others) {
+  const bool gaps = x.ld() != x.rows() || ((others.ld() != others.rows()) || ...);
+  return {f, gaps, windows_of(x, others...)};
+}
 
 // The same for long columns with gaps between them: a group of threads for some rows of one column, because to find
 // the place of every entry by a division would cost more than its way through memory.

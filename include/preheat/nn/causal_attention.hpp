@@ -48,9 +48,13 @@ struct wanted_gradients {
 };
 
 // An attention of this kind is a strategy of nn::decoder. It keeps from forward to backward what it
-// likes; scratch is what the blocks of a network share, because one computes at a time.
-template <decoder_backend Be>
+// likes; scratch is what the blocks of a network share, because one computes at a time. Its parameter is
+// not constrained, because that of nn::decoder, a template, is not.
+template <class Be>
 class causal_attention {
+  static_assert(decoder_backend<Be>,
+                "preheat: causal_attention needs the operations of nn/decoder_backend.hpp");
+
  public:
   using T = scalar_of<Be>;
   struct scratch {
