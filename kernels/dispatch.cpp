@@ -121,7 +121,16 @@ PREHEAT_EACH_PASS(PREHEAT_DEFINE, double)
       (epsilon, gamma, beta, x, r, y))                                                         \
   PREHEAT_FORWARD(T, void, layer_norm_gradient,                                                \
                   (const T* gamma, columns_of<const T> x, const T* r, columns_of<T> d),        \
-                  (gamma, x, r, d))
+                  (gamma, x, r, d))                                                            \
+  PREHEAT_FORWARD(T, void, softmax_causal,                                                     \
+                  (index_t shift, index_t window, columns_of<T> x), (shift, window, x))        \
+  PREHEAT_FORWARD(T, void, rms_norm,                                                           \
+                  (T epsilon, const T* gamma, columns_of<const T> x, T* r, columns_of<T> y),   \
+                  (epsilon, gamma, x, r, y))                                                   \
+  PREHEAT_FORWARD(T, void, rms_norm_gradient,                                                  \
+                  (const T* gamma, columns_of<const T> x, const T* r, columns_of<const T> d,   \
+                   columns_of<T> dx),                                                          \
+                  (gamma, x, r, d, dx))
 PREHEAT_FORWARD_ALL(float)
 PREHEAT_FORWARD_ALL(double)
 

@@ -34,9 +34,9 @@ preheat::cpu_matrix<T> label_row(const fixture& file) {
   return {file.matrix("labels").transpose()};
 }
 
-// Of a tensor [sequences, length, features], features × the tokens of the batch.
-template <class T>
-dense tokens_of(const fixture& file, const std::string& tensor, const token_batch<T>& batch) {
+// Of a tensor [sequences, length, features], features × the tokens of a batch without padding.
+template <class Batch>
+dense tokens_of(const fixture& file, const std::string& tensor, const Batch& batch) {
   const std::vector<index_t> shape = file.shape(tensor);
   REQUIRE(shape.size() == 3);
   const std::vector<double> values = file.entries(tensor);

@@ -170,6 +170,22 @@ void archetype<T>::layer_norm_gradient(view<const T> gamma, view<const T> x, vie
   ++calls["layer_norm_gradient"];
   host<T>.layer_norm_gradient(to_host(gamma), to_host(x), to_host(r), to_host(d));
 }
+template <class T>
+void archetype<T>::softmax_cols_causal(index_t shift, index_t window, view<T> x) {
+  ++calls["softmax_cols_causal"];
+  host<T>.softmax_cols_causal(shift, window, to_host(x));
+}
+template <class T>
+void archetype<T>::rms_norm(T epsilon, view<const T> gamma, view<const T> x, view<T> r, view<T> y) {
+  ++calls["rms_norm"];
+  host<T>.rms_norm(epsilon, to_host(gamma), to_host(x), to_host(r), to_host(y));
+}
+template <class T>
+void archetype<T>::rms_norm_gradient(view<const T> gamma, view<const T> x, view<const T> r,
+                                     view<const T> d, view<T> dx) {
+  ++calls["rms_norm_gradient"];
+  host<T>.rms_norm_gradient(to_host(gamma), to_host(x), to_host(r), to_host(d), to_host(dx));
+}
 
 template class archetype<double>;
 

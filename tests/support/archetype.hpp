@@ -5,8 +5,8 @@
 //   - data() is not an address of the host, as on a device: to dereference it is a fault;
 //   - columns have gaps (ld = rows + 3), and a fresh or resized matrix is full of NaN;
 //   - a kernel must be trivially copyable;
-//   - it can also classify (nn/loss.hpp) and work on columns (nn/encoder_backend.hpp), which is not
-//     part of the concept.
+//   - it can also classify (nn/loss.hpp) and work on columns (nn/encoder_backend.hpp,
+//     nn/decoder_backend.hpp), which is not part of the concept.
 //
 // It keeps a record of what ran: calls by name, the shape of every matrix that was made or resized,
 // allocations. The arithmetic is that of cpu<T, eigen_kernels>. Defined in archetype.cpp.
@@ -129,6 +129,12 @@ class archetype {
   void layer_norm(T epsilon, view<const T> gamma, view<const T> beta, view<T> x, view<T> r,
                   view<T> y);
   void layer_norm_gradient(view<const T> gamma, view<const T> x, view<const T> r, view<T> d);
+
+  // --- for decoders
+  void softmax_cols_causal(index_t shift, index_t window, view<T> x);
+  void rms_norm(T epsilon, view<const T> gamma, view<const T> x, view<T> r, view<T> y);
+  void rms_norm_gradient(view<const T> gamma, view<const T> x, view<const T> r, view<const T> d,
+                         view<T> dx);
 
  private:
   static constexpr index_t gap = 3;

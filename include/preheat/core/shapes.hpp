@@ -55,6 +55,16 @@ void require_layer_norm_shapes(const char* who, view<const T> gamma, view<U> x, 
     require(x.rows() > 0, std::string(who) + ": a column has at least one entry", x.rows(), 1);
   }
 }
+// A softmax whose column j keeps the rows up to j + shift, above j + shift − window.
+template <class T>
+void require_causal_shape(const char* who, index_t shift, index_t window, view<T> x) {
+  if (shift < 0 || window < 1 || x.cols() + shift > x.rows()) {
+    require(shift >= 0, std::string(who) + ": shift >= 0", shift, 0);
+    require(window >= 1, std::string(who) + ": window >= 1", window, 1);
+    require(x.cols() + shift <= x.rows(), std::string(who) + ": columns + shift <= rows",
+            x.cols() + shift, x.rows());
+  }
+}
 // c = op(a)·op(a)ᵀ, whose size is returned; c may have a higher precision than a.
 template <class T, class U>
 index_t require_gram_shapes(transpose t, view<const T> a, view<U> c) {

@@ -122,6 +122,12 @@ class cpu {
                   view<T> y);
   void layer_norm_gradient(view<const T> gamma, view<const T> x, view<const T> r, view<T> d);
 
+  // For decoders (nn/decoder_backend.hpp); not part of the concept `backend`.
+  void softmax_cols_causal(index_t shift, index_t window, view<T> x);
+  void rms_norm(T epsilon, view<const T> gamma, view<const T> x, view<T> r, view<T> y);
+  void rms_norm_gradient(view<const T> gamma, view<const T> x, view<const T> r, view<const T> d,
+                         view<T> dx);
+
  private:
   template <class M>  // of a matrix or view: const T or T
   using entry_of = std::remove_pointer_t<decltype(view(std::declval<M&>()).data())>;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "backend.hpp"
+#include "backend_column_members.hpp"
 #include "copies.hpp"
 
 namespace preheat {
@@ -229,68 +230,6 @@ eigh_result<cpu_matrix<T>> cpu<T, Kernels>::eigh_largest(view<const T> a, index_
   require(a.rows() == a.cols(), "eigh_largest: the matrix is square", a.rows(), a.cols());
   require(1 <= k && k <= a.rows(), "eigh_largest: 1 <= count <= rows", k, a.rows());
   return Kernels::template eigh_largest<T>(a, k);
-}
-
-// --------------------------------------------------------------------------------------- columns
-
-template <class T, class Kernels>
-T cpu<T, Kernels>::softmax_cross_entropy(view<const T> z, view<const T> labels, view<T> d) {
-  require(labels.rows() == 1, "labels are one row", labels.rows(), 1);
-  require(labels.cols() == z.cols(), "one label a column", labels.cols(), z.cols());
-  require_same_shape("softmax_cross_entropy", z, d);
-  const T weight = T(1) / T(z.cols());
-  T loss = 0;
-  for (index_t j = 0; j < z.cols(); ++j) {
-    const T given = labels.data()[j * labels.ld()];
-    require(0 <= given && given < T(z.rows()), "0 <= label < classes", given, z.rows());
-    const index_t label = index_t(given);
-    require(T(label) == given, "a label is a whole number", given, label);
-    const view<T> column = d.col_range(j, 1);
-    copy_columns(z.col_range(j, 1), column);
-    const T score = column.data()[label];
-    T log_sum = 0;
-    operations::softmax(columns(column), &log_sum);
-    loss += weight * (log_sum - score);
-    operations::scale_cols(&weight, columns(column));
-    column.data()[label] -= weight;
-  }
-  return loss;
-}
-template <class T, class Kernels>
-void cpu<T, Kernels>::softmax_cols(view<T> x) {
-  if (x.empty()) {
-    return;
-  }
-  in_columns(x, [&](index_t first, index_t count) {
-    operations::softmax(columns(x.col_range(first, count)), nullptr);
-  });
-}
-template <class T, class Kernels>
-void cpu<T, Kernels>::softmax_cols_gradient(view<const T> p, view<T> d) {
-  require_same_shape("softmax_cols_gradient", p, d);
-  in_columns(d, [&](index_t first, index_t count) {
-    operations::softmax_gradient(columns(p.col_range(first, count)),
-                                 columns(d.col_range(first, count)));
-  });
-}
-template <class T, class Kernels>
-void cpu<T, Kernels>::layer_norm(T epsilon, view<const T> gamma, view<const T> beta, view<T> x,
-                                 view<T> r, view<T> y) {
-  require_layer_norm_shapes<T>("layer_norm", gamma, x, y, r);
-  require_layer_norm_shapes<T>("layer_norm", beta, x, y, r);
-  in_columns(x, [&](index_t first, index_t count) {
-    operations::layer_norm(epsilon, gamma.data(), beta.data(), columns(x.col_range(first, count)),
-                           r.data() + first, columns(y.col_range(first, count)));
-  });
-}
-template <class T, class Kernels>
-void cpu<T, Kernels>::layer_norm_gradient(view<const T> gamma, view<const T> x, view<const T> r,
-                                          view<T> d) {
-  require_layer_norm_shapes<T>("layer_norm_gradient", gamma, x, d, r);
-  in_columns(d, [&](index_t first, index_t count) {
-    operations::layer_norm_gradient(gamma.data(), columns(x.col_range(first, count)),
-                                    r.data() + first, columns(d.col_range(first, count)));
-  });
 }
 
 }  // namespace preheat

@@ -1,6 +1,6 @@
 // What the CPU backend does to whole columns, in packets: vectors against matrices, reductions,
-// softmax and layer normalization (core/backend.hpp and nn/encoder_backend.hpp say what they
-// compute). Each column is read from memory once: the passes over it stay in cache.
+// softmax and normalization (core/backend.hpp, nn/encoder_backend.hpp and nn/decoder_backend.hpp say
+// what they compute). Each column is read from memory once: the passes over it stay in cache.
 #pragma once
 #include "../core/types.hpp"
 
@@ -36,10 +36,14 @@ struct column_operations {
   // No column is empty.
   static void softmax(columns_of<T> x, T* log_sums);  // log Σ exp(x) of each column; may be null
   static void softmax_gradient(columns_of<const T> p, columns_of<T> d);
+  static void softmax_causal(index_t shift, index_t window, columns_of<T> x);
   static void layer_norm(T epsilon, const T* gamma, const T* beta, columns_of<T> x, T* r,
                          columns_of<T> y);
   static void layer_norm_gradient(const T* gamma, columns_of<const T> x, const T* r,
                                   columns_of<T> d);
+  static void rms_norm(T epsilon, const T* gamma, columns_of<const T> x, T* r, columns_of<T> y);
+  static void rms_norm_gradient(const T* gamma, columns_of<const T> x, const T* r,
+                                columns_of<const T> d, columns_of<T> dx);
 
  private:
   using V = packet<T, Isa>;

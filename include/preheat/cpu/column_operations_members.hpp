@@ -1,5 +1,6 @@
 // The definitions of column_operations, in packets of one instruction set.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -176,6 +177,18 @@ void column_operations<T, Isa>::softmax_gradient(columns_of<const T> p, columns_
   }
 }
 
+// Of column j only the rows above j + shift − window, up to j + shift: x = softmax(x) there, else 0.
+template <class T, class Isa>
+void column_operations<T, Isa>::softmax_causal(index_t shift, index_t window, columns_of<T> x) {
+  for (index_t j = 0; j < x.count; ++j) {
+    T* const data = x.data + j * x.step;
+    const index_t end = j + shift + 1;
+    const index_t begin = std::max<index_t>(end - window, 0);
+    fill(T(0), {data, begin, 1, x.step});
+    softmax({data + begin, end - begin, 1, x.step}, nullptr);
+    fill(T(0), {data + end, x.length - end, 1, x.step});
+  }
+}
 // x = (x − mean)·r, r = 1/√(variance + ε), y = γ·x + β
 template <class T, class Isa>
 void column_operations<T, Isa>::layer_norm(T epsilon, const T* gamma, const T* beta,
@@ -225,6 +238,45 @@ void column_operations<T, Isa>::layer_norm_gradient(const T* gamma, columns_of<c
     const V slope = products.sum() / T(d.length);
     for (index_t i = 0; i < d.length; i += V::size) {
       D.store(i, V(r[j]) * (D.load(i) - mean - X.load(i) * slope));
+    }
+  }
+}
+
+// r = 1/√(mean(x²) + ε), y = γ·r·x
+template <class T, class Isa>
+void column_operations<T, Isa>::rms_norm(T epsilon, const T* gamma, columns_of<const T> x, T* r,
+                                         columns_of<T> y) {
+  const constant_column G(gamma, x.length);
+  for (index_t j = 0; j < x.count; ++j) {
+    const constant_column X(x, j);
+    const column Y(y, j);
+    V squares = T(0);
+    for (index_t i = 0; i < x.length; i += V::size) {
+      squares += X.load(i) * X.load(i);
+    }
+    r[j] = T(1) / std::sqrt(squares.sum() / T(x.length) + epsilon);
+    for (index_t i = 0; i < x.length; i += V::size) {
+      Y.store(i, G.load(i) * (V(r[j]) * X.load(i)));
+    }
+  }
+}
+// dx = dx + r·(g − x·r²·mean(g·x)), g = γ·d
+template <class T, class Isa>
+void column_operations<T, Isa>::rms_norm_gradient(const T* gamma, columns_of<const T> x,
+                                                  const T* r, columns_of<const T> d,
+                                                  columns_of<T> dx) {
+  const constant_column G(gamma, x.length);
+  for (index_t j = 0; j < d.count; ++j) {
+    const constant_column X(x, j);
+    const constant_column D(d, j);
+    const column to(dx, j);
+    V products = T(0);
+    for (index_t i = 0; i < d.length; i += V::size) {
+      products += G.load(i) * D.load(i) * X.load(i);
+    }
+    const V slope = r[j] * r[j] * (products.sum() / T(d.length));
+    for (index_t i = 0; i < d.length; i += V::size) {
+      to.store(i, to.load(i) + V(r[j]) * (G.load(i) * D.load(i) - X.load(i) * slope));
     }
   }
 }

@@ -10,27 +10,9 @@
 #include "attention.hpp"
 #include "bert_weights.hpp"
 #include "gelu.hpp"
+#include "sums.hpp"
 
 namespace preheat::nn {
-
-template <class T>
-struct add_kernel {  // x += y
-  static constexpr bool any_value = true;
-  static constexpr bool in_kernels = true;
-  template <class V>
-  constexpr void operator()(V& x, const V& y) const {
-    x += y;
-  }
-};
-template <class T>
-struct add_three_kernel {  // x += a + b + c
-  static constexpr bool any_value = true;
-  static constexpr bool in_kernels = true;
-  template <class V>
-  constexpr void operator()(V& x, const V& a, const V& b, const V& c) const {
-    x += a + b + c;
-  }
-};
 
 // What all blocks share in a pass: settings, and buffers that one block at a time uses.
 template <class Be>

@@ -1,0 +1,172 @@
+// Self-attention of a decoder: a token sees itself and the tokens before it in its own sequence, of
+// these the nearest `window` if there is one. Groups of heads share keys and values (grouped-query
+// attention, Ainslie et al., arXiv 2305.13245).
+//
+//   per sequence and head h of d features, with the keys and values of head h·key_value_heads/heads:
+//   forward   P = causal softmax(Kᵀ·Q/√d) over the keys (keys × queries),  C = V·P
+//   backward  dV = Σ_h dC·Pᵀ,  dP = Vᵀ·dC,  dS = P⊙(dP − Σ_keys P⊙dP),
+//             dQ = K·dS/√d,  dK = Σ_h Q·dSᵀ/√d
+//
+// Queries are taken in tiles of `tile`, and each tile with the keys that some query in it sees: of n
+// tokens about half of n² products remain. Sequences are packed without padding; no number depends
+// on another sequence. A sequence's keys may be more than its queries: those before them, from a
+// cache.
+//
+// Q is heads·d × queries, K and V are key_value_heads·d × keys. P is kept for backward: at most
+// heads·longest numbers a token.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <span>
+
+#include "decoder_backend.hpp"
+#include "decoder_config.hpp"
+
+namespace preheat::nn {
+
+// Where a sequence is among the columns of Q, and of K and V; its last query is its last key.
+struct attention_span {
+  index_t first_query = 0;
+  index_t queries = 0;
+  index_t first_key = 0;
+  index_t keys = 0;
+};
+
+struct attention_shape {
+  index_t heads = 1;
+  index_t key_value_heads = 1;
+  index_t window = 0;  // 0: none
+
+  index_t head_size(index_t rows_of_queries) const { return rows_of_queries / heads; }
+};
+
+// Which of dQ, dK and dV are needed.
+struct wanted_gradients {
+  bool query = true;
+  bool key = true;
+  bool value = true;
+};
+
+// An attention of this kind is a strategy of nn::decoder. It keeps from forward to backward what it
+// likes; scratch is what the blocks of a network share, because one computes at a time.
+template <decoder_backend Be>
+class causal_attention {
+ public:
+  using T = scalar_of<Be>;
+  struct scratch {
+    mat<Be> dS;
+  };
+  static constexpr index_t tile = 128;
+
+  // Q, K and V must not change until backward. C is heads·d × queries and is written.
+  void forward(Be& be, const attention_shape& shape, std::span<const attention_span> sequences,
+               const_view_of<Be> Q, const_view_of<Be> K, const_view_of<Be> V, view_of<Be> C) {
+    Q_ = Q;
+    K_ = K;
+    V_ = V;
+    be.resize(P_, most_keys(shape, sequences), shape.heads * Q.cols());
+    each_tile(shape, sequences, [&](const place& at) {
+      const view_of<Be> P = view_of<Be>(P_).block(0, at.column, at.keys, at.queries);
+      be.gemm(scale(at), transpose::yes, at.key_block(K), transpose::no, at.query_block(Q), 0, P);
+      be.softmax_cols_causal(at.shift, at.window, P);
+      be.gemm(1, transpose::no, at.key_block(V), transpose::no, const_view_of<Be>(P), 0,
+              at.query_block(C));
+    });
+  }
+
+  // Writes those of dQ, dK and dV that are wanted.
+  void backward(Be& be, const attention_shape& shape, std::span<const attention_span> sequences,
+                const_view_of<Be> dC, const wanted_gradients& wanted, view_of<Be> dQ,
+                view_of<Be> dK, view_of<Be> dV, scratch& s) {
+    if (wanted.key) {
+      be.fill(0, dK);
+    }
+    if (wanted.value) {
+      be.fill(0, dV);
+    }
+    each_tile(shape, sequences, [&](const place& at) {
+      const const_view_of<Be> P = const_view_of<Be>(P_).block(0, at.column, at.keys, at.queries);
+      if (wanted.value) {
+        be.gemm(1, transpose::no, at.query_block(dC), transpose::yes, P, 1, at.key_block(dV));
+      }
+      if (!wanted.query && !wanted.key) {
+        return;
+      }
+      be.resize(s.dS, at.keys, at.queries);
+      be.gemm(1, transpose::yes, at.key_block(V_), transpose::no, at.query_block(dC), 0, s.dS);
+      be.softmax_cols_gradient(P, s.dS);
+      if (wanted.query) {
+        be.gemm(scale(at), transpose::no, at.key_block(K_), transpose::no, s.dS, 0,
+                at.query_block(dQ));
+      }
+      if (wanted.key) {
+        be.gemm(scale(at), transpose::no, at.query_block(Q_), transpose::yes, s.dS, 1,
+                at.key_block(dK));
+      }
+    });
+  }
+
+ private:
+  // A tile of queries of one head, and the keys that they see.
+  struct place {
+    index_t size;              // d
+    index_t head, key_head;    // numbers
+    index_t query, queries;    // the first column and how many
+    index_t key, keys;
+    index_t shift, window;     // of the causal softmax
+    index_t column;            // of P
+    template <class X>
+    X query_block(X x) const {
+      return x.block(head * size, query, size, queries);
+    }
+    template <class X>
+    X key_block(X x) const {
+      return x.block(key_head * size, key, size, keys);
+    }
+  };
+  static T scale(const place& at) { return T(1 / std::sqrt(double(at.size))); }
+
+  // f(tile) for all tiles of all heads, those that share keys one after the other.
+  template <class F>
+  void each_tile(const attention_shape& shape, std::span<const attention_span> sequences, F f) {
+    index_t column = 0;
+    place at{};
+    at.size = shape.head_size(Q_.rows());
+    for (const attention_span& s : sequences) {
+      for (at.head = 0; at.head < shape.heads; ++at.head) {
+        at.key_head = at.head * shape.key_value_heads / shape.heads;
+        for (index_t first = 0; first < s.queries; first += tile) {
+          at.column = column;
+          set_tile(shape, s, first, at);
+          f(std::as_const(at));
+          column += at.queries;
+        }
+      }
+    }
+  }
+  static void set_tile(const attention_shape& shape, const attention_span& s, index_t first,
+                       place& at) {
+    at.query = s.first_query + first;
+    at.queries = std::min(tile, s.queries - first);
+    const index_t position = s.keys - s.queries + first;  // of the tile's first query
+    const index_t end = position + at.queries;
+    const index_t begin = shape.window > 0 ? std::max<index_t>(position - shape.window + 1, 0) : 0;
+    at.key = s.first_key + begin;
+    at.keys = end - begin;
+    at.shift = position - begin;
+    at.window = shape.window > 0 ? shape.window : end;
+  }
+  static index_t most_keys(const attention_shape& shape,
+                           std::span<const attention_span> sequences) {
+    index_t most = 0;
+    for (const attention_span& s : sequences) {
+      most = std::max(most, shape.window > 0 ? std::min(s.keys, shape.window + tile - 1) : s.keys);
+    }
+    return most;
+  }
+
+  const_view_of<Be> Q_, K_, V_;
+  mat<Be> P_;
+};
+
+}  // namespace preheat::nn

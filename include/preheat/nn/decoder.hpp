@@ -1,0 +1,205 @@
+// A decoder, the network of a causal language model: Llama, Mistral, Qwen2, Qwen3 and GPT-2 by the
+// fields of nn/decoder_config.hpp. Its linear layers are all adaptable, with Hugging Face's names:
+// "model.layers.0.self_attn.q_proj", …, "lm_head"; "transformer.h.0.attn.c_attn", ….
+//
+//   X₀ = words (+ positions),  X_{i+1} = block_i(X_i)           (nn/decoder_block.hpp)
+//   loss = cross entropy of the next token of head(norm(X_last))  (nn/token_head.hpp)
+//
+// Embedding and norms are frozen and shared by copies. A tied head is the embedding and has no layer;
+// untie_head (nn/decoder_weights.hpp) makes one. Texts are stored without padding
+// (nn/causal_batch.hpp). Nothing below the lowest trained layer is differentiated.
+//
+//   auto net = nn::decoder<Be>(be, huggingface::read_decoder(be, "SmolLM2-135M"));
+//   fit(lora{}, net, batches, {.rank = 8, .targets = {"q_proj", "v_proj"}});
+//
+// There is no adapter on the embedding: an adapter's parameters meet a dense input X by products, and
+// here X would be one-hot, vocab_size × tokens.
+//
+// Errors: invalid_argument. A step allocates nothing once its shapes have been seen.
+#pragma once
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "decoder_block.hpp"
+#include "token_head.hpp"
+
+namespace preheat::nn {
+
+template <decoder_backend Be, template <class> class Attention = causal_attention>
+class decoder {
+ public:
+  using backend_type = Be;
+  using T = scalar_of<Be>;
+  using batch_type = causal_batch<Be>;
+
+  decoder(Be& be, decoder_weights<Be> weights) : be_(&be) {
+    nn::require_valid(be, weights);
+    config_ = std::make_shared<const decoder_config>(weights.config);
+    layers_ = std::move(weights.layers);
+    frozen_ = std::make_shared<const decoder_frozen<Be>>(std::move(weights.frozen));
+    make_parts();
+  }
+  decoder(decoder&&) = default;
+
+  // An independent copy of the linear layers; embedding and norms are shared.
+  decoder copy() const {
+    decoder other(*be_, config_, frozen_);
+    for (const base_layer<Be>& l : layers_) {
+      other.layers_.push_back({l.name, clone(*be_, l.W), clone(*be_, l.b)});
+    }
+    other.head_->chunk = head_->chunk;
+    return other;
+  }
+
+  Be& backend() const { return *be_; }
+  const decoder_config& config() const { return *config_; }
+  std::span<base_layer<Be>> layers() { return layers_; }
+  // Columns of logits that exist at a time in a loss.
+  void set_head_chunk(index_t columns) {
+    require(columns >= 1, "columns of a chunk of logits >= 1", columns, 1);
+    head_->chunk = columns;
+  }
+
+  // The logits of every token, vocab_size × tokens, computed through any linear operator; valid until
+  // the next pass.
+  template <class Linear>
+  const_view_of<Be> forward(const batch_type& batch, Linear& linear) {
+    linear.begin(pass_kind::evaluation);
+    return head_->logits(*be_, *frozen_, run_blocks(batch, false, linear), linear);
+  }
+  template <class Linear>
+  T loss(const batch_type& batch, Linear& linear) {
+    linear.begin(pass_kind::evaluation);
+    const const_view_of<Be> X = run_blocks(batch, true, linear);
+    return head_->loss(*be_, *frozen_, batch, X, linear, {}, false);
+  }
+  template <class Linear>
+  T loss_and_gradient(const batch_type& batch, Linear& linear) {
+    linear.begin(pass_kind::training);
+    const const_view_of<Be> X = run_blocks(batch, true, linear);
+    const index_t lowest = linear.first_trained();
+    const bool in_blocks = lowest < block_layers();
+    if (in_blocks) {
+      be_->resize(dX_, X.rows(), X.cols());
+    }
+    const T value = head_->loss(*be_, *frozen_, batch, X, linear,
+                                in_blocks ? view_of<Be>(dX_) : view_of<Be>(), true);
+    const auto pass = pass_of(nullptr);
+    for (std::size_t i = blocks_.size(); i-- > 0 && lowest < first_layer_after(i);) {
+      blocks_[i].backward(*be_, frozen_->blocks[i], pass, dX_, linear);
+    }
+    return value;
+  }
+
+  // The logits of the token after these, which follow the tokens of the cache and are added to it:
+  // vocab_size × 1, valid until the next pass.
+  template <class Linear>
+  const_view_of<Be> next_logits(std::span<const index_t> ids, key_value_cache<Be>& cache,
+                                Linear& linear) {
+    const index_t count = index_t(ids.size());
+    const index_t past = cache.length();
+    require(count >= 1, "next_logits: at least one token", count, 1);
+    require(past + count <= cache.capacity(), "tokens of a text <= capacity of the cache",
+            past + count, cache.capacity());
+    linear.begin(pass_kind::evaluation);
+    sequences_.assign(1, {0, count, 0, past + count});
+    const const_view_of<Be> X = run(ids, &cache, linear);
+    cache.advance(count);
+    return head_->logits(*be_, *frozen_, X.col_range(count - 1, 1), linear);
+  }
+
+  // Of the last pass, for tests: the input of the first block and the output of every block, hidden ×
+  // tokens.
+  std::vector<const_view_of<Be>> hidden_states() const {
+    std::vector<const_view_of<Be>> states{embedded_};
+    for (const block_type& block : blocks_) {
+      states.push_back(block.output_states());
+    }
+    return states;
+  }
+
+ private:
+  using block_type = decoder_block<Be, Attention>;
+  using pass_type = decoder_pass<Be, Attention>;
+
+  decoder(Be& be, std::shared_ptr<const decoder_config> config,
+          std::shared_ptr<const decoder_frozen<Be>> frozen)
+      : be_(&be), config_(std::move(config)), frozen_(std::move(frozen)) {
+    make_parts();
+  }
+  void make_parts() {
+    for (index_t i = 0; i < config_->blocks; ++i) {
+      blocks_.emplace_back(*config_, i);
+    }
+    head_.emplace(*config_, block_layers());
+    if (config_->positions == position_kind::rotary) {
+      rotary_.emplace(config_->rotary, config_->head_size);
+    }
+  }
+  index_t block_layers() const { return config_->blocks * layers_per_block(*config_); }
+  index_t first_layer_after(std::size_t block) const {
+    return (index_t(block) + 1) * layers_per_block(*config_);
+  }
+
+  pass_type pass_of(key_value_cache<Be>* cache) {
+    return {*config_, sequences_, rotary_ ? &*rotary_ : nullptr, cache, scratch_};
+  }
+  template <class Linear>
+  const_view_of<Be> run_blocks(const batch_type& batch, bool labelled, Linear& linear) {
+    require_consistent(batch, labelled);
+    sequences_.clear();
+    index_t first = 0;
+    for (const index_t length : batch.lengths) {
+      sequences_.push_back({first, length, first, length});
+      first += length;
+    }
+    return run(batch.ids, nullptr, linear);
+  }
+  // The tokens of sequences_ through embedding and blocks.
+  template <class Linear>
+  const_view_of<Be> run(std::span<const index_t> ids, key_value_cache<Be>* cache, Linear& linear) {
+    embed(ids);
+    const_view_of<Be> X = embedded_;
+    const pass_type pass = pass_of(cache);
+    for (std::size_t i = 0; i < blocks_.size(); ++i) {
+      X = blocks_[i].forward(*be_, frozen_->blocks[i], pass, X, linear);
+    }
+    return X;
+  }
+  void embed(std::span<const index_t> ids) {
+    be_->resize(embedded_, config_->hidden_size, index_t(ids.size()));
+    const view_of<Be> X(embedded_);
+    for (std::size_t t = 0; t < ids.size(); ++t) {
+      require(0 <= ids[t] && ids[t] < config_->vocab_size, "0 <= id of a token < vocab_size",
+              ids[t], config_->vocab_size);
+      be_->copy(transpose::no, view(frozen_->words).col_range(ids[t], 1), X.col_range(index_t(t), 1));
+    }
+    for (const attention_span& s : sequences_) {
+      require(s.keys <= config_->max_positions, "tokens of a sequence <= max_positions", s.keys,
+              config_->max_positions);
+      if (rotary_) {
+        rotary_->prepare(*be_, s.keys);
+      } else {
+        be_->apply(add_kernel<T>{}, X.col_range(s.first_query, s.queries),
+                   view(frozen_->positions).col_range(s.keys - s.queries, s.queries));
+      }
+    }
+  }
+
+  Be* be_;
+  std::shared_ptr<const decoder_config> config_;
+  std::shared_ptr<const decoder_frozen<Be>> frozen_;
+  std::vector<base_layer<Be>> layers_;
+
+  std::optional<rotary<Be>> rotary_;
+  std::vector<block_type> blocks_;
+  std::optional<token_head<Be>> head_;
+  std::vector<attention_span> sequences_;
+  decoder_scratch<Be, Attention> scratch_;
+  mat<Be> embedded_, dX_;
+};
+
+}  // namespace preheat::nn

@@ -1,0 +1,208 @@
+// One block of a decoder, with everything of a pass that backward needs.
+//
+//   A = X + O·attention(Q, K, V),  [Q; K; V] = W·norm(X) + b, heads normalized if qk_norm, then turned
+//   Y = A + mlp(norm(A))
+//
+// The linear layers (linear_layers_of_block) are computed through the network's linear operator, whose
+// buffers hold Q, K, V, A and Y. X is hidden × tokens. Backward stops at the lowest layer that is
+// trained: nothing below it is differentiated.
+#pragma once
+#include <span>
+#include <tuple>
+
+#include "causal_attention.hpp"
+#include "feed_forward.hpp"
+#include "head_norm.hpp"
+#include "key_value_cache.hpp"
+#include "pre_norm.hpp"
+#include "rotary.hpp"
+
+namespace preheat::nn {
+
+// Buffers that one block at a time uses.
+template <class Be, template <class> class Attention>
+struct decoder_scratch {
+  typename Attention<Be>::scratch attention;
+  typename feed_forward<Be>::scratch mlp;
+  mat<Be> dQKV;
+  mat<Be> d_heads;
+};
+
+// What all blocks share in a pass: settings, the sequences, scratch. `cache` is null but where a text
+// goes on.
+template <class Be, template <class> class Attention>
+struct decoder_pass {
+  const decoder_config& config;
+  std::span<const attention_span> sequences;
+  const rotary<Be>* positions = nullptr;  // null with learned positions
+  key_value_cache<Be>* cache = nullptr;
+  decoder_scratch<Be, Attention>& scratch;
+};
+
+template <decoder_backend Be, template <class> class Attention>
+class decoder_block {
+ public:
+  using T = scalar_of<Be>;
+  using pass_type = decoder_pass<Be, Attention>;
+
+  decoder_block(const decoder_config& c, index_t number)
+      : number_(number),
+        first_(number * layers_per_block(c)),
+        fused_(c.fused_qkv),
+        mlp_(first_ + (c.fused_qkv ? 2 : 4), c.gated, c.activation) {}
+
+  // The result is valid until the next forward.
+  template <class Linear>
+  const_view_of<Be> forward(Be& be, const decoder_block_norms<Be>& norms, const pass_type& pass,
+                            const_view_of<Be> X, Linear& linear) {
+    const decoder_config& c = pass.config;
+    attention_norm_.forward(be, c.norm, c.norm_epsilon, norms.attention, X, attention_input_);
+    project(linear, c);
+    if (c.qk_norm) {
+      Q_ = query_norm_.forward(be, c.norm_epsilon, norms.query, Q_);
+      K_ = key_norm_.forward(be, c.norm_epsilon, norms.key, K_);
+    }
+    if (pass.positions != nullptr) {
+      each_sequence(pass, [&](index_t first, index_t count, index_t position) {
+        pass.positions->forward(be, Q_.col_range(first, count), position);
+        pass.positions->forward(be, K_.col_range(first, count), position);
+      });
+    }
+    const_view_of<Be> keys = K_;
+    const_view_of<Be> values = V_;
+    if (pass.cache != nullptr) {
+      std::tie(keys, values) = pass.cache->append(be, number_, K_, V_);
+    }
+    be.resize(C_, Q_.rows(), Q_.cols());
+    attention_.forward(be, shape(c), pass.sequences, Q_, keys, values, C_);
+    A_ = linear.forward(output_layer(), C_);
+    be.apply(add_kernel<T>{}, A_, X);
+
+    mlp_norm_.forward(be, c.norm, c.norm_epsilon, norms.mlp, A_, mlp_input_);
+    Y_ = mlp_.forward(be, mlp_input_, linear);
+    be.apply(add_kernel<T>{}, Y_, const_view_of<Be>(A_));
+    return Y_;
+  }
+
+  // d is ∂/∂Y, and becomes ∂/∂X if a layer before this block is trained.
+  template <class Linear>
+  void backward(Be& be, const decoder_block_norms<Be>& norms, const pass_type& pass, view_of<Be> d,
+                Linear& linear) {
+    const decoder_config& c = pass.config;
+    const index_t lowest = linear.first_trained();
+    const view_of<Be> through_mlp = mlp_.backward(be, mlp_input_, d, linear, pass.scratch.mlp);
+    if (lowest >= mlp_.first_layer()) {
+      return;
+    }
+    mlp_norm_.backward(be, c.norm, norms.mlp, through_mlp, d);
+    const view_of<Be> dC = linear.backward(output_layer(), C_, d, lowest < output_layer());
+    if (lowest >= output_layer()) {
+      return;
+    }
+    const view_of<Be> through_attention = attention_backward(be, norms, pass, dC, linear);
+    if (lowest < first_) {
+      attention_norm_.backward(be, c.norm, norms.attention, through_attention, d);
+    }
+  }
+
+  const_view_of<Be> output_states() const { return Y_; }
+
+ private:
+  index_t output_layer() const { return first_ + (fused_ ? 1 : 3); }
+  static attention_shape shape(const decoder_config& c) {
+    return {c.heads, c.key_value_heads, c.window};
+  }
+  // f(first column, columns, position of the first) for every sequence.
+  template <class F>
+  static void each_sequence(const pass_type& pass, F f) {
+    for (const attention_span& s : pass.sequences) {
+      f(s.first_query, s.queries, s.keys - s.queries);
+    }
+  }
+
+  template <class Linear>
+  void project(Linear& linear, const decoder_config& c) {
+    if (fused_) {
+      const view_of<Be> all = linear.forward(first_, attention_input_);
+      Q_ = all.row_range(0, c.query_rows());
+      K_ = all.row_range(c.query_rows(), c.key_rows());
+      V_ = all.row_range(c.query_rows() + c.key_rows(), c.key_rows());
+    } else {
+      Q_ = linear.forward(first_, attention_input_);
+      K_ = linear.forward(first_ + 1, attention_input_);
+      V_ = linear.forward(first_ + 2, attention_input_);
+    }
+  }
+
+  // From dC = ∂/∂C to the gradient of the attention's input, empty unless a lower block is trained.
+  template <class Linear>
+  view_of<Be> attention_backward(Be& be, const decoder_block_norms<Be>& norms,
+                                 const pass_type& pass, const_view_of<Be> dC, Linear& linear) {
+    const decoder_config& c = pass.config;
+    const index_t lowest = linear.first_trained();
+    const wanted_gradients wanted{.query = fused_ || lowest <= first_,
+                                  .key = fused_ || lowest <= first_ + 1,
+                                  .value = true};
+    be.resize(pass.scratch.dQKV, c.query_rows() + 2 * c.key_rows(), dC.cols());
+    const view_of<Be> all(pass.scratch.dQKV);
+    const view_of<Be> dQ = all.row_range(0, c.query_rows());
+    const view_of<Be> dK = all.row_range(c.query_rows(), c.key_rows());
+    const view_of<Be> dV = all.row_range(c.query_rows() + c.key_rows(), c.key_rows());
+    attention_.backward(be, shape(c), pass.sequences, dC, wanted, dQ, dK, dV,
+                        pass.scratch.attention);
+    if (wanted.query) {
+      turn_back(be, pass, dQ);
+    }
+    if (wanted.key) {
+      turn_back(be, pass, dK);
+    }
+    if (c.qk_norm && wanted.query) {
+      query_norm_.backward(be, norms.query, dQ, pass.scratch.d_heads);
+    }
+    if (c.qk_norm && wanted.key) {
+      key_norm_.backward(be, norms.key, dK, pass.scratch.d_heads);
+    }
+    const bool below = lowest < first_;
+    if (fused_) {
+      return linear.backward(first_, attention_input_, all, below);
+    }
+    const view_of<Be> through_value = linear.backward(first_ + 2, attention_input_, dV, below);
+    if (!wanted.key) {
+      return {};
+    }
+    const view_of<Be> through_key = linear.backward(first_ + 1, attention_input_, dK, below);
+    if (!wanted.query) {
+      return {};
+    }
+    const view_of<Be> through_query = linear.backward(first_, attention_input_, dQ, below);
+    if (below) {
+      be.apply(add_two_kernel<T>{}, through_query, const_view_of<Be>(through_key),
+               const_view_of<Be>(through_value));
+    }
+    return through_query;
+  }
+  static void turn_back(Be& be, const pass_type& pass, view_of<Be> d) {
+    if (pass.positions != nullptr) {
+      each_sequence(pass, [&](index_t first, index_t count, index_t position) {
+        pass.positions->backward(be, d.col_range(first, count), position);
+      });
+    }
+  }
+
+  index_t number_;
+  index_t first_;  // the number of the block's first linear layer
+  bool fused_;
+  pre_norm<Be> attention_norm_;
+  pre_norm<Be> mlp_norm_;
+  head_norm<Be> query_norm_;
+  head_norm<Be> key_norm_;
+  Attention<Be> attention_;
+  feed_forward<Be> mlp_;
+  mat<Be> attention_input_;
+  mat<Be> C_;
+  mat<Be> mlp_input_;
+  view_of<Be> Q_, K_, V_;  // in buffers of the operator, or of the norms
+  view_of<Be> A_, Y_;      // in buffers of the operator
+};
+
+}  // namespace preheat::nn

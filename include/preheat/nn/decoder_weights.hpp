@@ -1,0 +1,106 @@
+// The weights of a decoder as they are in a file, for nn::decoder. huggingface/decoder.hpp reads them.
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "../core/concepts.hpp"
+#include "../linalg/elementwise.hpp"
+#include "decoder_config.hpp"
+
+namespace preheat::nn {
+
+// γ of a normalization, and β of a layer norm (empty with RMS norms).
+template <class Be>
+struct norm_weights {
+  mat<Be> gamma;
+  mat<Be> beta{};
+};
+
+template <class Be>
+struct decoder_block_norms {
+  norm_weights<Be> attention;  // input_layernorm, ln_1
+  norm_weights<Be> mlp;        // post_attention_layernorm, ln_2
+  mat<Be> query{};             // q_norm, head_size×1; empty unless qk_norm
+  mat<Be> key{};
+};
+
+// The weights that are never trained, and so shared by copies of a network.
+template <class Be>
+struct decoder_frozen {
+  mat<Be> words;        // hidden × vocab_size: one column a token
+  mat<Be> positions{};  // hidden × max_positions; empty with rotary positions
+  std::vector<decoder_block_norms<Be>> blocks;
+  norm_weights<Be> norm;  // after the last block
+};
+
+template <class Be>
+struct decoder_weights {
+  decoder_config config;
+  decoder_frozen<Be> frozen;
+  std::vector<base_layer<Be>> layers;  // of block 0, of block 1, …, then "lm_head" unless it is tied
+};
+
+// A tied head is computed with the embedding and is no linear layer. This gives it a matrix of its
+// own, "lm_head", a copy, so that it can have an adapter. Cost: vocab_size·hidden_size numbers.
+template <backend Be>
+void untie_head(Be& be, decoder_weights<Be>& w) {
+  require(w.config.tied_head, "untie_head: the head is tied");
+  w.config.tied_head = false;
+  w.layers.push_back({"lm_head", linalg::transposed(be, const_view_of<Be>(w.frozen.words))});
+}
+
+// Errors: invalid_argument, naming the weight that does not fit the config.
+template <backend Be>
+void require_valid(Be& be, const decoder_weights<Be>& w) {
+  const decoder_config& c = w.config;
+  require_valid(c);
+  const auto shaped = [&](const_view_of<Be> M, index_t rows, index_t cols,
+                          const std::string& name) {
+    require(M.rows() == rows, name + ": rows as the config says", M.rows(), rows);
+    require(M.cols() == cols, name + ": columns as the config says", M.cols(), cols);
+    linalg::require_finite(be, M, name);
+  };
+  const auto vector = [&](const_view_of<Be> v, index_t rows, const std::string& name) {
+    shaped(v, rows, rows > 0 ? 1 : v.cols(), name);
+  };
+  const auto normed = [&](const norm_weights<Be>& norm, const std::string& name) {
+    vector(norm.gamma, c.hidden_size, name + ".weight");
+    vector(norm.beta, c.norm == norm_kind::layer ? c.hidden_size : 0, name + ".bias");
+  };
+  const auto linear = [&](const base_layer<Be>& one, const std::string& name, index_t rows,
+                          index_t cols, bool bias) {
+    require(one.name == name,
+            "the layer after the one before is '" + name + "', not '" + one.name + "'");
+    shaped(one.W, rows, cols, name + ": W");
+    vector(one.b, bias ? rows : 0, name + ": b");
+  };
+  shaped(w.frozen.words, c.hidden_size, c.vocab_size, "the embedding");
+  if (c.positions == position_kind::learned) {
+    shaped(w.frozen.positions, c.hidden_size, c.max_positions, "the positions");
+  }
+  normed(w.frozen.norm, "the last norm");
+  require(index_t(w.frozen.blocks.size()) == c.blocks, "norms of every block",
+          w.frozen.blocks.size(), c.blocks);
+  const auto shapes = linear_layers_of_block(c);
+  const index_t expected = c.blocks * index_t(shapes.size()) + (c.tied_head ? 0 : 1);
+  require(index_t(w.layers.size()) == expected, "linear layers of all blocks, and of an own head",
+          w.layers.size(), expected);
+  for (index_t i = 0; i < c.blocks; ++i) {
+    const std::string prefix = block_prefix(c, i);
+    for (std::size_t k = 0; k < shapes.size(); ++k) {
+      const decoder_layer_shape& s = shapes[k];
+      linear(w.layers[std::size_t(i) * shapes.size() + k], prefix + s.name, s.rows, s.cols, s.bias);
+    }
+    const decoder_block_norms<Be>& norms = w.frozen.blocks[i];
+    normed(norms.attention, prefix + "the norm before the attention");
+    normed(norms.mlp, prefix + "the norm before the mlp");
+    vector(norms.query, c.qk_norm ? c.head_size : 0, prefix + "q_norm");
+    vector(norms.key, c.qk_norm ? c.head_size : 0, prefix + "k_norm");
+  }
+  if (!c.tied_head) {
+    linear(w.layers.back(), "lm_head", c.vocab_size, c.hidden_size, false);
+  }
+}
+
+}  // namespace preheat::nn

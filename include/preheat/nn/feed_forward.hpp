@@ -1,0 +1,90 @@
+// The MLP of a decoder's block, through the network's linear operator:
+//
+//   gated      D = down·(act(gate·X) ⊙ up·X)      Llama (SwiGLU with act = silu)
+//   plain      D = down·act(up·X)                 GPT-2
+//
+// X is hidden × tokens. Backward stops at the lowest layer that is trained.
+#pragma once
+#include "activation.hpp"
+#include "decoder_backend.hpp"
+#include "sums.hpp"
+
+namespace preheat::nn {
+
+template <decoder_backend Be>
+class feed_forward {
+ public:
+  using T = scalar_of<Be>;
+  struct scratch {
+    mat<Be> d_gate;
+  };
+
+  // `first` is the number of the first of the two or three linear layers in the network.
+  feed_forward(index_t first, bool gated, activation_kind activation)
+      : gate_(first), up_(first + (gated ? 1 : 0)), gated_(gated), activation_(activation) {}
+
+  index_t first_layer() const { return gate_; }
+
+  // X must not change until backward. The result is in a buffer of the operator.
+  template <class Linear>
+  view_of<Be> forward(Be& be, const_view_of<Be> X, Linear& linear) {
+    if (gated_) {
+      Z_ = linear.forward(gate_, X);
+    }
+    U_ = linear.forward(up_, X);
+    be.resize(H_, U_.rows(), U_.cols());
+    with_activation(activation_, [&]<template <class> class Activation>() {
+      if (gated_) {
+        be.apply(gate_kernel<T, Activation>{}, H_, const_view_of<Be>(Z_), const_view_of<Be>(U_));
+      } else {
+        be.apply(activation_kernel<T, Activation>{}, H_, const_view_of<Be>(U_));
+      }
+    });
+    return linear.forward(down(), H_);
+  }
+
+  // d is ∂/∂D; returns ∂/∂X, empty unless a layer below the MLP is trained.
+  template <class Linear>
+  view_of<Be> backward(Be& be, const_view_of<Be> X, const_view_of<Be> d, Linear& linear,
+                       scratch& s) {
+    const index_t lowest = linear.first_trained();
+    const view_of<Be> dH = linear.backward(down(), H_, d, lowest < down());
+    if (lowest >= down()) {
+      return {};
+    }
+    if (gated_) {
+      be.resize(s.d_gate, dH.rows(), dH.cols());
+    }
+    with_activation(activation_, [&]<template <class> class Activation>() {
+      if (gated_) {
+        be.apply(gate_gradient_kernel<T, Activation>{}, dH, s.d_gate, const_view_of<Be>(Z_),
+                 const_view_of<Be>(U_));
+      } else {
+        be.apply(activation_gradient_kernel<T, Activation>{}, dH, const_view_of<Be>(U_));
+      }
+    });
+    const bool below = lowest < gate_;
+    const view_of<Be> through_up = linear.backward(up_, X, dH, below);
+    if (!gated_ || lowest > gate_) {
+      return through_up;
+    }
+    const view_of<Be> through_gate = linear.backward(gate_, X, s.d_gate, below);
+    if (below) {
+      be.apply(add_kernel<T>{}, through_up, const_view_of<Be>(through_gate));
+    }
+    return through_up;
+  }
+
+ private:
+  index_t down() const { return up_ + 1; }
+
+  index_t gate_;  // up_, if there is no gate
+  index_t up_;
+  bool gated_;
+  activation_kind activation_;
+  view_of<Be> Z_;  // in buffers of the operator
+  view_of<Be> U_;
+  mat<Be> H_;
+};
+
+}  // namespace preheat::nn

@@ -1,0 +1,51 @@
+// The normalization before a part of a decoder's block, which leaves its input as it is for the
+// residual sum.
+//
+//   rms     y = γ⊙x/√(mean(x²) + ε)                      (Zhang & Sennrich, arXiv 1910.07467)
+//   layer   y = γ⊙(x − mean(x))/√(var(x) + ε) + β         (nn/layer_norm.hpp; keeps a copy of x̂)
+//
+// The gradient with respect to x is added to that of the residual sum. X is features × N. Cost: one
+// pass over X in each direction.
+#pragma once
+#include "decoder_backend.hpp"
+#include "decoder_weights.hpp"
+#include "sums.hpp"
+
+namespace preheat::nn {
+
+template <decoder_backend Be>
+class pre_norm {
+ public:
+  using T = scalar_of<Be>;
+
+  // X must not change until backward. Y is written.
+  void forward(Be& be, norm_kind kind, double epsilon, const norm_weights<Be>& w,
+               const_view_of<Be> X, mat<Be>& Y) {
+    X_ = X;
+    be.resize(r_, X.cols(), 1);
+    be.resize(Y, X.rows(), X.cols());
+    if (kind == norm_kind::rms) {
+      be.rms_norm(T(epsilon), w.gamma, X, r_, Y);
+    } else {
+      be.resize(normalized_, X.rows(), X.cols());
+      be.copy(transpose::no, X, normalized_);
+      be.layer_norm(T(epsilon), w.gamma, w.beta, normalized_, r_, Y);
+    }
+  }
+  // d is ∂/∂Y and is overwritten; ∂/∂X is added to dX.
+  void backward(Be& be, norm_kind kind, const norm_weights<Be>& w, view_of<Be> d, view_of<Be> dX) {
+    if (kind == norm_kind::rms) {
+      be.rms_norm_gradient(w.gamma, X_, r_, d, dX);
+    } else {
+      be.layer_norm_gradient(w.gamma, normalized_, r_, d);
+      be.apply(add_kernel<T>{}, dX, const_view_of<Be>(d));
+    }
+  }
+
+ private:
+  const_view_of<Be> X_;
+  mat<Be> r_;
+  mat<Be> normalized_;
+};
+
+}  // namespace preheat::nn
