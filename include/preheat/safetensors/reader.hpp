@@ -44,7 +44,9 @@ inline std::size_t shared_length(std::string_view left, std::string_view right) 
 
 // The end of an error message on an unknown name: the names that share the longest beginning and
 // end with it. Cost: O(total length of the names).
-inline std::string similar_names(const tensor_map& tensors, std::string_view wanted) {
+template <class Map>
+std::string similar_names(const Map& tensors, std::string_view wanted,
+                          const char* what = "tensors") {
   constexpr std::size_t most = 3;
   struct candidate {
     std::size_t shared;
@@ -59,7 +61,7 @@ inline std::string similar_names(const tensor_map& tensors, std::string_view wan
     return left.shared > right.shared;
   };
   std::stable_sort(candidates.begin(), candidates.end(), more_similar);
-  std::string text = "; it has " + std::to_string(candidates.size()) + " tensors";
+  std::string text = "; it has " + std::to_string(candidates.size()) + " " + what;
   const std::size_t shown = std::min(most, candidates.size());
   for (std::size_t i = 0; i < shown; ++i) {
     text += (i == 0 ? ", the closest are " : ", ") + files::in_quotes(*candidates[i].name);
