@@ -27,7 +27,7 @@ safetensors  core files
 peft         core linalg adapter files safetensors operators train convert
 huggingface  core files safetensors nn
 gguf         core files safetensors nn
-text         core files
+text         core files gguf
 version
 preheat      cpu kernels methods nn train version
 '
