@@ -11,6 +11,7 @@
 //   gated, act   yes, silu        as Llama        no, gelu_tanh
 #pragma once
 #include <array>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,8 @@ struct rotary_config {
   double low_frequency_factor = 1;   // of llama3, as the next two
   double high_frequency_factor = 4;
   double original_positions = 8192;
+  // One for each frequency, which is divided by it; none: 1. What a GGUF file has instead of llama3.
+  std::vector<double> divisors{};
 };
 
 // The names of Hugging Face's modules.
@@ -95,6 +98,11 @@ inline void require_valid(const decoder_config& c) {
     require(c.head_size % 2 == 0, "rotary positions: head_size is even", c.head_size, 2);
     require(r.theta > 0, "rotary theta > 0", r.theta, 0.0);
     require(r.factor > 0, "rotary factor > 0", r.factor, 0.0);
+    require(r.divisors.empty() || index_t(r.divisors.size()) == c.head_size / 2,
+            "rotary divisors: none, or head_size/2", r.divisors.size(), c.head_size / 2);
+    for (const double divisor : r.divisors) {
+      require(divisor > 0 && std::isfinite(divisor), "rotary divisors > 0 and finite", divisor, 0.0);
+    }
     if (r.scaling == rotary_scaling::llama3) {
       require(0 < r.low_frequency_factor && r.low_frequency_factor < r.high_frequency_factor,
               "llama3: 0 < low_freq_factor < high_freq_factor", r.low_frequency_factor,

@@ -6,6 +6,7 @@
 //     linear   f/factor
 //     llama3   f where a turn takes fewer than original/high positions, f/factor where it takes more
 //              than original/low, and a mixture of both between (transformers' "llama3")
+//   and divided by the config's divisors, if it has any.
 //
 // The gradient turns back, by the negative angle. Angles are computed in double; cos and sin are
 // tables of d/2 × positions. Cost: one pass over X.
@@ -32,6 +33,9 @@ inline std::vector<double> rotary_frequencies(const rotary_config& r, index_t he
       const double high = r.high_frequency_factor;
       const double kept = std::clamp((turns - low) / (high - low), 0.0, 1.0);
       f[i] *= kept + (1 - kept) / r.factor;
+    }
+    if (!r.divisors.empty()) {
+      f[i] /= r.divisors[i];
     }
   }
   return f;

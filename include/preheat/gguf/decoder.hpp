@@ -1,0 +1,205 @@
+// Causal language models in GGUF files, of every tensor type that unpack.hpp knows: Llama, Mistral,
+// Qwen2, Qwen3 and GPT-2 (decoder_config.hpp).
+//
+//   auto net = nn::decoder<Be>(be, gguf::read_decoder(be, "SmolLM2-135M-Instruct.Q4_1.gguf"));
+//
+// Weights are unpacked to the backend's scalar, which they take as memory, and while one tensor is
+// read its size more; the file's own pages are given back. Layers have Hugging Face's names, and their
+// rows Hugging Face's order (row_order.hpp), so adapters of PEFT fit.
+//
+// Errors: io_error, naming the file and the key, or the tensor with its shapes: it is missing, unknown,
+// of another shape than the metadata say, of a type that is not unpacked, or has an entry that is not
+// finite.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../nn/decoder_weights.hpp"
+#include "decoder_config.hpp"
+#include "reader.hpp"
+#include "row_order.hpp"
+#include "tensor_names.hpp"
+
+namespace preheat::gguf {
+
+namespace detail {
+
+// Reads the tensors of a model one by one by the names of Hugging Face; `finish` refuses tensors that
+// were not read.
+template <backend Be>
+class decoder_tensors {
+ public:
+  using T = scalar_of<Be>;
+
+  decoder_tensors(Be& be, const reader& file, const nn::decoder_config& config)
+      : be_(be), file_(file), architecture_(architecture_of(file)), head_size_(config.head_size) {}
+
+  // [rows, cols] as rows × cols, in the order of Hugging Face.
+  mat<Be> matrix(const std::string& name, index_t rows, index_t cols) {
+    const std::string stored = in_file(name);
+    const tensor_info& tensor = info(stored, {rows, cols});
+    std::vector<T> host(std::size_t(tensor.count()));
+    const view<T> to(host.data(), rows, cols);
+    if (has_pairs(name)) {
+      read_matrix(stored, tensor, to, rows_in_pairs(head_size_));
+    } else {
+      read_matrix(stored, tensor, to);
+    }
+    return uploaded(stored, host, rows, cols);
+  }
+
+  // [entries, size] as size × entries, one column per entry.
+  mat<Be> table(const std::string& name, index_t entries, index_t size) {
+    const std::string stored = in_file(name);
+    const tensor_info& tensor = info(stored, {entries, size});
+    std::vector<T> host(std::size_t(tensor.count()));
+    read_rows(stored, tensor, 0, view<T>(host.data(), size, entries));
+    return uploaded(stored, host, size, entries);
+  }
+
+  // [size] as size×1, in the order of Hugging Face.
+  mat<Be> vector(const std::string& name, index_t size) {
+    const std::string stored = in_file(name);
+    const tensor_info& tensor = info(stored, {size});
+    std::vector<T> host(std::size_t(tensor.count()));
+    read_matrix(stored, tensor, view<T>(host.data(), size, 1));
+    if (has_pairs(name)) {
+      const rows_in_pairs order(head_size_);
+      const std::vector<T> pairs = host;
+      for (index_t i = 0; i < size; ++i) {
+        host[std::size_t(i)] = pairs[std::size_t(order(i))];
+      }
+    }
+    return uploaded(stored, host, size, 1);
+  }
+
+  // Refuses a tensor that was not read and is not `passed_over`.
+  void finish(const std::string& passed_over) const {
+    for (const auto& entry : file_.tensors()) {
+      if (!taken_.contains(entry.first) && entry.first != passed_over) {
+        fail(entry.first, "a decoder of this architecture and config has no such tensor");
+      }
+    }
+  }
+
+ private:
+  // Whether the file has the rows of every head in pairs.
+  bool has_pairs(const std::string& name) const {
+    return architecture_ == "llama" && (name.find(".q_proj.") != std::string::npos ||
+                                        name.find(".k_proj.") != std::string::npos);
+  }
+
+  [[noreturn]] void fail(const std::string& stored, const std::string& problem) const {
+    throw io_error(file_.source() + ": tensor " + files::in_quotes(stored) + ": " + problem);
+  }
+
+  std::string in_file(const std::string& name) const {
+    const auto stored = gguf_name(architecture_, name);
+    require(stored.has_value(), "no name in GGUF files for the tensor " + files::in_quotes(name));
+    return *stored;
+  }
+
+  const tensor_info& info(const std::string& stored, const std::vector<index_t>& shape) {
+    if (!file_.contains(stored)) {
+      fail(stored, "it is missing");
+    }
+    const tensor_info& tensor = file_.info(stored);
+    if (tensor.shape != shape) {
+      fail(stored, "its shape is " + shape_text(tensor.shape) + ", the metadata require " +
+                       shape_text(shape));
+    }
+    if (!is_unpacked(tensor.type)) {
+      fail(stored, "its type " + std::string(name_of(tensor.type)) + " is not unpacked");
+    }
+    return tensor;
+  }
+
+  mat<Be> uploaded(const std::string& stored, const std::vector<T>& host, index_t rows,
+                   index_t cols) {
+    file_.release(file_.info(stored));
+    if (!std::all_of(host.begin(), host.end(), [](T x) { return std::isfinite(x); })) {
+      fail(stored, "it has a NaN or infinite entry");
+    }
+    mat<Be> M = be_.zeros(rows, cols);
+    be_.upload(host, M);
+    taken_.insert(stored);
+    return M;
+  }
+
+  Be& be_;
+  const reader& file_;
+  std::string architecture_;
+  index_t head_size_;
+  std::set<std::string> taken_;
+};
+
+// The modules that are no linear layers, by the names of Hugging Face.
+struct decoder_modules {
+  std::string words, positions, attention_norm, mlp_norm, last_norm;
+};
+inline decoder_modules modules_of(nn::decoder_names names) {
+  if (names == nn::decoder_names::gpt2) {
+    return {"transformer.wte", "transformer.wpe", "ln_1", "ln_2", "transformer.ln_f"};
+  }
+  return {"model.embed_tokens", "", "input_layernorm", "post_attention_layernorm", "model.norm"};
+}
+
+}  // namespace detail
+
+// The weights of an open file.
+template <backend Be>
+nn::decoder_weights<Be> read_decoder(Be& be, const reader& file) {
+  nn::decoder_weights<Be> w;
+  w.config = read_decoder_config(file);
+  const nn::decoder_config& c = w.config;
+  const detail::decoder_modules names = detail::modules_of(c.names);
+  detail::decoder_tensors<Be> tensors(be, file, c);
+  const auto norm = [&](const std::string& name) {
+    nn::norm_weights<Be> one{tensors.vector(name + ".weight", c.hidden_size)};
+    if (c.norm == nn::norm_kind::layer) {
+      one.beta = tensors.vector(name + ".bias", c.hidden_size);
+    }
+    return one;
+  };
+
+  w.frozen.words = tensors.table(names.words + ".weight", c.vocab_size, c.hidden_size);
+  if (c.positions == nn::position_kind::learned) {
+    w.frozen.positions = tensors.table(names.positions + ".weight", c.max_positions, c.hidden_size);
+  }
+  for (index_t i = 0; i < c.blocks; ++i) {
+    const std::string block = nn::block_prefix(c, i);
+    for (const nn::decoder_layer_shape& shape : nn::linear_layers_of_block(c)) {
+      const std::string name = block + shape.name;
+      base_layer<Be> layer{name, tensors.matrix(name + ".weight", shape.rows, shape.cols)};
+      if (shape.bias) {
+        layer.b = tensors.vector(name + ".bias", shape.rows);
+      }
+      w.layers.push_back(std::move(layer));
+    }
+    nn::decoder_block_norms<Be> norms{norm(block + names.attention_norm),
+                                      norm(block + names.mlp_norm)};
+    if (c.qk_norm) {
+      norms.query = tensors.vector(block + "self_attn.q_norm.weight", c.head_size);
+      norms.key = tensors.vector(block + "self_attn.k_norm.weight", c.head_size);
+    }
+    w.frozen.blocks.push_back(std::move(norms));
+  }
+  w.frozen.norm = norm(names.last_norm);
+  if (!c.tied_head) {
+    w.layers.push_back({"lm_head", tensors.matrix("lm_head.weight", c.vocab_size, c.hidden_size)});
+  }
+  tensors.finish(c.rotary.divisors.empty() ? "" : "rope_freqs.weight");
+  return w;
+}
+
+template <backend Be>
+nn::decoder_weights<Be> read_decoder(Be& be, const std::filesystem::path& path) {
+  return read_decoder(be, reader(path));
+}
+
+}  // namespace preheat::gguf
