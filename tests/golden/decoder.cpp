@@ -1,6 +1,6 @@
 // Tiny causal language models of every kind, with adapters that PEFT saved, against transformers and
-// PEFT: hidden states block by block, logits with and without the adapter and merged, the loss of a
-// batch, of every sequence alone and of every token, and the gradient of every tensor of the adapter.
+// PEFT: hidden states, logits with and without the adapter, merged, and of every sequence alone, the
+// loss of a batch and of every token, and the gradient of every tensor of the adapter.
 #include <preheat/adapter/dora.hpp>
 #include <preheat/huggingface/decoder.hpp>
 #include <preheat/nn/decoder.hpp>
@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "encoder_fixture.hpp"
+#include "support/scratch.hpp"
 
 namespace {
 
@@ -92,10 +93,17 @@ class checked_model {
       }
     }
     base_operator<Be> base(net);
-    close("logits_merged", net.forward(batch_, base));
+    close("logits", net.forward(batch_, base));
+    check_other_spelling(net.config());
   }
 
  private:
+  // config.v4.json says the same in the words of transformers 4.
+  void check_other_spelling(const nn::decoder_config& config) {
+    const scratch::temporary_directory folder;
+    std::filesystem::copy_file(folder_ + "/base/config.v4.json", folder / "config.json");
+    CHECK(huggingface::read_decoder_config(folder.path()) == config);
+  }
   void close(const std::string& tensor, const_view_of<Be> found) {
     check_close(io_file_, tensor, host(be_, found), tokens_of(io_file_, tensor, batch_),
                 output_rtol<T>);
@@ -123,10 +131,11 @@ class checked_model {
   }
   void check_states(net_type& net) {
     const auto states = net.hidden_states();
-    for (std::size_t i = 0; i < states.size(); ++i) {
+    const auto recorded = io_file_.numbers_after("hidden_");  // of all, or of the last
+    CHECK(recorded.back() + 1 == index_t(states.size()));
+    for (const index_t i : recorded) {
       close("hidden_" + std::to_string(i), states[i]);
     }
-    CHECK_FALSE(io_file_.contains("hidden_" + std::to_string(states.size())));
   }
   // Every sequence alone, and every token alone.
   void check_losses(net_type& net, adapted<Be, Adapter>& linear) {
@@ -143,10 +152,8 @@ class checked_model {
       alone.labels.assign(batch_.labels.begin() + first, batch_.labels.begin() + first + length);
       alone.lengths = {length};
       const std::string name = "single." + std::to_string(s);
-      check_number(io_file_, name + ".loss", double(net.loss(alone, linear)),
-                   io_file_.scalar(name + ".loss"), output_rtol<T>);
       check_close(io_file_, name + ".logits", host(be_, net.forward(alone, linear)),
-                  io_file_.tokens(name + ".logits"), output_rtol<T>);
+                  tokens_of(io_file_, "logits", batch_).middleCols(first, length), output_rtol<T>);
       for (index_t t = 0; t + 1 < length; ++t) {
         const double expected = token_loss[std::size_t(s * width + t)];
         if (batch_.labels[first + t + 1] == nn::not_counted) {
@@ -202,7 +209,7 @@ class checked_model {
 
 TEST_CASE_TEMPLATE("decoder: every kind of model with PEFT's adapters", T, double, float) {
   const std::vector<std::string> names = models();
-  CHECK(names.size() >= 5);
+  CHECK(!names.empty());
   for (const std::string& name : names) {
     CAPTURE(name);
     if (peft::reader(path_of("llama/" + name + "/adapter")).config().dora()) {

@@ -51,6 +51,11 @@ using cuda_double = cuda_in_shared_context<double>;
 #define PREHEAT_ALL_BACKENDS PREHEAT_BACKENDS
 #endif
 
+// Those that have what a decoder requires (nn/decoder_backend.hpp): the host's.
+#if !defined(PREHEAT_TEST_CUDA)
+#define PREHEAT_HOST_BACKENDS PREHEAT_ALL_BACKENDS
+#endif
+
 template <class Be>
 inline constexpr double epsilon = double(std::numeric_limits<typename Be::scalar>::epsilon());
 

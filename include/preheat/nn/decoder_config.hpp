@@ -36,6 +36,7 @@ struct rotary_config {
   double original_positions = 8192;
   // One for each frequency, which is divided by it; none: 1. What a GGUF file has instead of llama3.
   std::vector<double> divisors{};
+  bool operator==(const rotary_config&) const = default;
 };
 
 // The names of Hugging Face's modules.
@@ -65,6 +66,8 @@ struct decoder_config {
   activation_kind activation = activation_kind::silu;
   bool tied_head = false;  // the head's matrix is the embedding of the tokens
   decoder_names names = decoder_names::llama;
+
+  bool operator==(const decoder_config&) const = default;
 
   index_t query_rows() const { return heads * head_size; }
   index_t key_rows() const { return key_value_heads * head_size; }

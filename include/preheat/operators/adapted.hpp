@@ -99,7 +99,20 @@ class adapted {
     training_ = p == pass_kind::training;
     for (auto& u : uses_) {
       u.depth = 0;
+      u.part = {};
     }
+  }
+  // The input of a layer comes in chunks of its columns, and the next one begins at column `first` of
+  // so many. Together they are one use of the layer: in training passes each chunk's backward follows
+  // its forward, and a chunk's output is valid until the next chunk. A network may leave it at
+  // forward and backward of whole inputs, and an operator need not have this member.
+  void next_chunk(index_t l, index_t first, index_t columns) {
+    uses& all = uses_[l];
+    if (first == 0) {
+      all.depth_of_chunks = all.depth;
+    }
+    all.depth = all.depth_of_chunks;
+    all.part = {first, columns};
   }
 
   view_of<Be> forward(index_t l, const_view_of<Be> X);
@@ -120,16 +133,27 @@ class adapted {
     mat<Be> dropped, d_dropped;
     typename Adapter::template saved_activations<Be> saved_activations;
   };
+  struct chunk {
+    index_t first = 0;
+    index_t columns = 0;  // of all chunks; 0: the input is whole
+
+    bool is_last(index_t size) const { return columns == 0 || first + size == columns; }
+  };
   struct uses {
     std::vector<use> list;
     index_t depth = 0;
+    index_t depth_of_chunks = 0;
+    chunk part{};
   };
 
   bool drops() const { return training_ && dropout_ > 0; }
   // The mask of a layer's use in this pass, the same in forward and backward.
   dropout_kernel<scalar> mask(index_t l, index_t use_number, const_view_of<Be> X) const {
     const generator of_layer = dropout_stream_.fork(purpose::dropout, std::uint64_t(l));
-    return {dropout_, of_layer.fork(purpose::dropout, std::uint64_t(use_number)), part_ * X.size()};
+    const chunk& c = uses_[l].part;
+    const index_t columns = c.columns > 0 ? c.columns : X.cols();
+    return {dropout_, of_layer.fork(purpose::dropout, std::uint64_t(use_number)),
+            (part_ * columns + c.first) * X.rows()};
   }
 
   Be* be_;
@@ -229,7 +253,7 @@ view_of<Be> adapted<Be, Adapter>::backward(index_t l, const_view_of<Be> X, const
   if (need_dx && dropping) {
     be_->apply_indexed(add_dropout_kernel<scalar>{mask(l, number, X)}, u.dX, u.d_dropped);
   }
-  if (number == 0 && gradient_final) {
+  if (number == 0 && gradient_final && all.part.is_last(X.cols())) {
     gradient_final(l);
   }
   return dx.base;

@@ -32,6 +32,9 @@ class recorder {
 
   // --- concept linear_operator
   void begin(pass_kind p) { base_.begin(p); }
+  void next_chunk(index_t l, index_t first, index_t columns) {
+    base_.next_chunk(l, first, columns);
+  }
   view_of<Be> forward(index_t l, const_view_of<Be> X) {
     if (on_input && watched_[l] != 0) {
       on_input(l, X);
