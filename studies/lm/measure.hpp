@@ -50,9 +50,8 @@ score evaluate(network& net, std::span<const example> examples, Linear& linear) 
     std::size_t column = 0;
     for (const example& e : some) {
       for (std::size_t t = std::max<std::size_t>(e.prompt, 1); t < e.ids.size(); ++t) {
-        detail::add_token(
-            std::span(logits).subspan((column + t - 1) * vocabulary, vocabulary), e.ids[t], loss,
-            right);
+        detail::add_token(std::span(logits).subspan((column + t - 1) * vocabulary, vocabulary),
+                          e.ids[t], loss, right);
       }
       column += e.ids.size();
     }

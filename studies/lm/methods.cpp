@@ -43,7 +43,8 @@ std::string fingerprint(const method_entry& m, const base_model& model, const da
   constexpr std::size_t few = 4;
   const training_settings short_run{.steps = 4, .batch = 1, .samples = 0};
   data_set small;
-  for (const auto part : {&data_set::train, &data_set::validation, &data_set::test, &data_set::drift}) {
+  for (const auto part :
+       {&data_set::train, &data_set::validation, &data_set::test, &data_set::drift}) {
     const std::vector<example>& all = set.*part;
     (small.*part).assign(all.begin(), all.begin() + index_t(std::min(few, all.size())));
   }
@@ -55,7 +56,8 @@ std::string fingerprint(const method_entry& m, const base_model& model, const da
 
 std::string to_text(const training_settings& s) {
   return fmt::format(
-      "batch {}, s {}, AdamW, linear schedule with warmup {}, gradients clipped at {}, {} samples of "
+      "batch {}, s {}, AdamW, linear schedule with warmup {}, gradients clipped at {}, {} samples "
+      "of "
       "{} tokens",
       s.batch, s.scaling, s.warmup, s.most_gradient, s.samples, s.sample_tokens);
 }

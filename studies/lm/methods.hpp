@@ -18,10 +18,10 @@ class base_model;  // model.hpp
 
 // What all methods share.
 struct training_settings {
-  int steps = 48;  // of every method, whatever it spends them on
-  int batch = 8;   // definitions
-  double scaling = 2;    // s of ΔW = s·B·A
-  double warmup = 0.06;  // of the steps: the rate rises, then falls linearly to 0
+  int steps = 48;            // of every method, whatever it spends them on
+  int batch = 8;             // definitions
+  double scaling = 2;        // s of ΔW = s·B·A
+  double warmup = 0.06;      // of the steps: the rate rises, then falls linearly to 0
   double most_gradient = 1;  // norm at which gradients are clipped
   int training_points = 12;  // of the curve of the training loss
   int samples = 6;           // definitions that the trained model writes

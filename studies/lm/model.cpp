@@ -48,7 +48,8 @@ std::shared_ptr<const base_model> read_model(const std::filesystem::path& path) 
   const std::string name =
       fmt::format("decoder of {} blocks, width {}, {} numbers in {} linear layers; weights {:016x}",
                   shape.blocks, shape.hidden_size, numbers, net.layers().size(), checksum(net));
-  return std::make_shared<const base_model>(std::move(net), std::move(words), std::move(stop), name);
+  return std::make_shared<const base_model>(std::move(net), std::move(words), std::move(stop),
+                                            name);
 }
 
 }  // namespace studies::lm
