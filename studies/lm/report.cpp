@@ -120,7 +120,8 @@ std::vector<std::vector<std::string>> sample_rows(const report_contents& c,
     for (const experiment::result& r : t.results) {
       for (const run_record* const run : r.runs) {
         if (run->rate == r.summary.rate && run->base == 0 && i < run->samples.size()) {
-          rows.push_back({"", r.method->name, run->samples[i]});
+          const std::string& text = run->samples[i];
+          rows.push_back({"", r.method->name, text.empty() ? "(a line end at once)" : text});
         }
       }
     }

@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <preheat/text/basic_tokenizer.hpp>
 #include <preheat/text/byte_pair_encoding.hpp>
-#include <preheat/text/gguf_tokenizer.hpp>
+#include <preheat/text/read_gguf_tokenizer.hpp>
 #include <preheat/text/tokenizer_json.hpp>
 #include <string>
 #include <string_view>
@@ -135,6 +135,18 @@ TEST_CASE("golden bpe: the same from the metadata of GGUF") {
     CAPTURE(folder);
     check_tokenizer(byte_pair_encoding(model_of(as_gguf(model_in(folder)))), folder);
   }
+}
+
+TEST_CASE("golden bpe: SmolLM2, where ./run lm --fetch has brought it") {
+  const std::filesystem::path model = PREHEAT_GOLDEN_DIR_DEFAULT "/../../build/lm/model.gguf";
+  if (!std::filesystem::exists(model)) {
+    MESSAGE("skipped: there is no " << model.string());
+    return;
+  }
+  const preheat::gguf::reader file(model);
+  const byte_pair_encoding tokenizer(model_of(preheat::text::read_gguf_tokenizer(file)));
+  CHECK(tokenizer.size() == golden::fixture("bpe/smollm2/ids").param<index_t>("vocab_size"));
+  check_tokenizer(tokenizer, "bpe/smollm2");
 }
 
 TEST_CASE("golden bpe: bytes that are not UTF-8") {

@@ -39,9 +39,8 @@ inline gguf_tokenizer read_gguf_tokenizer(const gguf::reader& file) {
   t.add_space_prefix = metadata.find<bool>(ggml + "add_space_prefix");
 
   constexpr std::array<std::string_view, 15> known = {
-      "ggml.model",           "ggml.pre",           "ggml.tokens",
-      "ggml.merges",          "ggml.token_type",    "ggml.bos_token_id",
-      "ggml.eos_token_id",    "ggml.add_bos_token", "ggml.add_eos_token",
+      "ggml.model", "ggml.pre", "ggml.tokens", "ggml.merges", "ggml.token_type",
+      "ggml.bos_token_id", "ggml.eos_token_id", "ggml.add_bos_token", "ggml.add_eos_token",
       "ggml.add_space_prefix",
       // passed over
       "ggml.unknown_token_id", "ggml.padding_token_id", "ggml.eot_token_id", "ggml.eom_token_id",
