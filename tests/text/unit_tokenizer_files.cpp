@@ -5,6 +5,7 @@
 #include <preheat/text/byte_pair_encoding.hpp>
 #include <preheat/text/gguf_tokenizer.hpp>
 #include <preheat/text/tokenizer_json.hpp>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -202,6 +203,43 @@ TEST_CASE("tokenizer.json: files that are no such thing") {
         small_file().dump().substr(0, 300), std::string("\0", 1)}) {
     CHECK_THROWS_AS(preheat::text::parse_tokenizer_json(text, "t.json"), preheat::io_error);
   }
+}
+
+TEST_CASE("tokenizer.json: a damaged file is read or refused, and never anything else") {
+  const std::string whole = small_file().dump();
+  std::minstd_rand random(1);
+  const auto below = [&random](std::size_t limit) { return std::size_t(random()) % limit; };
+  const std::string marks = "{}[]\",:0123456789-abtrufnl\\\xC4\xA0";
+  std::size_t read = 0;
+  std::size_t refused = 0;
+  for (int round = 0; round < 4000; ++round) {
+    std::string text = whole;
+    for (std::size_t change = 1 + below(3); change > 0; --change) {
+      const std::size_t place = below(text.size());
+      switch (below(3)) {
+        case 0:
+          text[place] = marks[below(marks.size())];
+          break;
+        case 1:
+          text.erase(place, 1 + below(8));
+          break;
+        default:
+          text.insert(place, text.substr(below(text.size()), below(12)));
+      }
+    }
+    try {
+      const byte_pair_encoding tokenizer(preheat::text::parse_tokenizer_json(text, "t.json"));
+      const std::vector<index_t> ids = tokenizer.encode("abba<s> \u00E9\xFF 12");
+      tokenizer.decode(ids);
+      ++read;
+    } catch (const preheat::io_error&) {
+      ++refused;
+    } catch (const preheat::invalid_argument&) {
+      ++refused;
+    }
+  }
+  CHECK(read > 10);
+  CHECK(refused > 2000);
 }
 
 gguf_tokenizer small_metadata() {
