@@ -28,14 +28,18 @@ function(preheat_find_cuda)
   target_compile_definitions(preheat_cuda INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:EIGEN_NO_CUDA>)
 endfunction()
 
-# preheat_enable_nvcc(what): the language CUDA in this folder, for every major architecture unless told otherwise.
+# preheat_enable_nvcc(what): the language CUDA in this folder. Unless told otherwise, for the device that is here, or
+# for two architectures where there is none: each costs the time of another compilation.
 # Without nvcc it says that `what` is skipped, and CMAKE_CUDA_COMPILER is false.
 macro(preheat_enable_nvcc what)
   include(CheckLanguage)
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
     if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-      set(CMAKE_CUDA_ARCHITECTURES all-major)
+      set(CMAKE_CUDA_ARCHITECTURES 80 90)
+      if(EXISTS /dev/nvidia0)
+        set(CMAKE_CUDA_ARCHITECTURES native)
+      endif()
     endif()
     enable_language(CUDA)
   else()

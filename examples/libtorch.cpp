@@ -99,7 +99,7 @@ void show_hrp(be_type& be, network net, const torch::Tensor& x, const torch::Ten
   model.train<torch::optim::SGD>(x, y, preheating_steps, preheating_rate);
 
   // The same by the library's loop.
-  const preheat::init::default_preheat warm{.optim = {.lr = preheating_rate}};
+  const preheat::init::default_preheat preheating{.optim = {.lr = preheating_rate}};
   const auto ours = preheat::fit(preheating, net, whole_batch,
                                  {.rank = preheating_rank,
                                   .steps = preheating_steps,

@@ -122,8 +122,8 @@ PREHEAT_EACH_PASS(PREHEAT_DEFINE, double)
   PREHEAT_FORWARD(T, void, layer_norm_gradient,                                                \
                   (const T* gamma, columns_of<const T> x, const T* r, columns_of<T> d),        \
                   (gamma, x, r, d))                                                            \
-  PREHEAT_FORWARD(T, void, softmax_causal,                                                     \
-                  (index_t shift, index_t window, columns_of<T> x), (shift, window, x))        \
+  PREHEAT_FORWARD(T, void, softmax_causal, (index_t shift, index_t window, columns_of<T> x),   \
+                  (shift, window, x))                                                          \
   PREHEAT_FORWARD(T, void, rms_norm,                                                           \
                   (T epsilon, const T* gamma, columns_of<const T> x, T* r, columns_of<T> y),   \
                   (epsilon, gamma, x, r, y))                                                   \

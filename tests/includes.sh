@@ -26,7 +26,7 @@ files        core
 safetensors  core files
 peft         core linalg adapter files safetensors operators train convert
 huggingface  core files safetensors nn
-gguf         core files safetensors nn
+gguf         core linalg adapter files safetensors nn train peft
 text         core files gguf
 version
 preheat      cpu kernels methods nn train version

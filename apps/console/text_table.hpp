@@ -77,7 +77,7 @@ struct column {
 };
 
 // Rows of texts under titles, columns two spaces apart, with a line below the titles. Every row has
-// one text a column; throws std::invalid_argument if not.
+// one text per column; throws std::invalid_argument if not.
 class table {
  public:
   explicit table(std::vector<column> columns) : columns_(std::move(columns)) {}

@@ -15,6 +15,7 @@
 #include <preheat/cuda/backend.hpp>
 
 #include "../bench.hpp"
+#include "stopwatch.hpp"
 
 namespace {
 
@@ -24,41 +25,14 @@ using bench::count_flops;
 using bench::random;
 using detail::check;
 
-class stopwatch {
- public:
-  explicit stopwatch(std::shared_ptr<const cuda_context> context) : context_(std::move(context)) {
-    int device = 0;
-    int cache = 0;
-    check(cudaGetDevice(&device), "cudaGetDevice");
-    check(cudaDeviceGetAttribute(&cache, cudaDevAttrL2CacheSize, device), "cudaDeviceGetAttribute");
-    size_ = std::max<std::size_t>(256U << 20, 2 * std::size_t(cache));
-    flush_ = detail::cuda_memory(size_, context_->stream());
-    check(cudaEventCreate(begin_.address()), "cudaEventCreate");
-    check(cudaEventCreate(end_.address()), "cudaEventCreate");
+template <class Work>
+void measure(const std::shared_ptr<const cuda_context>& context, benchmark::State& state, Work work) {
+  bench::stopwatch watch(context);
+  work();  // libraries load their kernels, and memory is allocated
+  for (auto _ : state) {
+    state.SetIterationTime(1e-3 * watch.milliseconds(work));
   }
-  // While the device flushes its cache the host is already asking for the work.
-  template <class Work>
-  void run(benchmark::State& state, Work work) {
-    work();  // libraries load their kernels, and memory is allocated
-    for (auto _ : state) {
-      check(cudaMemsetAsync(flush_.data(), 0, size_, context_->stream()), "cudaMemsetAsync");
-      check(cudaEventRecord(begin_, context_->stream()), "cudaEventRecord");
-      work();
-      check(cudaEventRecord(end_, context_->stream()), "cudaEventRecord");
-      check(cudaEventSynchronize(end_), "cudaEventSynchronize");
-      float milliseconds = 0;
-      check(cudaEventElapsedTime(&milliseconds, begin_, end_), "cudaEventElapsedTime");
-      state.SetIterationTime(double(milliseconds) * 1e-3);
-    }
-  }
-
- private:
-  std::shared_ptr<const cuda_context> context_;
-  std::size_t size_ = 0;
-  detail::cuda_memory flush_;
-  detail::cuda_handle<cudaEvent_t, cudaEventDestroy> begin_;
-  detail::cuda_handle<cudaEvent_t, cudaEventDestroy> end_;
-};
+}
 
 template <class Storage>
 struct storage;  // the scalar of the backend that works with it, and its name
@@ -122,7 +96,7 @@ void add_product(const std::string& what, transpose ta, transpose tb, index_t m,
     const auto a = ta == transpose::no ? stored<Storage>(be, m, k, 1) : stored<Storage>(be, k, m, 1);
     const auto b = tb == transpose::no ? stored<Storage>(be, k, n, 2) : stored<Storage>(be, n, k, 2);
     auto c = be.zeros(m, n);
-    stopwatch(be.context()).run(state, [&] { product<Storage>(be, ta, a, tb, b, c); });
+    measure(be.context(), state, [&] { product<Storage>(be, ta, a, tb, b, c); });
     count_flops(state, 2.0 * double(m) * double(n) * double(k));
     count_bytes(state, double(m * k + k * n) * sizeof(Storage) +
                            double(c.rows() * c.cols()) * sizeof(*c.data()));
@@ -153,7 +127,7 @@ void add_frozen(const layer_shape& s) {
     const auto dY = stored<Storage>(be, s.out, s.tokens, 3);
     auto Y = be.zeros(s.out, s.tokens);
     auto dX = be.zeros(s.in, s.tokens);
-    stopwatch(be.context()).run(state, [&] {
+    measure(be.context(), state, [&] {
       product<Storage>(be, transpose::no, W, transpose::no, X, Y);
       product<Storage>(be, transpose::yes, W, transpose::no, dY, dX);
     });
@@ -180,7 +154,7 @@ void add_separate(const layer_shape& s) {
     adapter::lora::saved_activations<Be> saved_activations;
     const layer_input<Be> x{X, X};
     const input_gradient<Be> dx{dX, dX};
-    stopwatch(be.context()).run(state, [&] {
+    measure(be.context(), state, [&] {
       set_zero(be, gradient);
       lora.forward(be, parameters, base, x, view_of<Be>(Y), saved_activations);
       lora.backward(be, parameters, base, x, const_view_of<Be>(dY), gradient, dx, saved_activations);
@@ -200,7 +174,7 @@ void add_folded(const layer_shape& s) {
                                           2, s.tokens);
     be.apply(cuda_kernels::convert<Storage, T>{1}, layer.input(), random(be, s.in, s.tokens, 2));
     const auto dY = random(be, s.out, s.tokens, 3);
-    stopwatch(be.context()).run(state, [&] {
+    measure(be.context(), state, [&] {
       layer.refresh();
       layer.forward();
       layer.backward(dY);
@@ -220,7 +194,7 @@ void add_factored_svd(const std::string& form_name, linalg::factored_form form) 
     cuda<T> be;
     const auto B = random(be, size, R, 1);
     const auto A = random(be, R, size, 2);
-    stopwatch(be.context()).run(state, [&] {
+    measure(be.context(), state, [&] {
       const auto d = linalg::factored_svd<cuda<T>>(be, B, A, r, generator(3), form);
       benchmark::DoNotOptimize(d.S.data());
     });
@@ -239,7 +213,7 @@ void add_adamw() {
     adapter::full::params<Be> parameters{random(be, rows, cols, 1), {}};
     adapter::full::params<Be> gradient{random(be, rows, cols, 2), {}};
     auto moments = adamw.start(be, parameters);
-    stopwatch(be.context()).run(state, [&] {
+    measure(be.context(), state, [&] {
       adamw.step(be, parameters, gradient, moments, {.learning_rate = adamw.lr});
     });
     count_bytes(state, 7.0 * double(rows * cols) * sizeof(T));  // read p, m, v, g; write p, m, v

@@ -12,7 +12,8 @@ class Child:
         environment.pop("OPENBLAS_L2_SIZE", None)
         self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env=environment)
-        self.ask(f"{'blas_threads' if blas_threads else 'threads'} {threads}")
+        if threads:  # a device has none to set
+            self.ask(f"{'blas_threads' if blas_threads else 'threads'} {threads}")
         self.about = self.ask("about")
 
     def ask(self, command):
@@ -26,7 +27,7 @@ class Child:
         return answer
 
     def run(self, count=1):
-        """CPU and wall milliseconds of one of `count` runs."""
+        """CPU (on a GPU: the device's) and wall milliseconds of one of `count` runs."""
         cpu, wall = self.ask(f"run {count}").split()
         return float(cpu), float(wall)
 

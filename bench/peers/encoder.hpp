@@ -59,19 +59,20 @@ class encoder_step : public work {
  public:
   using network = nn::bert<backend_type, nn::mean_pool_head>;
   struct one_batch {
-    nn::token_batch<backend_type> batch;
+    backend_type* be;
+    nn::token_batch<backend_type> batch{};
     void load(const generator&, index_t, nn::token_batch<backend_type>& to) const {
-      cpu<float> be;
       to.ids = batch.ids;
       to.lengths = batch.lengths;
-      be.resize(to.target, 1, batch.target.cols());
-      be.copy(transpose::no, batch.target, to.target);
+      be->resize(to.target, 1, batch.target.cols());
+      be->copy(transpose::no, batch.target, to.target);
     }
   };
   using training = preheat::training_run<method<given_pair>, network, one_batch, false>;
 
   encoder_step(backend_type& be, const inputs& given)
-      : net_(be, given_bert(given), {given.weight("head.weight"), given.weight("head.bias")}) {
+      : net_(be, given_bert(given), {given.weight("head.weight"), given.weight("head.bias")}),
+        data_{&be} {
     const matrix ids = given.batch("ids");  // length × sequences
     for (const float id : be.download(ids)) {
       data_.batch.ids.push_back(index_t(id));

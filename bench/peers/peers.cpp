@@ -15,59 +15,12 @@
 #include <sstream>
 
 #include "clocks.hpp"
-#include "encoder.hpp"
-#include "factorizations.hpp"
+#include "make_work.hpp"
 #include "peak.hpp"
-#include "steps.hpp"
 
 namespace {
 
 using namespace peers;
-
-std::unique_ptr<work> make_work(backend_type& be, const std::string& name,
-                                std::istringstream& arguments) {
-  if (name == "llama_extraction") {
-    index_t layers = 0;
-    index_t threads = 0;
-    require(bool(arguments >> layers >> threads), "prepare llama_extraction LAYERS THREADS");
-    return std::make_unique<llama_extraction>(be, layers, threads);
-  }
-  std::string path;
-  arguments >> std::ws;
-  std::getline(arguments, path);
-  const inputs given(be, path);
-  if (name == "adapted_step") {
-    return std::make_unique<adapted_step>(be, given);
-  }
-  if (name == "frozen_products") {
-    return std::make_unique<frozen_products>(be, given);
-  }
-  if (name == "adamw") {
-    return std::make_unique<adamw_step>(be, given);
-  }
-  if (name == "gelu") {
-    return std::make_unique<gelu_pass>(be, given);
-  }
-  if (name == "mlp_step") {
-    return std::make_unique<mlp_step>(be, given);
-  }
-  if (name == "mlp_products") {
-    return std::make_unique<mlp_products>(be, given);
-  }
-  if (name == "encoder_step") {
-    return std::make_unique<encoder_step>(be, given);
-  }
-  if (name == "encoder_products") {
-    return std::make_unique<encoder_products>(be, given);
-  }
-  if (name == "pissa") {
-    return std::make_unique<pissa_start>(be, given);
-  }
-  if (name == "extraction") {
-    return std::make_unique<extraction>(be, given);
-  }
-  throw invalid_argument("no work is called '" + name + "'");
-}
 
 // Of this program alone: getrusage would count the process that started it, too.
 std::int64_t peak_memory() {

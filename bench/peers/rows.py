@@ -35,8 +35,9 @@ class Row:
 
 
 def seeded(*shape, seed=0, scale=1.0):
-    generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(*shape, generator=generator)
+    """The same numbers on every device."""
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return scale * torch.randn(*shape, generator=generator, device="cpu").to(torch.get_default_device())
 
 
 def relative(x, reference):
@@ -102,8 +103,8 @@ def adapted_step(tokens, n, m, r, over_bound):
                bound=("frozen_products", Peer("two products", products, products_result), over_bound))
 
 
-def adamw():
-    p, g = seeded(3200, 3125, seed=1), seeded(3200, 3125, seed=2)
+def adamw(rows=3200, cols=3125):
+    p, g = seeded(rows, cols, seed=1), seeded(rows, cols, seed=2)
     parameter = torch.nn.Parameter(p.clone())
     parameter.grad = g
     optimizer = torch.optim.AdamW([parameter], lr=1e-3, weight_decay=0.01, fused=True)
@@ -117,7 +118,7 @@ def adamw():
             q = q * (1 - 1e-3 * 0.01) - 1e-3 * (m / (1 - 0.9 ** t)) / ((v / (1 - 0.999 ** t)).sqrt() + 1e-8)
         return relative(result["p"], q)
 
-    return Row("AdamW, 10 M parameters", "adamw", {"p": p, "g": g},
+    return Row(f"AdamW, {rows * cols * 1e-6:.0f} M parameters", "adamw", {"p": p, "g": g},
                [(Peer("torch fused", optimizer.step, lambda: {"p": parameter.detach()}), {1: 1.05})], error, 1e-5,
                check_runs=runs)
 
@@ -142,9 +143,10 @@ def gelu():
                1e-5)
 
 
-def mlp_step():
-    widths, tokens, r, runs = (1024, 4096, 1024), 256, 8, 3
-    given = {"X": seeded(tokens, widths[0], seed=1), "target": seeded(tokens, widths[2], seed=2)}
+def mlp_step(tokens=256):
+    widths, r, runs = (1024, 4096, 1024), 8, 3
+    given = {"X": seeded(tokens, widths[0], seed=1), "target": seeded(tokens, widths[2], seed=2),
+             "batch": torch.tensor(0.0)}
     for l in range(2):
         scale = widths[l] ** -0.5
         given[f"W{l}"] = seeded(widths[l + 1], widths[l], seed=3 + l, scale=scale)
@@ -160,7 +162,7 @@ def mlp_step():
             layer.base_layer.weight.data = given[f"W{l}"].clone()
             layer.base_layer.bias.data = given[f"b{l}"].clone()
             layer.lora_A["default"].weight.data = given[f"A{l}"].clone()
-        model = model.to(dtype)
+        model = model.to(given["X"].device, dtype)
         trained = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=1e-3, weight_decay=0.01, fused=True)
         X, target = given["X"].to(dtype), given["target"].to(dtype)
@@ -217,7 +219,7 @@ def weight_of_spectrum(m, n, spectrum, folder):
                            for i, size in enumerate((m, n)))
             W, sigma = (left * sigma.float()) @ right.T, sigma[:16].clone()
         save_file({"W": W.contiguous(), "sigma": sigma.contiguous()}, path)
-    return load_file(path)
+    return {name: tensor.to(torch.get_default_device()) for name, tensor in load_file(path).items()}
 
 
 def pissa(m, n, spectrum, reach, folder):

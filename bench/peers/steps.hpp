@@ -130,8 +130,8 @@ struct given_factor {
   }
 };
 
-// The whole training step of an MLP of two layers with biases, GELU between them, every layer adapted: batch,
-// forward, loss, backward, AdamW on the adapters.
+// The whole training step of an MLP of two layers with biases, GELU between them, every layer adapted: batch
+// (of so many drawn columns, or 0: all), forward, loss, backward, AdamW on the adapters.
 class mlp_step : public work {
  public:
   using network = nn::mlp<backend_type, nn::mean_squared>;
@@ -139,7 +139,7 @@ class mlp_step : public work {
   using training = preheat::training_run<method<given_factor>, network, data, false>;
 
   mlp_step(backend_type& be, const inputs& given)
-      : net_(be, layers(given)), data_(be, given.batch("X"), given.batch("target"), 0) {
+      : net_(be, layers(given)), data_(be, given.batch("X"), given.batch("target"), given.whole("batch")) {
     for (const char* name : {"A0", "A1"}) {
       A_.push_back(given.weight(name));
     }

@@ -2,6 +2,9 @@
 // to another file. A file holds row-major tensors as PyTorch writes them. A batch is [tokens, features] there and
 // features × tokens in preheat, which is the same memory.
 #pragma once
+#if defined(PREHEAT_PEERS_CUDA)
+#include <preheat/cuda/backend.hpp>
+#endif
 #include <preheat/preheat.hpp>
 #include <preheat/safetensors/safetensors.hpp>
 #include <string>
@@ -11,7 +14,11 @@
 namespace peers {
 
 using namespace preheat;
+#if defined(PREHEAT_PEERS_CUDA)
+using backend_type = cuda<float>;
+#else
 using backend_type = cpu<float>;
+#endif
 using matrix = mat<backend_type>;
 
 class inputs {

@@ -25,7 +25,7 @@ class catalogue {
       if ((flags & at_row_norm) != 0 && row_norm_ > 0) {
         m.init.row_norm = row_norm_;
         const std::string norm = to_text(row_norm_);
-        at_one_norm_.push_back(entry(id + "_norm", name + ", rows " + norm,
+        at_one_norm_.push_back(entry(id + "_norm", name + ", norm " + norm,
                                      citation + "; every direction of norm " + norm, kind, m,
                                      rank));
         at_one_norm_.back().equal_norm = true;

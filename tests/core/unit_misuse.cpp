@@ -255,7 +255,7 @@ TEST_CASE("misuse: views and products of the wrong shape") {
   CHECK(refusal([&] { be.cholesky(C); }) == "preheat: cholesky: the matrix is square (4, 5)");
   CHECK(refusal([&] { be.solve_upper(transpose::no, C, M); }) ==
         "preheat: solve_upper: the triangle is square (4, 5)");
-  CHECK(refusal([&] { be.add_to_cols(A, M); }) == "preheat: add_to_cols: one term a row (2, 4)");
+  CHECK(refusal([&] { be.add_to_cols(A, M); }) == "preheat: add_to_cols: one term per row (2, 4)");
   CHECK(refusal([&] { be.upload(std::vector<float>(7), M); }) ==
         "preheat: upload: as many numbers as entries (7, 12)");
   CHECK(refusal([&] { be.qr(matrix()); }) == "preheat: qr: the matrix is not empty (0, 0)");
@@ -308,7 +308,7 @@ TEST_CASE("misuse: batches") {
   CHECK(mlp_refusal(m, {zeros(5, 2), zeros(1, 2)}, options) ==
         "preheat: features of the input = in of the layer (5, 4)");
   CHECK(mlp_refusal(m, {zeros(4, 2), zeros(1, 3)}, options) ==
-        "preheat: one label a column (3, 2)");
+        "preheat: one label per column (3, 2)");
   CHECK(mlp_refusal(m, {zeros(4, 2), zeros(3, 2)}, options) ==
         "preheat: labels are one row (3, 1)");
   CHECK(mlp_refusal(m, {zeros(4, 2), filled(1, 2, 7)}, options) ==

@@ -75,6 +75,8 @@ TEST_CASE("adapted linear: shapes that do not fit") {
   const auto make = [&](index_t a_cols, index_t b_rows, index_t b_cols, index_t count) {
     cuda_adapted_linear<float> layer(be, be.zeros(5, 4), be.zeros(2, a_cols),
                                      be.zeros(b_rows, b_cols), 1, count);
+    be.fill(0, layer.input());
+    layer.forward();
     layer.backward(be.zeros(5, 3));
   };
   make(4, 5, 2, 3);

@@ -30,6 +30,7 @@ void launch_all(cuda<T>& be, cuda_matrix<T>& x, cuda_matrix<T>& y) {
   be.apply(optim::momentum_kernel<T>{}, x, x, y);
   be.apply(optim::sgd_kernel<T>{}, x, y);
   be.apply(optim::soft_threshold_kernel<T>{}, x);
+  be.apply(rank::keep_kernel<T>{}, x, y);
   be.apply(rank::sensitivity_kernel<T>{}, x, x, y, y);
   be.apply(kernel_archetype<T>{}, x, y);
   be.apply_indexed(indexed_kernel_archetype<T>{}, x, y);

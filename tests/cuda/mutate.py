@@ -22,12 +22,12 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 FOLDER = os.path.join(ROOT, 'include', 'preheat', 'cuda')
-FILES = ['error.hpp', 'context.hpp', 'matrix.hpp', 'launch.hpp', 'factorizations.hpp', 'reduction.hpp', 'backend.hpp',
-         'adapted_linear.hpp']
-TESTS = ['core/backend.cpp', 'nn/column_operations.cpp', 'cuda/backend.cpp', 'cuda/adapted_linear.cpp', 'cuda/hot_path.cpp', 'cuda/context.cpp']
+FILES = ['error.hpp', 'context.hpp', 'matrix.hpp', 'launch.hpp', 'launch_groups.hpp', 'factorizations.hpp', 'reduction.hpp', 'columns.hpp',
+         'backend.hpp', 'adapted_linear.hpp']
+TESTS = ['core/backend.cpp', 'nn/column_operations.cpp', 'cuda/backend.cpp', 'cuda/columns.cpp', 'cuda/adapted_linear.cpp', 'cuda/hot_path.cpp', 'cuda/context.cpp']
 
 CALLS = re.compile(r'\b(cublas<T>::\w+|cusolver<T>::\w+|cublasGemmEx|cublasSet\w+|cusolverDnSet\w+|'
-                   r'cuda(?:Memcpy|Malloc|Free|Stream)\w+|(?:cuda_)?transfer(?:<T>)?|cuda_clone(?:<T>)?|product|launch|cuda_memory)\(')
+                   r'cuda(?:Memcpy|Malloc|Free|Stream)\w+|(?:cuda_)?transfer(?:<T>)?|cuda_clone(?:<T>)?|cuda_multiply(?:<T>)?|product|launch|launch_groups|cuda_memory)\(')
 # Statements that are left out, one mutant each.
 STATEMENTS = re.compile(r'^ *(?:(?:context_?(?:->|\.))?(?:synchronize|require_success)\(.*\);|'
                         r'check\((?:cublasSet|cusolverDnSet)|cuda_clear_below_diagonal(?:<T>)?\(|'
@@ -86,6 +86,10 @@ def changes(call, position, argument):
     a = argument
     if call == 'launch':
         return [f'({a}) + 1', f'({a}) - 1'] if position == 1 else []
+    if call == 'launch_groups':
+        return [f'({a}) + 1', f'({a}) - 1'] if position == 2 else []
+    if call.startswith('cuda_multiply'):
+        return ['preheat_other_scalar<T>'] if position == 1 else []
     if call == 'product' and a in ('0', '1'):
         return [f'{a} + 1']
     if a in ENUMERATORS:

@@ -16,9 +16,12 @@ inline std::shared_ptr<const preheat::cuda_context>& shared_context() {
 
 template <class T>
 struct cuda_in_shared_context : preheat::cuda<T> {
-  using wide = std::conditional_t<std::same_as<T, float>, cuda_in_shared_context<double>, void>;
+  using higher_precision =
+      std::conditional_t<std::same_as<T, float>, cuda_in_shared_context<double>, void>;
   cuda_in_shared_context() : preheat::cuda<T>(context()) {}
-  wide widened() const requires std::same_as<T, float> { return wide(); }
+  higher_precision in_higher_precision() const requires std::same_as<T, float> {
+    return higher_precision();
+  }
 
  private:
   static std::shared_ptr<const preheat::cuda_context> context() {
@@ -29,6 +32,8 @@ struct cuda_in_shared_context : preheat::cuda<T> {
   }
 };
 
-static_assert(preheat::mixed_precision_backend<cuda_in_shared_context<float>>);
+static_assert(preheat::mixed_precision_backend<cuda_in_shared_context<float>> &&
+              std::same_as<cuda_in_shared_context<float>::higher_precision,
+                           cuda_in_shared_context<double>>);
 
 }  // namespace conformance

@@ -39,7 +39,7 @@ class fixture {
 
   // [rows, cols], or [n] as a column n×1.
   dense matrix(const std::string& tensor) const;
-  // [tokens, features] as features × tokens, one column a token; [tokens] as 1 × tokens.
+  // [tokens, features] as features × tokens, one column per token; [tokens] as 1 × tokens.
   dense tokens(const std::string& tensor) const;
   // Entry k along the first dimension: a matrix of [count, rows, cols], a column of [count, n].
   dense slice(const std::string& tensor, index_t k) const;

@@ -1,7 +1,9 @@
 // The decoder as a network: gradients of everything against differences, and what it promises.
-#include <preheat/nn/decoder.hpp>
 #include <preheat/adapter/full.hpp>
+#include <preheat/nn/decoder.hpp>
 #include <preheat/operators/adapted.hpp>
+
+#include <array>
 
 #include "support/backends.hpp"
 #include "support/small_decoder.hpp"
@@ -22,6 +24,9 @@ adapted<typename Net::backend_type, adapter::full> all_trained(Net& net, index_t
   }
   return linear;
 }
+
+constexpr std::array<nn::recompute, 3> all_recomputes = {
+    nn::recompute::nothing, nn::recompute::norms_and_gates, nn::recompute::blocks};
 
 // ∂f/∂x in the direction v, by differences of fourth order.
 template <class Be, class F>
@@ -60,7 +65,8 @@ TEST_CASE("decoder: gradients of every weight and bias equal differences, for ev
     for (auto& [parameter, gradient] : parts) {
       for (int k = 0; k < 2; ++k) {
         const table v = random_table(gradient.rows, gradient.cols, ++seed);
-        const double expected = slope<Be>(be, [&] { return net.loss(batch, linear); }, *parameter, v);
+        const double expected = slope<Be>(
+            be, [&] { return net.loss(batch, linear); }, *parameter, v);
         CHECK(dot(gradient, v) == doctest::Approx(expected).epsilon(1e-8).scale(1e-3));
       }
     }
@@ -77,8 +83,7 @@ TEST_CASE_TEMPLATE("decoder: the other backends find the same loss and gradients
     auto net = small_decoder(be, config);
     auto exact_linear = all_trained(exact);
     auto linear = all_trained(net);
-    const double expected =
-        double(exact.loss_and_gradient(small_text<cpu_double>(), exact_linear));
+    const double expected = double(exact.loss_and_gradient(small_text<cpu_double>(), exact_linear));
     const double found = double(net.loss_and_gradient(small_text<Be>(), linear));
     CHECK(found == doctest::Approx(expected).epsilon(tolerance<Be>(16)));
     for (std::size_t l = 0; l < linear.layers().size(); ++l) {
@@ -140,8 +145,7 @@ TEST_CASE_TEMPLATE("decoder: a sequence gives the same logits alone and in any c
       alone.ids.back() = (alone.ids.back() + 1) % config.vocab_size;
       const table changed = read<Be>(be, net.forward(alone, base));
       if (n > 1) {
-        CHECK(gap(columns(changed, 0, n - 1), columns(together, first, n - 1)) <
-              tolerance<Be>(16));
+        CHECK(gap(columns(changed, 0, n - 1), columns(together, first, n - 1)) < tolerance<Be>(16));
       }
       CHECK(gap(columns(changed, n - 1, 1), columns(together, first + n - 1, 1)) > 1e-3);
       first += n;
@@ -163,8 +167,8 @@ TEST_CASE_TEMPLATE("decoder: the next token's logits are the same with a cache",
     const std::span<const index_t> ids(text.ids);
     const auto check_next = [&](index_t first, index_t count) {
       CHECK(cache.length() == first);
-      const table next =
-          read<Be>(be, net.next_logits(ids.subspan(std::size_t(first), std::size_t(count)), cache, base));
+      const table next = read<Be>(
+          be, net.next_logits(ids.subspan(std::size_t(first), std::size_t(count)), cache, base));
       CHECK(gap(next, columns(whole, first + count - 1, 1)) < tolerance<Be>(16));
     };
     check_next(0, 3);
@@ -229,12 +233,114 @@ TEST_CASE("decoder: every frozen option below one trained layer") {
   }
 }
 
+TEST_CASE("decoder: what is computed again gives the same bits, and is observed once") {
+  using Be = cpu_double;
+  for (const auto& [name, config] : small_decoders()) {
+    CAPTURE(name);
+    Be be;
+    const auto batch = small_text<Be>();
+    std::vector<table> expected;
+    double loss = 0;
+    for (const auto what : all_recomputes) {
+      CAPTURE(int(what));
+      auto net = small_decoder(be, config);
+      net.set_recompute(what);
+      adapted<Be, adapter::lora> linear(net);
+      for (index_t l = 0; l < index_t(net.layers().size()); ++l) {
+        const auto& W = net.layers()[l].W;
+        linear.attach(
+            l, {matrix(be, random_table(2, W.cols(), 1)), matrix(be, random_table(W.rows(), 2, 2))},
+            0.5);
+      }
+      linear.set_dropout(0.3, generator(4));
+      std::vector<int> observed(net.layers().size());
+      std::vector<int> ended(net.layers().size());
+      linear.observe_input = [&](index_t l, const_view_of<Be>) { ++observed[l]; };
+      linear.gradient_final = [&](index_t l) { ++ended[l]; };
+      net.loss(batch, linear);
+      linear.zero_gradients();
+      const double found = net.loss_and_gradient(batch, linear);
+      CHECK(observed == std::vector<int>(net.layers().size(), 1));
+      CHECK(ended == std::vector<int>(net.layers().size(), 1));
+      std::vector<table> gradients;
+      for (const auto& l : linear.layers()) {
+        gradients.push_back(read<Be>(be, l.gradient.A));
+        gradients.push_back(read<Be>(be, l.gradient.B));
+      }
+      if (expected.empty()) {
+        expected = std::move(gradients);
+        loss = found;
+        continue;
+      }
+      CHECK(found == loss);
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        CHECK(same(gradients[i], expected[i]));
+      }
+      // A text that goes on, too.
+      base_operator<Be> base(net);
+      const table whole = read<Be>(be, net.forward(sequence_of(batch, 2), base));
+      nn::key_value_cache<Be> cache(be, config, 7);
+      const std::span<const index_t> ids = std::span(batch.ids).subspan(6, 7);
+      net.next_logits(ids.first(5), cache, base);
+      CHECK(gap(read<Be>(be, net.next_logits(ids.subspan(5), cache, base)), columns(whole, 6, 1)) <
+            1e-13);
+    }
+  }
+}
+
+TEST_CASE("decoder: less is kept where it is computed again") {
+  using Be = archetype_double;
+  long before = 0;
+  for (const auto what :
+       {nn::recompute::blocks, nn::recompute::norms_and_gates, nn::recompute::nothing}) {
+    nn::decoder_config config = small_llama();
+    config.blocks = 6;
+    Be be;
+    auto net = small_decoder(be, config);
+    net.set_recompute(what);
+    auto linear = all_trained(net);
+    be.forget();
+    net.loss_and_gradient(small_text<Be>(), linear);
+    CHECK(be.allocations > before);
+    before = be.allocations;
+  }
+}
+
+// An operator as the contract has it, which lacks what recompute::blocks asks for.
+template <class Be>
+struct plain_operator {
+  base_operator<Be> base;
+  void begin(pass_kind p) { base.begin(p); }
+  view_of<Be> forward(index_t l, const_view_of<Be> X) { return base.forward(l, X); }
+  view_of<Be> backward(index_t l, const_view_of<Be> X, const_view_of<Be> dY, bool need_dx) {
+    return base.backward(l, X, dY, need_dx);
+  }
+  index_t first_trained() const { return 0; }
+};
+TEST_CASE("decoder: an operator without more than the contract is enough") {
+  using Be = cpu_double;
+  Be be;
+  auto net = small_decoder(be, small_llama());
+  base_operator<Be> base(net);
+  plain_operator<Be> plain{base_operator<Be>(net)};
+  const auto batch = small_text<Be>();
+  CHECK(net.loss_and_gradient(batch, plain) == net.loss_and_gradient(batch, base));
+  net.set_recompute(nn::recompute::blocks);
+  CHECK_THROWS_WITH_AS(
+      net.loss_and_gradient(batch, plain),
+      "preheat: decoder: recompute::blocks needs a linear operator with the members of "
+      "operators/layer_uses.hpp",
+      invalid_argument);
+}
+
 TEST_CASE("decoder: a step makes no matrix once shapes have been seen") {
   using Be = archetype_double;
+  std::size_t number = 0;
   for (const auto& [name, config] : small_decoders()) {
     CAPTURE(name);
     Be be;
     auto net = small_decoder(be, config);
+    net.set_recompute(all_recomputes[number++ % 3]);
     net.set_head_chunk(3);
     auto linear = all_trained(net);
     const auto batch = small_text<Be>();
@@ -283,7 +389,8 @@ TEST_CASE_TEMPLATE("decoder: a copy has linear layers of its own", Be, PREHEAT_H
   CHECK_FALSE(same(read<Be>(be, copy.forward(batch, base_of_copy)), before));
 }
 
-TEST_CASE("decoder: layers have Hugging Face's names, and a tied head has none until it is untied") {
+TEST_CASE(
+    "decoder: layers have Hugging Face's names, and a tied head has none until it is untied") {
   cpu_double be;
   auto net = small_decoder(be, small_llama());
   CHECK(net.layers().size() == 15);
@@ -335,9 +442,8 @@ TEST_CASE("decoder: what does not fit is refused with words") {
           "preheat: a batch has at least one label that is not -100 after the first token of its "
           "sequence");
   refused([](batch_type& b) { b = {}; }, "preheat: a batch has at least one sequence (0, 1)");
-  CHECK_THROWS_WITH_AS(
-      net.forward(batch_type{std::vector<index_t>(41, 1), {}, {41}}, base),
-      "preheat: tokens of a sequence <= max_positions (41, 40)", invalid_argument);
+  CHECK_THROWS_WITH_AS(net.forward(batch_type{std::vector<index_t>(41, 1), {}, {41}}, base),
+                       "preheat: tokens of a sequence <= max_positions (41, 40)", invalid_argument);
 
   nn::key_value_cache<Be> cache(be, net.config(), 2);
   const std::vector<index_t> three{1, 2, 3};

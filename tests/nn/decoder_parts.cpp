@@ -1,10 +1,10 @@
 // The parts of a decoder against plain loops: causal softmax, RMS normalization, attention over many
 // tiles, rotary positions, activations.
 #include <cmath>
+#include <preheat/nn/activation.hpp>
 #include <preheat/nn/causal_attention.hpp>
 #include <preheat/nn/head_norm.hpp>
 #include <preheat/nn/rotary.hpp>
-#include <preheat/nn/activation.hpp>
 
 #include "support/backends.hpp"
 #include "support/block_in_frame.hpp"
@@ -51,9 +51,9 @@ table rows_of_table(const table& x, index_t first, index_t count) {
 
 struct attention_case {
   nn::attention_shape shape;
-  index_t size;                    // of a head
-  std::vector<index_t> lengths;    // of the queries
-  std::vector<index_t> past;       // keys before each sequence's queries
+  index_t size;                  // of a head
+  std::vector<index_t> lengths;  // of the queries
+  std::vector<index_t> past;     // keys before each sequence's queries
 };
 // C for Q, K, V in plain loops, head by head.
 table plain_attention(const attention_case& a, const table& Q, const table& K, const table& V) {
@@ -89,8 +89,8 @@ table plain_attention(const attention_case& a, const table& Q, const table& K, c
 TEST_CASE_TEMPLATE("columns: causal softmax", Be, PREHEAT_HOST_BACKENDS) {
   static_assert(nn::decoder_backend<Be>);
   Be be;
-  for (const auto& [shift, window] : {std::pair<index_t, index_t>{0, 100}, {5, 100}, {5, 1}, {13, 19},
-                                      {3, 4}, {0, 2}}) {
+  for (const auto& [shift, window] :
+       {std::pair<index_t, index_t>{0, 100}, {5, 100}, {5, 1}, {13, 19}, {3, 4}, {0, 2}}) {
     const table x = 3.0 * random_table(19, 6, 1);
     block_in_frame<Be> p(be, x);
     be.softmax_cols_causal(shift, window, p.block());
@@ -132,7 +132,8 @@ TEST_CASE_TEMPLATE("columns: RMS norm and its gradient, which is added", Be,
   CHECK(gap(y.read_block(be), rms_norm(x_, gamma_)) < tolerance<Be>(2));
   CHECK(same(x.read_block(be), read<Be>(be, matrix(be, x_))));
   be.rms_norm_gradient(gamma, x.block(), r, d.block(), dx.block());
-  const table expected = difference([&](const table& z) { return dot(w, rms_norm(z, gamma_)); }, x_);
+  const table expected =
+      difference([&](const table& z) { return dot(w, rms_norm(z, gamma_)); }, x_);
   CHECK(gap(dx.read_block(be), before + expected) < std::max(tolerance<Be>(4), 1e-9));
   CHECK((x.intact(be) && y.intact(be) && d.intact(be) && dx.intact(be)));
   mat<Be> other = be.zeros(18, 6);
@@ -146,12 +147,9 @@ TEST_CASE_TEMPLATE("attention of a decoder: many tiles, windows, shared keys, a 
                    PREHEAT_HOST_BACKENDS) {
   const index_t tile = nn::causal_attention<Be>::tile;
   const std::vector<attention_case> cases = {
-      {{4, 2, 0}, 3, {5, 2 * tile + 3, 1}, {0, 0, 0}},
-      {{2, 1, 7}, 2, {tile + 1, 3}, {0, 0}},
-      {{2, 2, tile}, 2, {2 * tile + 1}, {0}},
-      {{2, 2, tile + 5}, 2, {2 * tile + 40}, {0}},
-      {{3, 1, 0}, 2, {1, 4}, {tile + 9, 6}},
-      {{3, 3, 4}, 2, {1, tile + 2, 6}, {9, 2, 0}},
+      {{4, 2, 0}, 3, {5, 2 * tile + 3, 1}, {0, 0, 0}}, {{2, 1, 7}, 2, {tile + 1, 3}, {0, 0}},
+      {{2, 2, tile}, 2, {2 * tile + 1}, {0}},          {{2, 2, tile + 5}, 2, {2 * tile + 40}, {0}},
+      {{3, 1, 0}, 2, {1, 4}, {tile + 9, 6}},           {{3, 3, 4}, 2, {1, tile + 2, 6}, {9, 2, 0}},
   };
   std::uint64_t seed = 0;
   for (const attention_case& a : cases) {
@@ -235,9 +233,8 @@ TEST_CASE_TEMPLATE("rotary positions turn pairs of halves, and back", Be, PREHEA
 
 namespace {
 
-template <class Be, template <class> class Activation, class F>
+template <class Be, class Activation, class F>
 void check_activation(F plain) {
-  using T = typename Be::scalar;
   Be be;
   table z_ = 4.0 * random_table(7, 9, 1);
   z_(0, 0) = 0;
@@ -254,10 +251,10 @@ void check_activation(F plain) {
   mat<Be> d = matrix(be, d_);
   mat<Be> du = matrix(be, d_);
   mat<Be> dz = be.zeros(7, 9);
-  be.apply(nn::activation_kernel<T, Activation>{}, h, z);
-  be.apply(nn::gate_kernel<T, Activation>{}, gated, z, u);
-  be.apply(nn::activation_gradient_kernel<T, Activation>{}, d, z);
-  be.apply(nn::gate_gradient_kernel<T, Activation>{}, du, dz, z, u);
+  be.apply(nn::activation_kernel<Activation>{}, h, z);
+  be.apply(nn::gate_kernel<Activation>{}, gated, z, u);
+  be.apply(nn::activation_gradient_kernel<Activation>{}, d, z);
+  be.apply(nn::gate_gradient_kernel<Activation>{}, du, dz, z, u);
   const table hs = read<Be>(be, h);
   const table gs = read<Be>(be, gated);
   const table ds = read<Be>(be, d);
@@ -282,10 +279,10 @@ void check_activation(F plain) {
 
 TEST_CASE_TEMPLATE("activations, alone and as a gate, and their gradients", Be,
                    PREHEAT_HOST_BACKENDS) {
-  check_activation<Be, nn::silu>([](double z) { return z / (1 + std::exp(-z)); });
-  check_activation<Be, nn::gelu>(
+  check_activation<Be, nn::silu<scalar_of<Be>>>([](double z) { return z / (1 + std::exp(-z)); });
+  check_activation<Be, nn::gelu<scalar_of<Be>>>(
       [](double z) { return z * 0.5 * (1 + std::erf(z / std::sqrt(2.0))); });
-  check_activation<Be, nn::gelu_tanh>([](double z) {
+  check_activation<Be, nn::gelu_tanh<scalar_of<Be>>>([](double z) {
     return 0.5 * z * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (z + 0.044715 * z * z * z)));
   });
 }

@@ -37,7 +37,8 @@ TEST_CASE_TEMPLATE("generate: greedy tokens are those of full passes, with an ad
     base_operator<Be> base(net);
     adapted<Be, adapter::lora> linear(net);
     const auto& W = net.layers()[0].W;
-    factors<Be> f{matrix(be, random_table(2, W.cols(), 1)), matrix(be, random_table(W.rows(), 2, 2))};
+    factors<Be> f{matrix(be, random_table(2, W.cols(), 1)),
+                  matrix(be, random_table(W.rows(), 2, 2))};
     linear.attach(0, adapter::lora{}.start(be, linear.base(0), std::move(f), generator(0)), 1);
     const std::vector<index_t> prompt{1, 5, 10, 3};
     const nn::generate_options o{.max_tokens = 12};
@@ -97,7 +98,8 @@ TEST_CASE("generate: what does not fit is refused with words") {
           "preheat: generate: tokens of the prompt + max_tokens - 1 <= max_positions (41, 40)");
   refused({1}, {.sampling = {.temperature = -1}}, "preheat: temperature >= 0 (-1, 0)");
   refused({1}, {.sampling = {.temperature = 1, .top_p = 0}}, "preheat: 0 < top_p <= 1 (0, 1)");
-  refused({11}, {}, "preheat: generate: tokens of the prompt + max_tokens - 1 <= max_positions (40, 40)");
+  refused({11}, {},
+          "preheat: generate: tokens of the prompt + max_tokens - 1 <= max_positions (40, 40)");
   refused({11}, {.max_tokens = 3}, "preheat: 0 <= id of a token < vocab_size (11, 11)");
   CHECK(nn::generate(net, base, std::vector<index_t>{1, 2}, {.max_tokens = 39}).size() == 39);
 }

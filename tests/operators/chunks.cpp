@@ -92,7 +92,9 @@ TEST_CASE_TEMPLATE("chunks of an input: a recorder sees every column once", Be, 
   index_t inputs = 0;
   index_t gradients = 0;
   watch.on_input = [&](index_t, const_view_of<Be> X) { inputs += X.cols(); };
-  watch.on_gradient = [&](index_t, const_view_of<Be> X, const_view_of<Be>) { gradients += X.cols(); };
+  watch.on_gradient = [&](index_t, const_view_of<Be> X, const_view_of<Be>) {
+    gradients += X.cols();
+  };
   watch.begin(pass_kind::training);
   const void* place = nullptr;
   for (index_t first = 0; first < columns_in_all; ++first) {

@@ -59,9 +59,8 @@ inline std::vector<std::pair<std::string, preheat::nn::decoder_config>> small_de
     c.rotary.scaling = nn::rotary_scaling::linear;
     c.rotary.factor = 2.5;
   });
-  add("llama3 positions", small_llama(), [](config& c) {
-    c.rotary = {30, nn::rotary_scaling::llama3, 8, 1, 4, 20};
-  });
+  add("llama3 positions", small_llama(),
+      [](config& c) { c.rotary = {30, nn::rotary_scaling::llama3, 8, 1, 4, 20}; });
   add("gelu gate", small_llama(), [](config& c) { c.activation = nn::activation_kind::gelu; });
   add("gelu_tanh gate", small_llama(),
       [](config& c) { c.activation = nn::activation_kind::gelu_tanh; });

@@ -37,7 +37,9 @@ class shown_number {
       floating_ = true;
       number_ = double(value);
     } else {
-      negative_ = value < T(0);
+      if constexpr (std::is_signed_v<T>) {
+        negative_ = value < T(0);
+      }
       whole_ = std::uintmax_t(value);
     }
   }

@@ -74,13 +74,19 @@ concept has_rate_or_base = requires(O o) {
   o.base;
 };
 
+// What a change of rank calls on every moment. Named, because nvcc finds no lambda inside a concept.
+template <class P>
+struct moment_visitor_archetype {
+  void operator()(P&) const {}
+};
+
 template <class O, class Be, class P>
 concept steps_parameters = requires(const O o, Be& be, const P& p, P& q,
                                     typename O::template state<Be, P>& state,
                                     const step_context& context) {
   { o.start(be, p) } -> std::same_as<typename O::template state<Be, P>>;
   { o.step(be, q, q, state, context) } -> std::same_as<void>;  // the gradient may be overwritten
-  state.for_each_moment([](P&) {});
+  state.for_each_moment(moment_visitor_archetype<P>{});
 };
 
 template <class O, class Be, class P>

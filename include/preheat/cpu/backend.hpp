@@ -5,7 +5,8 @@
 //   preheat::cpu<float, preheat::eigen_kernels> e;   // Eigen alone
 //   std::puts(be.describe().c_str());                // which one is in use
 //
-// A backend works on one thread unless it is told otherwise: to train one model on two cores,
+// A backend works on one thread unless its constructor gets a number of threads: to train one model on
+// two cores,
 //
 //   preheat::cpu<float> be(2);
 //
@@ -60,8 +61,11 @@ class cpu {
   using scalar = T;
   using matrix = cpu_matrix<T>;
 
-  // The backend of twice the precision, where there is one.
-  using higher_precision = std::conditional_t<std::same_as<T, float>, cpu<double, Kernels>, void>;
+  // The backend of twice the precision, where there is one. Eigen's kernels have none: a program of
+  // float would compile all of their templates for double too.
+  using higher_precision =
+      std::conditional_t<std::same_as<T, float> && !std::same_as<Kernels, eigen_kernels>,
+                         cpu<double, Kernels>, void>;
 
   // One thread, the caller's.
   cpu() = default;
@@ -102,7 +106,9 @@ class cpu {
   void gram(transpose t, view<const T> a, view<T> c);
   // The same for float factors, with products and sums in double: what squaring costs in digits it
   // gives back. Cost: about twice that in float; panels of the factor are converted in cache.
-  void gram(transpose t, view<const T> a, view<double> c) requires std::same_as<T, float>;
+  template <std::same_as<double> Higher>
+  requires std::same_as<T, float>
+  void gram(transpose t, view<const T> a, view<Higher> c);
   bool cholesky(view<T> g);
   void solve_upper(transpose t, view<const T> r, view<T> x);
   qr_result<matrix> qr(view<const T> a);

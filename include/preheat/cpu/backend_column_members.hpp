@@ -9,7 +9,7 @@ namespace preheat {
 template <class T, class Kernels>
 T cpu<T, Kernels>::softmax_cross_entropy(view<const T> z, view<const T> labels, view<T> d) {
   require(labels.rows() == 1, "labels are one row", labels.rows(), 1);
-  require(labels.cols() == z.cols(), "one label a column", labels.cols(), z.cols());
+  require(labels.cols() == z.cols(), "one label per column", labels.cols(), z.cols());
   require_same_shape("softmax_cross_entropy", z, d);
   const T weight = T(1) / T(z.cols());
   T loss = 0;

@@ -100,35 +100,35 @@ void cpu<T, Kernels>::run_pass(pass_function<T>* pass, const void* kernel,
 
 template <class T, class Kernels>
 void cpu<T, Kernels>::scale_rows(view<const T> d, view<T> x) {
-  require(d.rows() == x.rows(), "scale_rows: one factor a row", d.rows(), x.rows());
+  require(d.rows() == x.rows(), "scale_rows: one factor per row", d.rows(), x.rows());
   in_columns(x, [&](index_t j, index_t n) {
     operations::scale_rows(d.data(), columns(x.col_range(j, n)));
   });
 }
 template <class T, class Kernels>
 void cpu<T, Kernels>::scale_cols(view<const T> d, view<T> x) {
-  require(d.rows() == x.cols(), "scale_cols: one factor a column", d.rows(), x.cols());
+  require(d.rows() == x.cols(), "scale_cols: one factor per column", d.rows(), x.cols());
   in_columns(x, [&](index_t j, index_t n) {
     operations::scale_cols(d.data() + j, columns(x.col_range(j, n)));
   });
 }
 template <class T, class Kernels>
 void cpu<T, Kernels>::add_to_cols(view<const T> b, view<T> x) {
-  require(b.rows() == x.rows(), "add_to_cols: one term a row", b.rows(), x.rows());
+  require(b.rows() == x.rows(), "add_to_cols: one term per row", b.rows(), x.rows());
   in_columns(x, [&](index_t j, index_t n) {
     operations::add_to_cols(b.data(), columns(x.col_range(j, n)));
   });
 }
 template <class T, class Kernels>
 void cpu<T, Kernels>::add_row_sums(T s, view<const T> a, view<T> x) {
-  require(a.rows() == x.rows(), "add_row_sums: one sum a row", a.rows(), x.rows());
+  require(a.rows() == x.rows(), "add_row_sums: one sum per row", a.rows(), x.rows());
   in_rows(a, [&](index_t i, index_t m) {
     operations::add_row_sums(s, columns(a.row_range(i, m)), x.data() + i);
   });
 }
 template <class T, class Kernels>
 void cpu<T, Kernels>::add_row_dots(T s, view<const T> a, view<const T> b, view<T> x) {
-  require(a.rows() == x.rows(), "add_row_dots: one sum a row", a.rows(), x.rows());
+  require(a.rows() == x.rows(), "add_row_dots: one sum per row", a.rows(), x.rows());
   require_same_shape("add_row_dots", a, b);
   in_rows(a, [&](index_t i, index_t m) {
     operations::add_row_dots(s, columns(a.row_range(i, m)), columns(b.row_range(i, m)),
@@ -181,8 +181,9 @@ void cpu<T, Kernels>::gram(transpose t, view<const T> a, view<T> c) {
   }
 }
 template <class T, class Kernels>
-void cpu<T, Kernels>::gram(transpose t, view<const T> a,
-                           view<double> c) requires std::same_as<T, float> {
+template <std::same_as<double> Higher>
+requires std::same_as<T, float>
+void cpu<T, Kernels>::gram(transpose t, view<const T> a, view<Higher> c) {
   const index_t n = require_gram_shapes<T>(t, a, c);
   const index_t length = cols_of(t, a);
   cpu<double, Kernels>().fill(0, c);

@@ -262,9 +262,8 @@ void column_operations<T, Isa>::rms_norm(T epsilon, const T* gamma, columns_of<c
 }
 // dx = dx + r·(g − x·r²·mean(g·x)), g = γ·d
 template <class T, class Isa>
-void column_operations<T, Isa>::rms_norm_gradient(const T* gamma, columns_of<const T> x,
-                                                  const T* r, columns_of<const T> d,
-                                                  columns_of<T> dx) {
+void column_operations<T, Isa>::rms_norm_gradient(const T* gamma, columns_of<const T> x, const T* r,
+                                                  columns_of<const T> d, columns_of<T> dx) {
   const constant_column G(gamma, x.length);
   for (index_t j = 0; j < d.count; ++j) {
     const constant_column X(x, j);

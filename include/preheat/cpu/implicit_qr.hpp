@@ -163,8 +163,9 @@ eigh_result<cpu_matrix<T>> eigh(view<const T> a) {
 
   std::vector<index_t> order(static_cast<std::size_t>(n));
   std::iota(order.begin(), order.end(), index_t(0));
-  std::stable_sort(order.begin(), order.end(),
-                   [&](index_t i, index_t j) { return t.diagonal[i] < t.diagonal[j]; });
+  std::sort(order.begin(), order.end(), [&](index_t i, index_t j) {
+    return t.diagonal[i] != t.diagonal[j] ? t.diagonal[i] < t.diagonal[j] : i < j;
+  });
   eigh_result<cpu_matrix<T>> result{cpu_matrix<T>(n, 1), cpu_matrix<T>(n, n)};
   for (index_t j = 0; j < n; ++j) {
     const index_t from = order[j];

@@ -136,8 +136,9 @@ svd_result<cpu_matrix<T>> svd(view<const T> a) {
   }
   std::vector<index_t> order(static_cast<std::size_t>(n));
   std::iota(order.begin(), order.end(), index_t(0));
-  std::stable_sort(order.begin(), order.end(),
-                   [&](index_t i, index_t j) { return norms[i] > norms[j]; });
+  std::sort(order.begin(), order.end(), [&](index_t i, index_t j) {
+    return norms[i] != norms[j] ? norms[i] > norms[j] : i < j;
+  });
   V = ordered(V, order);
   qr_result<cpu_matrix<T>> f = householder::qr<T>(ordered(X, order));
   cpu_matrix<T> S(n, 1);

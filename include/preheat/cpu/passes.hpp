@@ -65,21 +65,24 @@ inline std::string instruction_set_in_use() {
 
 #endif
 
-// A pass that calls the kernel for one entry after the other, with the entry's number before it if
-// Indexed. Ts are the types of the operands: T, or const T.
+// Calls f for one entry of the columns after the other, with the entry's number before it if Indexed. f is
+// a local copy, so stores cannot alias it.
+template <bool Indexed, class F, class... Ts>
+void call_entries(F f, index_t start, index_t length, Ts*... at) {
+  for (index_t i = 0; i < length; ++i) {
+    if constexpr (Indexed) {
+      f(start + i, at[i]...);
+    } else {
+      f(at[i]...);
+    }
+  }
+}
+// A pass that does so. Ts are the types of the operands: T, or const T.
 template <class T, bool Indexed, class F, class... Ts>
 void scalar_pass(const void* kernel, index_t start, index_t length, T* const* columns) {
   [&]<int... I>(std::integer_sequence<int, I...>) {
-    [&, f = *static_cast<const F*>(kernel)](
-        Ts*... at) mutable {  // a local copy: stores cannot alias it
-      for (index_t i = 0; i < length; ++i) {
-        if constexpr (Indexed) {
-          f(start + i, at[i]...);
-        } else {
-          f(at[i]...);
-        }
-      }
-    }(columns[I]...);
+    call_entries<Indexed>(*static_cast<const F*>(kernel), start, length,
+                          static_cast<Ts*>(columns[I])...);
   }
   (std::make_integer_sequence<int, int(sizeof...(Ts))>());
 }

@@ -24,10 +24,11 @@
 #include "../core/communicator.hpp"
 #include "../core/concepts.hpp"
 #include "../core/shapes.hpp"
-#include "column_kernels.hpp"
+#include "columns.hpp"
 #include "factorizations.hpp"
 #include "kernels.hpp"
 #include "launch.hpp"
+#include "launch_groups.hpp"
 #include "libraries.hpp"
 #include "matrix.hpp"
 #include "reduction.hpp"
@@ -35,7 +36,7 @@
 namespace preheat {
 
 template <class T>
-class cuda {
+class cuda : public cuda_columns<T> {
  public:
   using scalar = T;
   using matrix = cuda_matrix<T>;
@@ -43,8 +44,8 @@ class cuda {
   static constexpr memory_kind memory = memory_kind::device;
 
   cuda() : cuda(std::make_shared<const cuda_context>()) {}
-  explicit cuda(std::shared_ptr<const cuda_context> context) : context_(std::move(context)) {}
-  const std::shared_ptr<const cuda_context>& context() const { return context_; }
+  explicit cuda(std::shared_ptr<const cuda_context> context)
+      : cuda_columns<T>(std::move(context)) {}
   // The backend of twice the precision in the same context.
   higher_precision in_higher_precision() const requires std::same_as<T, float> {
     return higher_precision(context_);
@@ -98,28 +99,28 @@ class cuda {
   }
 
   void scale_rows(view<const T> d, view<T> x) {
-    require(d.rows() == x.rows(), "scale_rows: one factor a row", d.rows(), x.rows());
+    require(d.rows() == x.rows(), "scale_rows: one factor per row", d.rows(), x.rows());
     each_entry(cuda_kernels::scale_rows<T>{d.data(), x.rows()}, x);
   }
   void scale_cols(view<const T> d, view<T> x) {
-    require(d.rows() == x.cols(), "scale_cols: one factor a column", d.rows(), x.cols());
+    require(d.rows() == x.cols(), "scale_cols: one factor per column", d.rows(), x.cols());
     each_entry(cuda_kernels::scale_cols<T>{d.data(), x.rows()}, x);
   }
   void add_to_cols(view<const T> b, view<T> x) {
-    require(b.rows() == x.rows(), "add_to_cols: one term a row", b.rows(), x.rows());
+    require(b.rows() == x.rows(), "add_to_cols: one term per row", b.rows(), x.rows());
     each_entry(cuda_kernels::add_to_cols<T>{b.data(), x.rows()}, x);
   }
   void add_row_sums(T s, view<const T> a, view<T> x) {
-    require(a.rows() == x.rows(), "add_row_sums: one sum a row", a.rows(), x.rows());
-    launch(*context_, a.rows(),
-           cuda_kernels::add_row_sums<T>{s, cuda_kernels::window_of(a), a.cols(), x.data()});
+    require(a.rows() == x.rows(), "add_row_sums: one sum per row", a.rows(), x.rows());
+    launch_groups(*context_, group_for(a.cols()), a.rows(),
+                  cuda_kernels::add_row_sums<T>{s, cuda_kernels::window_of(a), a.cols(), x.data()});
   }
   void add_row_dots(T s, view<const T> a, view<const T> b, view<T> x) {
-    require(a.rows() == x.rows(), "add_row_dots: one sum a row", a.rows(), x.rows());
+    require(a.rows() == x.rows(), "add_row_dots: one sum per row", a.rows(), x.rows());
     require_same_shape("add_row_dots", a, b);
-    launch(*context_, a.rows(),
-           cuda_kernels::add_row_dots<T>{s, cuda_kernels::window_of(a), cuda_kernels::window_of(b),
-                                         a.cols(), x.data()});
+    launch_groups(*context_, group_for(a.cols()), a.rows(),
+                  cuda_kernels::add_row_dots<T>{s, cuda_kernels::window_of(a),
+                                                cuda_kernels::window_of(b), a.cols(), x.data()});
   }
 
   T dot(view<const T> a, view<const T> b) {
@@ -211,74 +212,28 @@ class cuda {
     return detail::cuda_eigh_largest(context_, a, k);
   }
 
-  // Mean over the columns of −log softmax(z)[label]; d becomes its gradient. Labels are a 1×N row
-  // of whole numbers. For classifiers; not part of the concept `backend`.
-  T softmax_cross_entropy(view<const T> z, view<const T> labels, view<T> d) {
-    require(labels.rows() == 1, "labels are one row", labels.rows(), 1);
-    require(labels.cols() == z.cols(), "one label a column", labels.cols(), z.cols());
-    require_same_shape("softmax_cross_entropy", z, d);
-    if (z.empty()) {
-      return T(0);
-    }
-    losses_.resize(context_, z.cols(), 1);
-    launch(*context_, z.cols(),
-           cuda_kernels::softmax_cross_entropy<T>{
-               cuda_kernels::window_of(z), cuda_kernels::window_of(labels),
-               cuda_kernels::window_of(d), z.cols(), losses_.data()});
-    const T loss = reduced_(
-        context_, cuda_kernels::sum<T>{cuda_kernels::window_of(view<const T>(losses_))}, z.cols());
-    if (loss != loss) {  // a wrong label, or outputs that are NaN
-      for (const T label : download(labels)) {
-        require(0 <= label && label < T(z.rows()), "0 <= label < classes", label, z.rows());
-        require(T(index_t(label)) == label, "a label is a whole number", label, index_t(label));
-      }
-    }
-    return loss;
-  }
-
-  // Operations on columns, for encoders (nn/encoder_backend.hpp); not part of concept `backend`.
-  void softmax_cols(view<T> x) {
-    if (!x.empty()) {
-      launch(*context_, x.cols(), cuda_kernels::softmax_column<T>{cuda_kernels::window_of(x)});
-    }
-  }
-  void softmax_cols_gradient(view<const T> p, view<T> d) {
-    require_same_shape("softmax_cols_gradient", p, d);
-    launch(*context_, d.cols(),
-           cuda_kernels::softmax_column_gradient<T>{cuda_kernels::window_of(p),
-                                                    cuda_kernels::window_of(d)});
-  }
-  void layer_norm(T epsilon, view<const T> gamma, view<const T> beta, view<T> x, view<T> r,
-                  view<T> y) {
-    require_layer_norm_shapes<T>("layer_norm", gamma, x, y, r);
-    require_layer_norm_shapes<T>("layer_norm", beta, x, y, r);
-    launch(*context_, x.cols(),
-           cuda_kernels::layer_norm_column<T>{epsilon, gamma.data(), beta.data(),
-                                              cuda_kernels::window_of(x), r.data(),
-                                              cuda_kernels::window_of(y)});
-  }
-  void layer_norm_gradient(view<const T> gamma, view<const T> x, view<const T> r, view<T> d) {
-    require_layer_norm_shapes<T>("layer_norm_gradient", gamma, x, d, r);
-    launch(*context_, d.cols(),
-           cuda_kernels::layer_norm_column_gradient<T>{gamma.data(), cuda_kernels::window_of(x),
-                                                       r.data(), cuda_kernels::window_of(d)});
-  }
-
  private:
   // Calls f(k, x_k, a_k, …) for all entries.
   template <class F, class V, class... Vs>
   void each_entry(F f, V x, Vs... others) {
     (require_same_shape("each", x, others), ...);
-    launch(*context_, x.size(),
-           cuda_kernels::elementwise{f, cuda_kernels::windows_of(x, others...)});
+    const auto windows = cuda_kernels::windows_of(x, others...);
+    const bool gaps = x.ld() != x.rows() || ((others.ld() != others.rows()) || ...);
+    if (gaps && x.rows() >= fewest_rows_of_tiles) {
+      const cuda_kernels::elementwise_tiles tiles{f, x.rows(), windows};
+      launch_groups(*context_, group_kind::warp, x.cols() * tiles.tiles_of_column(), tiles);
+    } else {
+      launch(*context_, x.size(), cuda_kernels::elementwise{f, windows});
+    }
   }
   void transfer(view<const T> from, view<T> to, cudaMemcpyKind kind) {
     detail::cuda_transfer(*context_, from, to, kind);
   }
 
-  std::shared_ptr<const cuda_context> context_;
-  detail::cuda_reducer<T> reduced_;
-  matrix losses_;
+  static constexpr index_t fewest_rows_of_tiles = 24;  // below, most threads of a warp would idle
+
+  using cuda_columns<T>::context_;
+  using cuda_columns<T>::reduced_;
 };
 
 static_assert(mixed_precision_backend<cuda<float>> && backend<cuda<double>>);

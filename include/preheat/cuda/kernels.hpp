@@ -1,11 +1,11 @@
-// The kernels of the CUDA backend: functors of one index for launch(context, n, f).
+// The kernels of the CUDA backend: functors of one index for launch(context, n, f), and of a group of threads
+// and an index for launch_groups.
 #pragma once
-#include <cmath>
 #include <cstddef>
 #include <limits>
 #include <utility>
 
-#include "../core/types.hpp"
+#include "../core/block_grid.hpp"
 
 namespace preheat::cuda_kernels {
 
@@ -42,7 +42,7 @@ constexpr windows<T, Ts...> windows_of(view<T> first, view<Ts>... others) {
   return {window_of(first), windows_of(others...)};
 }
 
-// f(k, x[k], a[k], …)
+// f(k, x[k], a[k], …) for matrices of one shape.
 template <class F, class... Ts>
 struct elementwise {
   F f;
@@ -61,6 +61,38 @@ struct elementwise {
 };
 template <class F, class... Ts>
 elementwise(F, windows<Ts...>) -> elementwise<F, Ts...>;
+
+// The same for long columns with gaps between them: a group of threads for some rows of one column, because to find
+// the place of every entry by a division would cost more than its way through memory.
+template <class F, class... Ts>
+struct elementwise_tiles {
+  static constexpr index_t tile = 128;  // rows
+  F f;
+  index_t rows;
+  windows<Ts...> operands;
+  constexpr index_t tiles_of_column() const { return (rows + tile - 1) / tile; }
+  template <class Group>
+  constexpr void operator()(const Group& group, index_t number) const {
+    const index_t j = number / tiles_of_column();
+    const index_t first = (number - j * tiles_of_column()) * tile;
+    const index_t end = first + tile < rows ? first + tile : rows;
+    for (index_t i = first + group.rank(); i < end; i += group.size()) {
+      call(i, j, operands);
+    }
+  }
+
+ private:
+  template <class... Seen>
+  constexpr void call(index_t i, index_t j, const windows<>&, Seen&... seen) const {
+    f(i + j * rows, seen...);
+  }
+  template <class U, class... Us, class... Seen>
+  constexpr void call(index_t i, index_t j, const windows<U, Us...>& left, Seen&... seen) const {
+    call(i, j, left.others, seen..., left.first(i, j));
+  }
+};
+template <class F, class... Ts>
+elementwise_tiles(F, index_t, windows<Ts...>) -> elementwise_tiles<F, Ts...>;
 template <class F>
 struct without_index {
   F f;
@@ -107,19 +139,23 @@ struct add_to_cols {
   constexpr void operator()(index_t k, T& x) const { x += d[k % rows]; }
 };
 
-// x_i += s·Σ_j a_ij and x_i += s·Σ_j a_ij·b_ij, one thread per row.
+// x_i += s·Σ_j a_ij and x_i += s·Σ_j a_ij·b_ij, a group of threads for a row (launch_groups.hpp).
 template <class T>
 struct add_row_sums {
   T s;
   window<const T> a;
   index_t cols;
   T* x;
-  constexpr void operator()(index_t i) const {
+  template <class Group>
+  constexpr void operator()(const Group& group, index_t i) const {
     T sum = 0;
-    for (index_t j = 0; j < cols; ++j) {
+    for (index_t j = group.rank(); j < cols; j += group.size()) {
       sum += a(i, j);
     }
-    x[i] += s * sum;
+    sum = group.sum(sum);
+    if (group.rank() == 0) {
+      x[i] += s * sum;
+    }
   }
 };
 template <class T>
@@ -129,12 +165,34 @@ struct add_row_dots {
   window<const T> b;
   index_t cols;
   T* x;
-  constexpr void operator()(index_t i) const {
+  template <class Group>
+  constexpr void operator()(const Group& group, index_t i) const {
     T sum = 0;
-    for (index_t j = 0; j < cols; ++j) {
+    for (index_t j = group.rank(); j < cols; j += group.size()) {
       sum += a(i, j) * b(i, j);
     }
-    x[i] += s * sum;
+    sum = group.sum(sum);
+    if (group.rank() == 0) {
+      x[i] += s * sum;
+    }
+  }
+};
+
+// Where the blocks of a·b = c begin, for a product of all of them.
+template <class T>
+struct block_starts {
+  const T* a;
+  const T* b;
+  T* c;
+  grid_steps a_steps, b_steps, c_steps;
+  index_t a_ld, b_ld, c_ld;
+  const T** left;
+  const T** right;
+  T** results;
+  constexpr void operator()(index_t k) const {
+    left[k] = a + a_steps.offset(k, a_ld);
+    right[k] = b + b_steps.offset(k, b_ld);
+    results[k] = c + c_steps.offset(k, c_ld);
   }
 };
 
@@ -181,6 +239,20 @@ struct largest_magnitude {
   static constexpr T join(T x, T y) { return x != x || x > y ? x : y; }
 };
 
+// x_i = the largest of a_0, …, a_i
+template <class T>
+struct running_maximum {
+  const T* a;
+  T* x;
+  constexpr void operator()(index_t i) const {
+    T most = a[0];
+    for (index_t k = 1; k <= i; ++k) {
+      most = a[k] > most ? a[k] : most;
+    }
+    x[i] = most;
+  }
+};
+
 // Removes from a triangle what a factorization leaves there.
 template <class T>
 struct clear_below_diagonal {
@@ -200,39 +272,6 @@ struct mirror_upper_triangle {
     if (i > j) {
       x(i, j) = x(j, i);
     }
-  }
-};
-
-// The loss of token j, −log softmax(z_j)[label_j], divided by the number of tokens, and its
-// gradient. NaN if the label is not a class.
-template <class T>
-struct softmax_cross_entropy {
-  window<const T> z;
-  window<const T> labels;
-  window<T> d;
-  index_t tokens;
-  T* losses;
-  constexpr void operator()(index_t j) const {
-    const index_t classes = z.rows;
-    const T given = labels(0, j);
-    const index_t label = given >= 0 && given < T(classes) ? index_t(given) : 0;
-    T top = z(0, j);
-    for (index_t i = 1; i < classes; ++i) {
-      top = z(i, j) > top ? z(i, j) : top;
-    }
-    T sum = 0;
-    for (index_t i = 0; i < classes; ++i) {
-      d(i, j) = std::exp(z(i, j) - top);
-      sum += d(i, j);
-    }
-    const T weight = T(1) / T(tokens);
-    for (index_t i = 0; i < classes; ++i) {
-      d(i, j) *= weight / sum;
-    }
-    d(label, j) -= weight;
-    const bool valid = T(label) == given;
-    losses[j] =
-        valid ? weight * (std::log(sum) + top - z(label, j)) : std::numeric_limits<T>::quiet_NaN();
   }
 };
 

@@ -10,6 +10,7 @@ struct cublas;
 template <>
 struct cublas<float> {
   static constexpr auto gemm = cublasSgemm;
+  static constexpr auto gemm_batched = cublasSgemmBatched;
   static constexpr auto syrk = cublasSsyrk;
   static constexpr auto trsm = cublasStrsm;
   static constexpr auto geam = cublasSgeam;
@@ -17,6 +18,7 @@ struct cublas<float> {
 template <>
 struct cublas<double> {
   static constexpr auto gemm = cublasDgemm;
+  static constexpr auto gemm_batched = cublasDgemmBatched;
   static constexpr auto syrk = cublasDsyrk;
   static constexpr auto trsm = cublasDtrsm;
   static constexpr auto geam = cublasDgeam;

@@ -81,8 +81,9 @@ nn::bert_weights<Be> read_bert(Be& be, const std::filesystem::path& folder) {
       w.layers.push_back(
           file.linear(block + nn::linear_layer_names[k], shapes[k][0], shapes[k][1]));
     }
-    w.frozen.blocks.push_back({detail::read_bert_norm(file, block + "attention.output.LayerNorm", size),
-                               detail::read_bert_norm(file, block + "output.LayerNorm", size)});
+    w.frozen.blocks.push_back(
+        {detail::read_bert_norm(file, block + "attention.output.LayerNorm", size),
+         detail::read_bert_norm(file, block + "output.LayerNorm", size)});
   }
   if (file.contains("pooler.dense.weight") || file.contains("pooler.dense.bias")) {
     w.pooler = file.linear("pooler.dense", size, size);

@@ -85,7 +85,9 @@ class config_fields {
     }
   }
   // Fields that change nothing that this library computes.
-  void pass_over(std::initializer_list<const char*> names) { asked_.insert(names.begin(), names.end()); }
+  void pass_over(std::initializer_list<const char*> names) {
+    asked_.insert(names.begin(), names.end());
+  }
   // Refuses a field that is there, not null, and that no function above was called with.
   void finish() const {
     for (const auto& [name, field] : fields_.items()) {

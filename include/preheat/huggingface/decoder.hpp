@@ -37,9 +37,9 @@ inline decoder_tensor_names tensor_names(nn::decoder_names names) {
   if (names == nn::decoder_names::gpt2) {
     return {"transformer.", "wte", "wpe", "ln_1", "ln_2", "ln_f"};
   }
-  return {"model.",         "embed_tokens",
-          "embed_positions", "input_layernorm",
-          "post_attention_layernorm", "norm"};
+  return {
+      "model.", "embed_tokens", "embed_positions", "input_layernorm", "post_attention_layernorm",
+      "norm"};
 }
 
 template <backend Be>

@@ -60,8 +60,8 @@ inline void read_rope_object(config_fields rope, nn::rotary_config& r) {
     rope.read("high_freq_factor", r.high_frequency_factor, true);
     rope.read("original_max_position_embeddings", r.original_positions, true);
   } else if (type != "default") {
-    rope.fail("rope_type", "default, linear and llama3 are understood, not " +
-                               files::in_quotes(type));
+    rope.fail("rope_type",
+              "default, linear and llama3 are understood, not " + files::in_quotes(type));
   }
   rope.expect("partial_rotary_factor", 1.0);
   rope.finish();
@@ -202,12 +202,28 @@ inline nn::decoder_config read_decoder_config(const std::filesystem::path& folde
     fields.fail("model_type", "llama, mistral, qwen2, qwen3 and gpt2 are understood, not " +
                                   files::in_quotes(model));
   }
-  fields.pass_over({"architectures", "_name_or_path", "name_or_path", "transformers_version",
-                    "torch_dtype", "dtype", "initializer_range", "use_cache", "bos_token_id",
-                    "eos_token_id", "pad_token_id", "unk_token_id", "attention_dropout",
-                    "hidden_dropout", "is_llama_config", "transformers.js_config",
-                    "gradient_checkpointing", "id2label", "label2id", "output_attentions",
-                    "output_hidden_states", "_attn_implementation"});
+  fields.pass_over({"architectures",
+                    "_name_or_path",
+                    "name_or_path",
+                    "transformers_version",
+                    "torch_dtype",
+                    "dtype",
+                    "initializer_range",
+                    "use_cache",
+                    "bos_token_id",
+                    "eos_token_id",
+                    "pad_token_id",
+                    "unk_token_id",
+                    "attention_dropout",
+                    "hidden_dropout",
+                    "is_llama_config",
+                    "transformers.js_config",
+                    "gradient_checkpointing",
+                    "id2label",
+                    "label2id",
+                    "output_attentions",
+                    "output_hidden_states",
+                    "_attn_implementation"});
   fields.finish();
   try {
     nn::require_valid(c);

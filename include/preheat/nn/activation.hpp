@@ -45,8 +45,8 @@ struct gelu {
     using math::erf;
     using math::exp;
     const V cdf = V(T(0.5)) * (V(T(1)) + erf(z * V(T(std::numbers::sqrt2 / 2))));
-    return cdf + z * (V(T(std::numbers::inv_sqrtpi / std::numbers::sqrt2)) *
-                      exp(V(T(-0.5)) * z * z));
+    return cdf +
+           z * (V(T(std::numbers::inv_sqrtpi / std::numbers::sqrt2)) * exp(V(T(-0.5)) * z * z));
   }
 };
 
@@ -67,57 +67,57 @@ struct gelu_tanh {
 };
 
 // h = act(z)
-template <class T, template <class> class Activation>
+template <class Activation>
 struct activation_kernel {
   static constexpr bool any_value = true;
   static constexpr bool in_kernels = true;
   template <class V>
   constexpr void operator()(V& h, const V& z) const {
-    h = Activation<T>::value(z);
+    h = Activation::value(z);
   }
 };
 // d = d·act'(z)
-template <class T, template <class> class Activation>
+template <class Activation>
 struct activation_gradient_kernel {
   static constexpr bool any_value = true;
   static constexpr bool in_kernels = true;
   template <class V>
   constexpr void operator()(V& d, const V& z) const {
-    d *= Activation<T>::slope(z);
+    d *= Activation::slope(z);
   }
 };
 // h = act(z)·u
-template <class T, template <class> class Activation>
+template <class Activation>
 struct gate_kernel {
   static constexpr bool any_value = true;
   static constexpr bool in_kernels = true;
   template <class V>
   constexpr void operator()(V& h, const V& z, const V& u) const {
-    h = Activation<T>::value(z) * u;
+    h = Activation::value(z) * u;
   }
 };
 // From d = ∂/∂h: dz = d·u·act'(z), then d becomes ∂/∂u = d·act(z).
-template <class T, template <class> class Activation>
+template <class Activation>
 struct gate_gradient_kernel {
   static constexpr bool any_value = true;
   static constexpr bool in_kernels = true;
   template <class V>
   constexpr void operator()(V& d, V& dz, const V& z, const V& u) const {
-    dz = d * u * Activation<T>::slope(z);
-    d *= Activation<T>::value(z);
+    dz = d * u * Activation::slope(z);
+    d *= Activation::value(z);
   }
 };
 
-// Calls f.template operator()<Activation>() with the activation of that kind.
-template <class F>
+// f(activation) with the activation of that kind.
+template <class T, class F>
 void with_activation(activation_kind kind, F f) {
   switch (kind) {
     case activation_kind::silu:
-      return f.template operator()<silu>();
+      return f(silu<T>{});
     case activation_kind::gelu:
-      return f.template operator()<gelu>();
+      return f(gelu<T>{});
     case activation_kind::gelu_tanh:
-      return f.template operator()<gelu_tanh>();
+      return f(gelu_tanh<T>{});
   }
 }
 

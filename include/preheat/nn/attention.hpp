@@ -10,6 +10,9 @@
 //
 // Q, K, V, C are features × tokens, with head h in the rows h·d, …. Cost: 4·n²·features operations
 // per sequence forward and 8·n²·features backward; P is stored, heads·n² numbers per sequence.
+//
+// A backend that multiplies grids of blocks computes all heads of consecutive sequences of one length in one
+// call; another one computes head by head, which keeps P in the cache.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -24,7 +27,7 @@ namespace preheat::nn {
 // Buffers that the layers of a network share, because only one layer computes at a time.
 template <class Be>
 struct attention_scratch {
-  mat<Be> dropped;  // D(P) of one head of one sequence
+  mat<Be> dropped;  // D(P) of what is computed in one call
   mat<Be> dS;       // likewise
   mat<Be> dQ, dK, dV;
 };
@@ -52,13 +55,11 @@ class attention {
     const index_t longest = *std::max_element(lengths.begin(), lengths.end());
     be.resize(P_, longest, heads * Q.cols());
     be.resize(C_, Q.rows(), Q.cols());
-    each_head(lengths, [&](const place& at) {
-      const view_of<Be> P = probabilities_at(at);
-      be.gemm(scale(), transpose::yes, at.of(K), transpose::no, at.of(Q), 0, P);
-      be.softmax_cols(P);
-      const const_view_of<Be> used = with_dropout(be, site.fork(at.number), P, scratch.dropped);
-      be.gemm(1, transpose::no, at.of(V), transpose::no, used, 0, at.of(view_of<Be>(C_)));
-    });
+    if constexpr (multiplies_grids<Be>) {
+      each_run(lengths, [&](const run& at) { forward_of_run(be, at, site, scratch); });
+    } else {
+      each_head(lengths, [&](const place& at) { forward_of_head(be, at, site, scratch); });
+    }
     return C_;
   }
 
@@ -69,30 +70,12 @@ class attention {
     be.resize(scratch.dQ, dC.rows(), dC.cols());
     be.resize(scratch.dK, dC.rows(), dC.cols());
     be.resize(scratch.dV, dC.rows(), dC.cols());
-    each_head(lengths, [&](const place& at) {
-      const const_view_of<Be> P = probabilities_at(at);
-      const dropout_stream own = site.fork(at.number);
-      if (wanted.value) {
-        const const_view_of<Be> used = with_dropout(be, own, P, scratch.dropped);
-        be.gemm(1, transpose::no, at.of(dC), transpose::yes, used, 0,
-                at.of(view_of<Be>(scratch.dV)));
-      }
-      if (!wanted.query && !wanted.key) {
-        return;
-      }
-      be.resize(scratch.dS, at.length, at.length);
-      be.gemm(1, transpose::yes, at.of(V_), transpose::no, at.of(dC), 0, scratch.dS);
-      apply_dropout(be, own, scratch.dS);
-      be.softmax_cols_gradient(P, scratch.dS);
-      if (wanted.query) {
-        be.gemm(scale(), transpose::no, at.of(K_), transpose::no, scratch.dS, 0,
-                at.of(view_of<Be>(scratch.dQ)));
-      }
-      if (wanted.key) {
-        be.gemm(scale(), transpose::no, at.of(Q_), transpose::yes, scratch.dS, 0,
-                at.of(view_of<Be>(scratch.dK)));
-      }
-    });
+    if constexpr (multiplies_grids<Be>) {
+      each_run(lengths, [&](const run& at) { backward_of_run(be, at, dC, wanted, site, scratch); });
+    } else {
+      each_head(lengths,
+                [&](const place& at) { backward_of_head(be, at, dC, wanted, site, scratch); });
+    }
   }
 
   // The probabilities of one head of the sequence that starts at token `first`: keys × queries.
@@ -123,8 +106,119 @@ class attention {
       at.first += length;
     }
   }
+  void forward_of_head(Be& be, const place& at, const dropout_stream& site,
+                       attention_scratch<Be>& scratch) {
+    const view_of<Be> P = probabilities_at(at);
+    be.gemm(scale(), transpose::yes, at.of(K_), transpose::no, at.of(Q_), 0, P);
+    be.softmax_cols(P);
+    const const_view_of<Be> used = with_dropout(be, site.fork(at.number), P, scratch.dropped);
+    be.gemm(1, transpose::no, at.of(V_), transpose::no, used, 0, at.of(view_of<Be>(C_)));
+  }
+  void backward_of_head(Be& be, const place& at, const_view_of<Be> dC,
+                        const attention_wanted& wanted, const dropout_stream& site,
+                        attention_scratch<Be>& scratch) {
+    const const_view_of<Be> P = probabilities_at(at);
+    const dropout_stream own = site.fork(at.number);
+    if (wanted.value) {
+      const const_view_of<Be> used = with_dropout(be, own, P, scratch.dropped);
+      be.gemm(1, transpose::no, at.of(dC), transpose::yes, used, 0, at.of(view_of<Be>(scratch.dV)));
+    }
+    if (!wanted.query && !wanted.key) {
+      return;
+    }
+    be.resize(scratch.dS, at.length, at.length);
+    be.gemm(1, transpose::yes, at.of(V_), transpose::no, at.of(dC), 0, scratch.dS);
+    apply_dropout(be, own, scratch.dS);
+    be.softmax_cols_gradient(P, scratch.dS);
+    if (wanted.query) {
+      be.gemm(scale(), transpose::no, at.of(K_), transpose::no, scratch.dS, 0,
+              at.of(view_of<Be>(scratch.dQ)));
+    }
+    if (wanted.key) {
+      be.gemm(scale(), transpose::no, at.of(Q_), transpose::yes, scratch.dS, 0,
+              at.of(view_of<Be>(scratch.dK)));
+    }
+  }
+
+  // All heads of consecutive sequences of one length.
+  struct run {
+    index_t heads, first, length, sequences;
+    std::uint64_t number;  // of the first head
+
+    // The blocks of Q, K, V, C or their gradients, features/heads × length.
+    template <class X>
+    block_grid<X> features(view<X> x) const {
+      const index_t size = x.rows() / heads;
+      return grid_of(x.col_range(first, length * sequences), size, length,
+                     {heads, sequences, size, 0, length});
+    }
+    // The blocks of P and dS, length × length, that lie side by side.
+    template <class X>
+    block_grid<X> pairs(view<X> x) const {
+      return grid_of(x, length, length, {heads, sequences, 0, length, heads * length});
+    }
+    index_t pair_entries() const { return length * length; }
+    index_t pair_columns() const { return heads * sequences * length; }
+  };
+  template <class F>
+  void each_run(const std::vector<index_t>& lengths, F f) {
+    run at{heads_, 0, 0, 0, 0};
+    for (std::size_t s = 0; s < lengths.size(); s += std::size_t(at.sequences)) {
+      at.length = lengths[s];
+      const auto other = std::find_if(lengths.begin() + std::ptrdiff_t(s), lengths.end(),
+                                      [&](index_t length) { return length != at.length; });
+      at.sequences = other - (lengths.begin() + std::ptrdiff_t(s));
+      f(std::as_const(at));
+      at.first += at.length * at.sequences;
+      at.number += std::uint64_t(heads_ * at.sequences);
+    }
+  }
+  void forward_of_run(Be& be, const run& at, const dropout_stream& site,
+                      attention_scratch<Be>& scratch) {
+    const view_of<Be> P = probabilities_of(at);
+    be.gemm_grid(scale(), transpose::yes, at.features(K_), transpose::no, at.features(Q_), 0,
+                 at.pairs(P));
+    be.softmax_cols(P);
+    const const_view_of<Be> used =
+        with_block_dropout(be, site, at.pair_entries(), at.number, P, scratch.dropped);
+    be.gemm_grid(1, transpose::no, at.features(V_), transpose::no, at.pairs(used), 0,
+                 at.features(view_of<Be>(C_)));
+  }
+  void backward_of_run(Be& be, const run& at, const_view_of<Be> dC, const attention_wanted& wanted,
+                       const dropout_stream& site, attention_scratch<Be>& scratch) {
+    const view_of<Be> P = probabilities_of(at);
+    if (wanted.value) {
+      const const_view_of<Be> used =
+          with_block_dropout(be, site, at.pair_entries(), at.number, P, scratch.dropped);
+      be.gemm_grid(1, transpose::no, at.features(dC), transpose::yes, at.pairs(used), 0,
+                   at.features(view_of<Be>(scratch.dV)));
+    }
+    if (!wanted.query && !wanted.key) {
+      return;
+    }
+    be.resize(scratch.dS, at.length, at.pair_columns());
+    const view_of<Be> dS = scratch.dS;
+    be.gemm_grid(1, transpose::yes, at.features(V_), transpose::no, at.features(dC), 0,
+                 at.pairs(dS));
+    apply_block_dropout(be, site, at.pair_entries(), at.number, dS);
+    be.softmax_cols_gradient(P, dS);
+    const block_grid<const T> pairs = at.pairs(const_view_of<Be>(dS));
+    if (wanted.query) {
+      be.gemm_grid(scale(), transpose::no, at.features(K_), transpose::no, pairs, 0,
+                   at.features(view_of<Be>(scratch.dQ)));
+    }
+    if (wanted.key) {
+      be.gemm_grid(scale(), transpose::no, at.features(Q_), transpose::yes, pairs, 0,
+                   at.features(view_of<Be>(scratch.dK)));
+    }
+  }
+
+  // Head h of the sequence that starts at token t has the columns heads·t + h·length, … of P.
   view_of<Be> probabilities_at(const place& at) {
     return view_of<Be>(P_).block(0, heads_ * at.first + at.head * at.length, at.length, at.length);
+  }
+  view_of<Be> probabilities_of(const run& at) {
+    return view_of<Be>(P_).block(0, heads_ * at.first, at.length, at.pair_columns());
   }
   T scale() const { return T(1 / std::sqrt(double(Q_.rows() / heads_))); }
 

@@ -109,12 +109,12 @@ class causal_attention {
  private:
   // A tile of queries of one head, and the keys that they see.
   struct place {
-    index_t size;              // d
-    index_t head, key_head;    // numbers
-    index_t query, queries;    // the first column and how many
+    index_t size;            // d
+    index_t head, key_head;  // numbers
+    index_t query, queries;  // the first column and how many
     index_t key, keys;
-    index_t shift, window;     // of the causal softmax
-    index_t column;            // of P
+    index_t shift, window;  // of the causal softmax
+    index_t column;         // of P
     template <class X>
     X query_block(X x) const {
       return x.block(head * size, query, size, queries);

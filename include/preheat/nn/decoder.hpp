@@ -51,6 +51,7 @@ class decoder {
       other.layers_.push_back({l.name, clone(*be_, l.W), clone(*be_, l.b)});
     }
     other.head_->chunk = head_->chunk;
+    other.set_recompute(recompute_);
     return other;
   }
 
@@ -61,6 +62,18 @@ class decoder {
   void set_head_chunk(index_t columns) {
     require(columns >= 1, "columns of a chunk of logits >= 1", columns, 1);
     head_->chunk = columns;
+  }
+
+  // What training passes compute again instead of keeping it; recompute::norms_and_gates unless set.
+  void set_recompute(recompute what) {
+    recompute_ = what;
+    blocks_.clear();
+    const index_t count = what == recompute::blocks ? 1 : config_->blocks;
+    for (index_t i = 0; i < count; ++i) {
+      blocks_.emplace_back(*config_, i);
+    }
+    inputs_.clear();
+    inputs_.resize(std::size_t(what == recompute::blocks ? config_->blocks : 0));
   }
 
   // The logits of every token, vocab_size × tokens, computed through any linear operator; valid until
@@ -87,9 +100,13 @@ class decoder {
     }
     const T value = head_->loss(*be_, *frozen_, batch, X, linear,
                                 in_blocks ? view_of<Be>(dX_) : view_of<Be>(), true);
-    const auto pass = pass_of(nullptr);
-    for (std::size_t i = blocks_.size(); i-- > 0 && lowest < first_layer_after(i);) {
-      blocks_[i].backward(*be_, frozen_->blocks[i], pass, dX_, linear);
+    const pass_type pass = pass_of(nullptr);
+    for (index_t i = config_->blocks; i-- > 0 && lowest < first_layer_after(i);) {
+      block_type& block = block_at(i);
+      if (recompute_ == recompute::blocks) {
+        repeat_block(i, block, pass, linear);
+      }
+      block.backward(*be_, frozen_->blocks[i], pass, dX_, linear);
     }
     return value;
   }
@@ -112,7 +129,7 @@ class decoder {
   }
 
   // Of the last pass, for tests: the input of the first block and the output of every block, hidden ×
-  // tokens.
+  // tokens. Not with recompute::blocks.
   std::vector<const_view_of<Be>> hidden_states() const {
     std::vector<const_view_of<Be>> states{embedded_};
     for (const block_type& block : blocks_) {
@@ -131,21 +148,39 @@ class decoder {
     make_parts();
   }
   void make_parts() {
-    for (index_t i = 0; i < config_->blocks; ++i) {
-      blocks_.emplace_back(*config_, i);
-    }
+    set_recompute(recompute_);
     head_.emplace(*config_, block_layers());
     if (config_->positions == position_kind::rotary) {
       rotary_.emplace(config_->rotary, config_->head_size);
     }
   }
   index_t block_layers() const { return config_->blocks * layers_per_block(*config_); }
-  index_t first_layer_after(std::size_t block) const {
-    return (index_t(block) + 1) * layers_per_block(*config_);
+  index_t first_layer_after(index_t block) const {
+    return (block + 1) * layers_per_block(*config_);
+  }
+  // The block's own buffers, or those of the only one there is.
+  block_type& block_at(index_t i) {
+    block_type& block = blocks_[recompute_ == recompute::blocks ? 0 : i];
+    block.set_number(*config_, i);
+    return block;
   }
 
   pass_type pass_of(key_value_cache<Be>* cache) {
-    return {*config_, sequences_, rotary_ ? &*rotary_ : nullptr, cache, scratch_};
+    return {*config_, sequences_, rotary_ ? &*rotary_ : nullptr, cache, recompute_, scratch_};
+  }
+  // Blocks compute one after the other, and so do their backward passes: they share what is not kept.
+  template <class Linear>
+  void share_buffers(Linear& linear) {
+    const index_t per_block = layers_per_block(*config_);
+    if constexpr (requires { linear.share_buffers(index_t(), index_t(), index_t()); }) {
+      for (index_t l = 0; l < block_layers(); ++l) {
+        linear.share_buffers(l, recompute_ == recompute::blocks ? l % per_block : l, l % per_block);
+      }
+    } else {
+      require(recompute_ != recompute::blocks,
+              "decoder: recompute::blocks needs a linear operator with the members of "
+              "operators/layer_uses.hpp");
+    }
   }
   template <class Linear>
   const_view_of<Be> run_blocks(const batch_type& batch, bool labelled, Linear& linear) {
@@ -161,13 +196,38 @@ class decoder {
   // The tokens of sequences_ through embedding and blocks.
   template <class Linear>
   const_view_of<Be> run(std::span<const index_t> ids, key_value_cache<Be>* cache, Linear& linear) {
+    share_buffers(linear);
     embed(ids);
     const_view_of<Be> X = embedded_;
     const pass_type pass = pass_of(cache);
-    for (std::size_t i = 0; i < blocks_.size(); ++i) {
-      X = blocks_[i].forward(*be_, frozen_->blocks[i], pass, X, linear);
+    for (index_t i = 0; i < config_->blocks; ++i) {
+      if (recompute_ == recompute::blocks) {
+        be_->resize(inputs_[i], X.rows(), X.cols());
+        be_->copy(transpose::no, X, inputs_[i]);
+        X = inputs_[i];
+      }
+      X = block_at(i).forward(*be_, frozen_->blocks[i], pass, X, linear);
+      if (recompute_ == recompute::blocks) {
+        forget_block(i, linear);
+      }
     }
     return X;
+  }
+  template <class Linear>
+  void forget_block(index_t i, Linear& linear) {
+    if constexpr (requires { linear.forget_use(index_t()); }) {
+      for (index_t l = first_layer_after(i - 1); l < first_layer_after(i); ++l) {
+        linear.forget_use(l);
+      }
+    }
+  }
+  template <class Linear>
+  void repeat_block(index_t i, block_type& block, const pass_type& pass, Linear& linear) {
+    if constexpr (requires { linear.repeat(true); }) {
+      linear.repeat(true);
+      block.forward(*be_, frozen_->blocks[i], pass, inputs_[i], linear);
+      linear.repeat(false);
+    }
   }
   void embed(std::span<const index_t> ids) {
     be_->resize(embedded_, config_->hidden_size, index_t(ids.size()));
@@ -175,7 +235,8 @@ class decoder {
     for (std::size_t t = 0; t < ids.size(); ++t) {
       require(0 <= ids[t] && ids[t] < config_->vocab_size, "0 <= id of a token < vocab_size",
               ids[t], config_->vocab_size);
-      be_->copy(transpose::no, view(frozen_->words).col_range(ids[t], 1), X.col_range(index_t(t), 1));
+      be_->copy(transpose::no, view(frozen_->words).col_range(ids[t], 1),
+                X.col_range(index_t(t), 1));
     }
     for (const attention_span& s : sequences_) {
       require(s.keys <= config_->max_positions, "tokens of a sequence <= max_positions", s.keys,
@@ -194,8 +255,10 @@ class decoder {
   std::shared_ptr<const decoder_frozen<Be>> frozen_;
   std::vector<base_layer<Be>> layers_;
 
+  recompute recompute_ = recompute::norms_and_gates;
   std::optional<rotary<Be>> rotary_;
   std::vector<block_type> blocks_;
+  std::vector<mat<Be>> inputs_;  // of the blocks, with recompute::blocks
   std::optional<token_head<Be>> head_;
   std::vector<attention_span> sequences_;
   decoder_scratch<Be, Attention> scratch_;

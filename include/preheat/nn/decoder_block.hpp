@@ -19,6 +19,15 @@
 
 namespace preheat::nn {
 
+// What backward computes again instead of keeping it from forward, for each block and token:
+//
+//   nothing           all is kept
+//   norms_and_gates   the outputs of both norms and of the activation: 2·hidden + intermediate numbers
+//                     less, for a pass over them
+//   blocks            everything but the block's input, hidden numbers: the forward products a second
+//                     time
+enum class recompute { nothing, norms_and_gates, blocks };
+
 // Buffers that one block at a time uses.
 template <class Be, template <class> class Attention>
 struct decoder_scratch {
@@ -26,6 +35,7 @@ struct decoder_scratch {
   typename feed_forward<Be>::scratch mlp;
   mat<Be> dQKV;
   mat<Be> d_heads;
+  mat<Be> attention_input, mlp_input;  // of the block at work, if they are not kept
 };
 
 // What all blocks share in a pass: settings, the sequences, scratch. `cache` is null but where a text
@@ -36,6 +46,7 @@ struct decoder_pass {
   std::span<const attention_span> sequences;
   const rotary<Be>* positions = nullptr;  // null with learned positions
   key_value_cache<Be>* cache = nullptr;
+  recompute again = recompute::nothing;
   decoder_scratch<Be, Attention>& scratch;
 };
 
@@ -46,18 +57,24 @@ class decoder_block {
   using pass_type = decoder_pass<Be, Attention>;
 
   decoder_block(const decoder_config& c, index_t number)
-      : number_(number),
-        first_(number * layers_per_block(c)),
-        fused_(c.fused_qkv),
-        mlp_(first_ + (c.fused_qkv ? 2 : 4), c.gated, c.activation) {}
+      : fused_(c.fused_qkv), mlp_(c.gated, c.activation) {
+    set_number(c, number);
+  }
+  // The block's number in the network.
+  void set_number(const decoder_config& c, index_t number) {
+    number_ = number;
+    first_ = number * layers_per_block(c);
+    mlp_.set_first_layer(first_ + (fused_ ? 2 : 4));
+  }
 
   // The result is valid until the next forward.
   template <class Linear>
   const_view_of<Be> forward(Be& be, const decoder_block_norms<Be>& norms, const pass_type& pass,
                             const_view_of<Be> X, Linear& linear) {
     const decoder_config& c = pass.config;
-    attention_norm_.forward(be, c.norm, c.norm_epsilon, norms.attention, X, attention_input_);
-    project(linear, c);
+    mat<Be>& attention_input = attention_input_of(pass);
+    attention_norm_.forward(be, c.norm, c.norm_epsilon, norms.attention, X, attention_input);
+    project(attention_input, linear, c);
     if (c.qk_norm) {
       Q_ = query_norm_.forward(be, c.norm_epsilon, norms.query, Q_);
       K_ = key_norm_.forward(be, c.norm_epsilon, norms.key, K_);
@@ -78,8 +95,9 @@ class decoder_block {
     A_ = linear.forward(output_layer(), C_);
     be.apply(add_kernel<T>{}, A_, X);
 
-    mlp_norm_.forward(be, c.norm, c.norm_epsilon, norms.mlp, A_, mlp_input_);
-    Y_ = mlp_.forward(be, mlp_input_, linear);
+    mat<Be>& mlp_input = mlp_input_of(pass);
+    mlp_norm_.forward(be, c.norm, c.norm_epsilon, norms.mlp, A_, mlp_input);
+    Y_ = mlp_.forward(be, mlp_input, linear, gates_of(pass));
     be.apply(add_kernel<T>{}, Y_, const_view_of<Be>(A_));
     return Y_;
   }
@@ -90,7 +108,12 @@ class decoder_block {
                 Linear& linear) {
     const decoder_config& c = pass.config;
     const index_t lowest = linear.first_trained();
-    const view_of<Be> through_mlp = mlp_.backward(be, mlp_input_, d, linear, pass.scratch.mlp);
+    mat<Be>& mlp_input = mlp_input_of(pass);
+    if (makes_norms_again(pass)) {
+      mlp_norm_.repeat(be, c.norm, c.norm_epsilon, norms.mlp, mlp_input);
+    }
+    const view_of<Be> through_mlp =
+        mlp_.backward(be, mlp_input, d, linear, pass.scratch.mlp, gates_of(pass));
     if (lowest >= mlp_.first_layer()) {
       return;
     }
@@ -112,6 +135,18 @@ class decoder_block {
   static attention_shape shape(const decoder_config& c) {
     return {c.heads, c.key_value_heads, c.window};
   }
+  static bool makes_norms_again(const pass_type& pass) {
+    return pass.again == recompute::norms_and_gates;
+  }
+  mat<Be>& attention_input_of(const pass_type& pass) {
+    return makes_norms_again(pass) ? pass.scratch.attention_input : attention_input_;
+  }
+  mat<Be>& mlp_input_of(const pass_type& pass) {
+    return makes_norms_again(pass) ? pass.scratch.mlp_input : mlp_input_;
+  }
+  static mat<Be>* gates_of(const pass_type& pass) {
+    return makes_norms_again(pass) ? &pass.scratch.mlp.H : nullptr;
+  }
   // f(first column, columns, position of the first) for every sequence.
   template <class F>
   static void each_sequence(const pass_type& pass, F f) {
@@ -121,16 +156,16 @@ class decoder_block {
   }
 
   template <class Linear>
-  void project(Linear& linear, const decoder_config& c) {
+  void project(const_view_of<Be> X, Linear& linear, const decoder_config& c) {
     if (fused_) {
-      const view_of<Be> all = linear.forward(first_, attention_input_);
+      const view_of<Be> all = linear.forward(first_, X);
       Q_ = all.row_range(0, c.query_rows());
       K_ = all.row_range(c.query_rows(), c.key_rows());
       V_ = all.row_range(c.query_rows() + c.key_rows(), c.key_rows());
     } else {
-      Q_ = linear.forward(first_, attention_input_);
-      K_ = linear.forward(first_ + 1, attention_input_);
-      V_ = linear.forward(first_ + 2, attention_input_);
+      Q_ = linear.forward(first_, X);
+      K_ = linear.forward(first_ + 1, X);
+      V_ = linear.forward(first_ + 2, X);
     }
   }
 
@@ -140,9 +175,8 @@ class decoder_block {
                                  const pass_type& pass, const_view_of<Be> dC, Linear& linear) {
     const decoder_config& c = pass.config;
     const index_t lowest = linear.first_trained();
-    const wanted_gradients wanted{.query = fused_ || lowest <= first_,
-                                  .key = fused_ || lowest <= first_ + 1,
-                                  .value = true};
+    const wanted_gradients wanted{
+        .query = fused_ || lowest <= first_, .key = fused_ || lowest <= first_ + 1, .value = true};
     be.resize(pass.scratch.dQKV, c.query_rows() + 2 * c.key_rows(), dC.cols());
     const view_of<Be> all(pass.scratch.dQKV);
     const view_of<Be> dQ = all.row_range(0, c.query_rows());
@@ -162,19 +196,23 @@ class decoder_block {
     if (c.qk_norm && wanted.key) {
       key_norm_.backward(be, norms.key, dK, pass.scratch.d_heads);
     }
+    mat<Be>& X = attention_input_of(pass);
+    if (makes_norms_again(pass)) {
+      attention_norm_.repeat(be, c.norm, c.norm_epsilon, norms.attention, X);
+    }
     const bool below = lowest < first_;
     if (fused_) {
-      return linear.backward(first_, attention_input_, all, below);
+      return linear.backward(first_, X, all, below);
     }
-    const view_of<Be> through_value = linear.backward(first_ + 2, attention_input_, dV, below);
+    const view_of<Be> through_value = linear.backward(first_ + 2, X, dV, below);
     if (!wanted.key) {
       return {};
     }
-    const view_of<Be> through_key = linear.backward(first_ + 1, attention_input_, dK, below);
+    const view_of<Be> through_key = linear.backward(first_ + 1, X, dK, below);
     if (!wanted.query) {
       return {};
     }
-    const view_of<Be> through_query = linear.backward(first_, attention_input_, dQ, below);
+    const view_of<Be> through_query = linear.backward(first_, X, dQ, below);
     if (below) {
       be.apply(add_two_kernel<T>{}, through_query, const_view_of<Be>(through_key),
                const_view_of<Be>(through_value));
@@ -189,8 +227,8 @@ class decoder_block {
     }
   }
 
-  index_t number_;
-  index_t first_;  // the number of the block's first linear layer
+  index_t number_ = 0;
+  index_t first_ = 0;  // the number of the block's first linear layer
   bool fused_;
   pre_norm<Be> attention_norm_;
   pre_norm<Be> mlp_norm_;

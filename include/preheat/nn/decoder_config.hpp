@@ -31,7 +31,7 @@ struct rotary_config {
   double theta = 10000;
   rotary_scaling scaling = rotary_scaling::none;
   double factor = 1;
-  double low_frequency_factor = 1;   // of llama3, as the next two
+  double low_frequency_factor = 1;  // of llama3, as the next two
   double high_frequency_factor = 4;
   double original_positions = 8192;
   // One for each frequency, which is divided by it; none: 1. What a GGUF file has instead of llama3.
@@ -110,7 +110,8 @@ inline void require_valid(const decoder_config& c) {
       require(0 < r.low_frequency_factor && r.low_frequency_factor < r.high_frequency_factor,
               "llama3: 0 < low_freq_factor < high_freq_factor", r.low_frequency_factor,
               r.high_frequency_factor);
-      require(r.original_positions > 0, "llama3: original positions > 0", r.original_positions, 0.0);
+      require(r.original_positions > 0, "llama3: original positions > 0", r.original_positions,
+              0.0);
     }
   }
 }

@@ -36,4 +36,36 @@ const_view_of<Be> with_dropout(Be& be, const dropout_stream& site, const_view_of
   return place;
 }
 
+// The same for consecutive blocks of so many entries: block k has the mask of site.fork(first + k).
+template <class T>
+struct block_dropout_kernel {
+  double rate;
+  generator stream;
+  index_t entries;
+  std::uint64_t first;
+  constexpr void operator()(index_t i, T& x, const T& y) const {
+    const std::uint64_t number = first + std::uint64_t(i / entries);
+    dropout_kernel<T>{rate, stream.fork(purpose::dropout, number)}(i % entries, x, y);
+  }
+};
+template <backend Be>
+void apply_block_dropout(Be& be, const dropout_stream& site, index_t entries, std::uint64_t first,
+                         view_of<Be> x) {
+  if (site.on()) {
+    be.apply_indexed(block_dropout_kernel<scalar_of<Be>>{site.rate, site.stream, entries, first}, x,
+                     const_view_of<Be>(x));
+  }
+}
+template <backend Be>
+view_of<Be> with_block_dropout(Be& be, const dropout_stream& site, index_t entries,
+                               std::uint64_t first, view_of<Be> x, mat<Be>& place) {
+  if (!site.on()) {
+    return x;
+  }
+  be.resize(place, x.rows(), x.cols());
+  be.apply_indexed(block_dropout_kernel<scalar_of<Be>>{site.rate, site.stream, entries, first},
+                   place, const_view_of<Be>(x));
+  return place;
+}
+
 }  // namespace preheat::nn

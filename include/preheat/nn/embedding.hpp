@@ -7,6 +7,7 @@
 // backward. Errors: an id, a type or a length beyond its table. Cost: O(features · tokens).
 #pragma once
 #include "../linalg/elementwise.hpp"
+#include "gather.hpp"
 #include "token_batch.hpp"
 
 namespace preheat::nn {
@@ -26,12 +27,11 @@ void embed_tokens(Be& be, const embedding_tables<Be>& tables, const token_batch<
   const index_t tokens = batch.tokens();
   be.resize(X, tables.words.rows(), tokens);
   const view<T> x(X);
-  for (index_t t = 0; t < tokens; ++t) {
-    const index_t id = batch.ids[t];
+  for (const index_t id : batch.ids) {
     require(0 <= id && id < tables.words.cols(), "0 <= id of a token < vocab_size", id,
             tables.words.cols());
-    be.copy(transpose::no, view(tables.words).col_range(id, 1), x.col_range(t, 1));
   }
+  gather<Be>(be, tables.words, batch.ids, x);
   index_t first = 0;
   for (const index_t length : batch.lengths) {
     require(length <= tables.positions.cols(), "tokens of a sequence <= max_position_embeddings",

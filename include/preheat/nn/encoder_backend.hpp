@@ -2,6 +2,9 @@
 // normalization, whose result at an entry depends on the whole column, and their gradients. They
 // are not in `backend`, because policies never need them.
 #pragma once
+#include <span>
+
+#include "../core/block_grid.hpp"
 #include "../core/concepts.hpp"
 
 namespace preheat::nn {
@@ -21,6 +24,24 @@ concept encoder_backend = backend<Be> &&
   // respect to y and becomes that with respect to layer_norm's input. With g_ij = γ_i·d_ij and
   // means over the rows of a column, d_ij = r_j·(g_ij − mean(g_j) − x_ij·mean(g_j⊙x_j)).
   { be.layer_norm_gradient(a, a, a, x) } -> std::same_as<void>;
+};
+
+// What a backend may have besides, and a device should, because a call for every token or every head takes it
+// longer than the work. Without them the networks make these calls.
+
+// x_j = table_{ids_j}: columns by their numbers. Errors: a number that is no column of the table.
+template <class Be>
+concept gathers_columns = backend<Be> &&
+    requires(Be& be, const_view_of<Be> table, std::span<const index_t> ids, view_of<Be> x) {
+  { be.gather_cols(table, ids, x) } -> std::same_as<void>;
+};
+
+// x = s·op(a)·op(b) + t·x for every triple of blocks.
+template <class Be>
+concept multiplies_grids = backend<Be> &&
+    requires(Be& be, scalar_of<Be> s, transpose t, const block_grid<const scalar_of<Be>>& a,
+             const block_grid<scalar_of<Be>>& x) {
+  { be.gemm_grid(s, t, a, t, a, s, x) } -> std::same_as<void>;
 };
 
 }  // namespace preheat::nn

@@ -17,50 +17,54 @@ class feed_forward {
   using T = scalar_of<Be>;
   struct scratch {
     mat<Be> d_gate;
+    mat<Be> H;
   };
 
-  // `first` is the number of the first of the two or three linear layers in the network.
-  feed_forward(index_t first, bool gated, activation_kind activation)
-      : gate_(first), up_(first + (gated ? 1 : 0)), gated_(gated), activation_(activation) {}
+  feed_forward(bool gated, activation_kind activation) : gated_(gated), activation_(activation) {}
+
+  // The number of the first of its two or three linear layers in the network.
+  void set_first_layer(index_t first) {
+    gate_ = first;
+    up_ = first + (gated_ ? 1 : 0);
+  }
 
   index_t first_layer() const { return gate_; }
 
-  // X must not change until backward. The result is in a buffer of the operator.
+  // The result is in a buffer of the operator. H = act(…) is kept for backward, or made again there if
+  // `place` is not null: there it is now.
   template <class Linear>
-  view_of<Be> forward(Be& be, const_view_of<Be> X, Linear& linear) {
+  view_of<Be> forward(Be& be, const_view_of<Be> X, Linear& linear, mat<Be>* place) {
     if (gated_) {
       Z_ = linear.forward(gate_, X);
     }
     U_ = linear.forward(up_, X);
-    be.resize(H_, U_.rows(), U_.cols());
-    with_activation(activation_, [&]<template <class> class Activation>() {
-      if (gated_) {
-        be.apply(gate_kernel<T, Activation>{}, H_, const_view_of<Be>(Z_), const_view_of<Be>(U_));
-      } else {
-        be.apply(activation_kernel<T, Activation>{}, H_, const_view_of<Be>(U_));
-      }
-    });
-    return linear.forward(down(), H_);
+    mat<Be>& H = place != nullptr ? *place : H_;
+    activate(be, H);
+    return linear.forward(down(), H);
   }
 
   // d is ∂/∂D; returns ∂/∂X, empty unless a layer below the MLP is trained.
   template <class Linear>
-  view_of<Be> backward(Be& be, const_view_of<Be> X, const_view_of<Be> d, Linear& linear,
-                       scratch& s) {
+  view_of<Be> backward(Be& be, const_view_of<Be> X, const_view_of<Be> d, Linear& linear, scratch& s,
+                       mat<Be>* place) {
     const index_t lowest = linear.first_trained();
-    const view_of<Be> dH = linear.backward(down(), H_, d, lowest < down());
+    mat<Be>& H = place != nullptr ? *place : H_;
+    if (place != nullptr) {
+      activate(be, H);
+    }
+    const view_of<Be> dH = linear.backward(down(), H, d, lowest < down());
     if (lowest >= down()) {
       return {};
     }
     if (gated_) {
       be.resize(s.d_gate, dH.rows(), dH.cols());
     }
-    with_activation(activation_, [&]<template <class> class Activation>() {
+    with_activation<T>(activation_, [&]<class Activation>(Activation) {
       if (gated_) {
-        be.apply(gate_gradient_kernel<T, Activation>{}, dH, s.d_gate, const_view_of<Be>(Z_),
+        be.apply(gate_gradient_kernel<Activation>{}, dH, s.d_gate, const_view_of<Be>(Z_),
                  const_view_of<Be>(U_));
       } else {
-        be.apply(activation_gradient_kernel<T, Activation>{}, dH, const_view_of<Be>(U_));
+        be.apply(activation_gradient_kernel<Activation>{}, dH, const_view_of<Be>(U_));
       }
     });
     const bool below = lowest < gate_;
@@ -77,9 +81,19 @@ class feed_forward {
 
  private:
   index_t down() const { return up_ + 1; }
+  void activate(Be& be, mat<Be>& H) {
+    be.resize(H, U_.rows(), U_.cols());
+    with_activation<T>(activation_, [&]<class Activation>(Activation) {
+      if (gated_) {
+        be.apply(gate_kernel<Activation>{}, H, const_view_of<Be>(Z_), const_view_of<Be>(U_));
+      } else {
+        be.apply(activation_kernel<Activation>{}, H, const_view_of<Be>(U_));
+      }
+    });
+  }
 
-  index_t gate_;  // up_, if there is no gate
-  index_t up_;
+  index_t gate_ = 0;  // up_, if there is no gate
+  index_t up_ = 0;
   bool gated_;
   activation_kind activation_;
   view_of<Be> Z_;  // in buffers of the operator

@@ -33,9 +33,10 @@ std::vector<index_t> generate(Net& net, Linear& linear, std::span<const index_t>
   require(o.max_tokens >= 1, "generate: max_tokens >= 1", o.max_tokens, 1);
   require_valid(o.sampling);
   const index_t positions = net.config().max_positions;
-  require(index_t(prompt.size()) <= positions && o.max_tokens <= positions - index_t(prompt.size()) + 1,
-          "generate: tokens of the prompt + max_tokens - 1 <= max_positions",
-          index_t(prompt.size()) + std::min(o.max_tokens, positions) - 1, positions);
+  require(
+      index_t(prompt.size()) <= positions && o.max_tokens <= positions - index_t(prompt.size()) + 1,
+      "generate: tokens of the prompt + max_tokens - 1 <= max_positions",
+      index_t(prompt.size()) + std::min(o.max_tokens, positions) - 1, positions);
   Be& be = net.backend();
   key_value_cache<Be> cache(be, net.config(), index_t(prompt.size()) + o.max_tokens - 1);
   std::vector<index_t> written;

@@ -32,8 +32,7 @@ class key_value_cache {
   }
 
   // --- for the network: stores K and V of new tokens of one block, and returns those of all tokens.
-  std::pair<const_view_of<Be>, const_view_of<Be>> append(Be& be, index_t block,
-                                                         const_view_of<Be> K,
+  std::pair<const_view_of<Be>, const_view_of<Be>> append(Be& be, index_t block, const_view_of<Be> K,
                                                          const_view_of<Be> V) {
     const index_t n = K.cols();
     be.copy(transpose::no, K, view(keys_[block]).col_range(length_, n));

@@ -5,10 +5,12 @@
 #pragma once
 #include <algorithm>
 #include <numeric>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "../core/communicator.hpp"
+#include "gather.hpp"
 #include "mlp.hpp"
 
 namespace preheat::nn {
@@ -51,12 +53,9 @@ class minibatches {
     const index_t first = begin + part.index * count;
     be_->resize(batch.X, X_.rows(), count);
     be_->resize(batch.target, target_.rows(), count);
-    for (index_t j = 0; j < count; ++j) {
-      const index_t from = order_[first + j];
-      be_->copy(transpose::no, view(X_).col_range(from, 1), view(batch.X).col_range(j, 1));
-      be_->copy(transpose::no, view(target_).col_range(from, 1),
-                view(batch.target).col_range(j, 1));
-    }
+    const std::span<const index_t> chosen(order_.data() + first, std::size_t(count));
+    gather<Be>(*be_, X_, chosen, batch.X);
+    gather<Be>(*be_, target_, chosen, batch.target);
   }
 
  private:

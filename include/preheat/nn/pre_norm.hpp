@@ -32,6 +32,10 @@ class pre_norm {
       be.layer_norm(T(epsilon), w.gamma, w.beta, normalized_, r_, Y);
     }
   }
+  // Y once more, from the X of forward.
+  void repeat(Be& be, norm_kind kind, double epsilon, const norm_weights<Be>& w, mat<Be>& Y) {
+    forward(be, kind, epsilon, w, X_, Y);
+  }
   // d is ∂/∂Y and is overwritten; ∂/∂X is added to dX.
   void backward(Be& be, norm_kind kind, const norm_weights<Be>& w, view_of<Be> d, view_of<Be> dX) {
     if (kind == norm_kind::rms) {

@@ -105,8 +105,9 @@ class token_head {
       }
       first += length;
     }
-    require(!labels_.empty(),
-            "a batch has at least one label that is not -100 after the first token of its sequence");
+    require(
+        !labels_.empty(),
+        "a batch has at least one label that is not -100 after the first token of its sequence");
   }
   void gather(Be& be, const_view_of<Be> X) {
     be.resize(G_, X.rows(), index_t(labels_.size()));

@@ -16,6 +16,7 @@
 #include "../core/complete.hpp"
 #include "../core/dropout_kernel.hpp"
 #include "../core/optional_members.hpp"
+#include "layer_uses.hpp"
 
 namespace preheat {
 
@@ -40,6 +41,11 @@ class adapted {
       : be_(&net.backend()), layers_(net.layers()), adapter_(std::move(adapter)) {
     adapted_layers_.resize(layers_.size());
     uses_.resize(layers_.size());
+    input_gradients_.resize(layers_.size());
+    for (index_t l = 0; l < index_t(layers_.size()); ++l) {
+      outputs_.push_back(l);
+      gradients_.push_back(l);
+    }
   }
 
   Be& backend() const { return *be_; }
@@ -97,23 +103,22 @@ class adapted {
   void begin(pass_kind p) {
     begun_ = true;
     training_ = p == pass_kind::training;
+    again_ = false;
     for (auto& u : uses_) {
       u.depth = 0;
       u.part = {};
     }
   }
-  // The input of a layer comes in chunks of its columns, and the next one begins at column `first` of
-  // so many. Together they are one use of the layer: in training passes each chunk's backward follows
-  // its forward, and a chunk's output is valid until the next chunk. A network may leave it at
-  // forward and backward of whole inputs, and an operator need not have this member.
+  // --- what a network may ask for besides (operators/layer_uses.hpp)
   void next_chunk(index_t l, index_t first, index_t columns) {
-    uses& all = uses_[l];
-    if (first == 0) {
-      all.depth_of_chunks = all.depth;
-    }
-    all.depth = all.depth_of_chunks;
-    all.part = {first, columns};
+    uses_of(l).next_chunk(first, columns);
   }
+  void share_buffers(index_t l, index_t outputs, index_t gradient) {
+    outputs_[l] = outputs;
+    gradients_[l] = gradient;
+  }
+  void forget_use(index_t l) { --uses_of(l).depth; }
+  void repeat(bool again) { again_ = again; }
 
   view_of<Be> forward(index_t l, const_view_of<Be> X);
   view_of<Be> backward(index_t l, const_view_of<Be> X, const_view_of<Be> dY, bool need_dx);
@@ -127,33 +132,24 @@ class adapted {
   }
 
  private:
-  // The buffers of one use of a layer in a pass; a layer used twice has two.
-  struct use {
-    mat<Be> Y, dX;
-    mat<Be> dropped, d_dropped;
-    typename Adapter::template saved_activations<Be> saved_activations;
-  };
-  struct chunk {
-    index_t first = 0;
-    index_t columns = 0;  // of all chunks; 0: the input is whole
+  using use = layer_use<Be, Adapter>;
+  using uses = layer_uses<Be, Adapter>;
+  uses& uses_of(index_t l) { return uses_[outputs_[l]]; }
 
-    bool is_last(index_t size) const { return columns == 0 || first + size == columns; }
-  };
-  struct uses {
-    std::vector<use> list;
-    index_t depth = 0;
-    index_t depth_of_chunks = 0;
-    chunk part{};
-  };
+  mat<Be>& buffer_of_gradient(index_t l, index_t use_number) {
+    std::vector<mat<Be>>& list = input_gradients_[gradients_[l]];
+    while (index_t(list.size()) <= use_number) {
+      list.emplace_back();
+    }
+    return list[use_number];
+  }
 
   bool drops() const { return training_ && dropout_ > 0; }
   // The mask of a layer's use in this pass, the same in forward and backward.
   dropout_kernel<scalar> mask(index_t l, index_t use_number, const_view_of<Be> X) const {
     const generator of_layer = dropout_stream_.fork(purpose::dropout, std::uint64_t(l));
-    const chunk& c = uses_[l].part;
-    const index_t columns = c.columns > 0 ? c.columns : X.cols();
     return {dropout_, of_layer.fork(purpose::dropout, std::uint64_t(use_number)),
-            (part_ * columns + c.first) * X.rows()};
+            uses_[outputs_[l]].part.first_column(part_, X.cols()) * X.rows()};
   }
 
   Be* be_;
@@ -161,6 +157,10 @@ class adapted {
   Adapter adapter_;
   std::vector<adapted_layer> adapted_layers_;
   std::vector<uses> uses_;
+  std::vector<index_t> outputs_;    // the uses that a layer computes in, its own unless shared
+  std::vector<index_t> gradients_;  // likewise of input_gradients_
+  std::vector<std::vector<mat<Be>>> input_gradients_;
+  bool again_ = false;
   bool begun_ = false;
   bool training_ = false;
   double dropout_ = 0;
@@ -190,7 +190,7 @@ template <backend Be, class Adapter>
 view_of<Be> adapted<Be, Adapter>::forward(index_t l, const_view_of<Be> X) {
   require(begun_, "a network calls linear.begin(pass_kind) before the first forward of a pass");
   const adapted_layer& s = adapted_layers_[l];
-  uses& all = uses_[l];
+  uses& all = uses_of(l);
   if (all.depth == index_t(all.list.size())) {
     all.list.emplace_back();
   }
@@ -204,7 +204,7 @@ view_of<Be> adapted<Be, Adapter>::forward(index_t l, const_view_of<Be> X) {
     adapter::frozen_forward<Be>(*be_, frozen, X, u.Y);
     return u.Y;
   }
-  if (training_ && observe_input) {
+  if (training_ && observe_input && !again_) {
     observe_input(l, X);
   }
   const_view_of<Be> adapter_input = X;
@@ -222,25 +222,26 @@ template <backend Be, class Adapter>
 view_of<Be> adapted<Be, Adapter>::backward(index_t l, const_view_of<Be> X, const_view_of<Be> dY,
                                            bool need_dx) {
   adapted_layer& s = adapted_layers_[l];
-  uses& all = uses_[l];
+  uses& all = uses_of(l);
   require(all.depth > 0, "backward follows a forward of the same pass", all.depth, index_t(1));
   const index_t number = --all.depth;
   use& u = all.list[number];
   const frozen_linear<Be> frozen = base(l);
+  mat<Be>& dX = buffer_of_gradient(l, number);
   if (need_dx) {
-    be_->resize(u.dX, X.rows(), X.cols());
+    be_->resize(dX, X.rows(), X.cols());
   }
   if (!s.attached) {
     if (!need_dx) {
       return {};
     }
-    adapter::frozen_backward<Be>(*be_, frozen, dY, u.dX);
-    return u.dX;
+    adapter::frozen_backward<Be>(*be_, frozen, dY, dX);
+    return dX;
   }
   const bool dropping = drops();
   input_gradient<Be> dx;
   if (need_dx) {
-    dx = {u.dX, u.dX};
+    dx = {dX, dX};
     if (dropping) {
       be_->resize(u.d_dropped, X.rows(), X.cols());
       be_->fill(0, u.d_dropped);
@@ -251,7 +252,7 @@ view_of<Be> adapted<Be, Adapter>::backward(index_t l, const_view_of<Be> X, const
   adapter_.backward(*be_, s.parameters, frozen, layer_input<Be>{X, adapter_input}, dY, s.gradient,
                     dx, u.saved_activations);
   if (need_dx && dropping) {
-    be_->apply_indexed(add_dropout_kernel<scalar>{mask(l, number, X)}, u.dX, u.d_dropped);
+    be_->apply_indexed(add_dropout_kernel<scalar>{mask(l, number, X)}, dX, u.d_dropped);
   }
   if (number == 0 && gradient_final && all.part.is_last(X.cols())) {
     gradient_final(l);

@@ -31,12 +31,23 @@ class recorder {
   std::function<void(index_t layer, const_view_of<Be> X, const_view_of<Be> dY)> on_gradient;
 
   // --- concept linear_operator
-  void begin(pass_kind p) { base_.begin(p); }
+  void begin(pass_kind p) {
+    again_ = false;
+    base_.begin(p);
+  }
   void next_chunk(index_t l, index_t first, index_t columns) {
     base_.next_chunk(l, first, columns);
   }
+  void share_buffers(index_t l, index_t outputs, index_t gradient) {
+    base_.share_buffers(l, outputs, gradient);
+  }
+  void forget_use(index_t l) { base_.forget_use(l); }
+  void repeat(bool again) {
+    again_ = again;
+    base_.repeat(again);
+  }
   view_of<Be> forward(index_t l, const_view_of<Be> X) {
-    if (on_input && watched_[l] != 0) {
+    if (on_input && watched_[l] != 0 && !again_) {
       on_input(l, X);
     }
     return base_.forward(l, X);
@@ -54,6 +65,7 @@ class recorder {
  private:
   base_operator<Be> base_;
   std::vector<char> watched_;
+  bool again_ = false;
 };
 
 }  // namespace preheat

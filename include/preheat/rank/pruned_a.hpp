@@ -26,6 +26,12 @@ namespace preheat::rank {
 enum class prune_scope { row, matrix };
 enum class prune_mode { transient, frozen };
 
+// x = x·kept, where kept is 0 or 1: zeroes again what was pruned.
+template <class T>
+struct keep_kernel {
+  constexpr void operator()(T& x, const T& kept) const { x *= kept; }
+};
+
 template <class Ranks = linear>
 struct pruned_a {
   using axis = axes::rank;
@@ -95,7 +101,7 @@ struct pruned_a {
         continue;
       }
       if (mode == prune_mode::frozen && memory.kept_start[i] == adapted_layer.starts) {
-        run.backend().apply(multiply<typename Run::scalar>{}, adapted_layer.parameters.A,
+        run.backend().apply(keep_kernel<typename Run::scalar>{}, adapted_layer.parameters.A,
                             memory.kept[i]);
       }
       if (pruning && memory.mean_square[i].rows() > 0) {
@@ -139,10 +145,6 @@ struct pruned_a {
       be.upload(a, kept);
     }
   }
-  template <class T>
-  struct multiply {
-    constexpr void operator()(T& x, const T& y) const { x *= y; }
-  };
 };
 
 }  // namespace preheat::rank

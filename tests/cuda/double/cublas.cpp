@@ -57,6 +57,19 @@ void check_scalar(const T* x) {
   expect(x != nullptr && !machine::get().is_device(x), "a scalar is not on the host");
 }
 
+// A copy of an operand as the product reads it.
+template <class T>
+std::vector<T> rounded_operand(const operand<const T>& a, bool tf32) {
+  const T* const p = a.reach();
+  std::vector<T> copy(p, p + a.bytes / sizeof(T));
+  if (tf32) {
+    for (T& entry : copy) {
+      entry = T(rounded_to_tf32(float(entry)));
+    }
+  }
+  return copy;
+}
+
 template <class T>
 cublasStatus_t gemm(const char* name, cublasHandle_t h, cublasOperation_t ta, cublasOperation_t tb,
                     int m, int n, int k, const T* alpha, const T* A, int lda, const T* B, int ldb,
@@ -73,20 +86,48 @@ cublasStatus_t gemm(const char* name, cublasHandle_t h, cublasOperation_t ta, cu
       cublasContext::use(workspace);
       const char na = letter(ta);
       const char nb = letter(tb);
-      const T* pa = a.reach();
-      const T* pb = b.reach();
-      std::vector<T> rounded_a(pa, pa + (tf32 ? a.bytes / sizeof(T) : 0));
-      std::vector<T> rounded_b(pb, pb + (tf32 ? b.bytes / sizeof(T) : 0));
-      if (tf32) {
-        for (auto* v : {&rounded_a, &rounded_b}) {
-          for (T& entry : *v) {
-            entry = T(rounded_to_tf32(float(entry)));
-          }
-        }
-        pa = rounded_a.data();
-        pb = rounded_b.data();
+      const std::vector<T> used_a = rounded_operand(a, tf32);
+      const std::vector<T> used_b = rounded_operand(b, tf32);
+      lapack<T>::gemm(&na, &nb, &m, &n, &k, &x, used_a.data(), &lda, used_b.data(), &ldb, &y,
+                      c.reach(), &ldc);
+    });
+  });
+}
+
+// One product for each entry of three arrays of pointers on the device.
+template <class T>
+cublasStatus_t gemm_batched(cublasHandle_t h, cublasOperation_t ta, cublasOperation_t tb, int m,
+                            int n, int k, const T* alpha, const T* const* A, int lda,
+                            const T* const* B, int ldb, const T* beta, T* const* C, int ldc,
+                            int count) {
+  return blas_call("cublas<t>gemmBatched", h, [&](stream& s) {
+    expect(k > 0 && count >= 0, "the inner dimension is not positive, or the count is negative");
+    check_scalar(alpha);
+    check_scalar(beta);
+    expect(lda >= (ta == CUBLAS_OP_N ? m : k), "A: the leading dimension is too small");
+    expect(ldb >= (tb == CUBLAS_OP_N ? k : n), "B: the leading dimension is too small");
+    expect(ldc >= m, "C: the leading dimension is too small");
+    const auto left = matrix("the pointers to A", A, count, 1, count);
+    const auto right = matrix("the pointers to B", B, count, 1, count);
+    const auto results = matrix("the pointers to C", C, count, 1, count);
+    const bool tf32 = std::is_same_v<T, float> && h->math == CUBLAS_TF32_TENSOR_OP_MATH;
+    machine::get().enqueue(s, [=, x = *alpha, y = *beta, workspace = h->workspace] {
+      cublasContext::use(workspace);
+      const char na = letter(ta);
+      const char nb = letter(tb);
+      for (long i = 0; i < count; ++i) {
+        const T* const start_a = left.reach()[i];
+        const T* const start_b = right.reach()[i];
+        const auto a =
+            ta == CUBLAS_OP_N ? matrix("A", start_a, m, k, lda) : matrix("A", start_a, k, m, lda);
+        const auto b =
+            tb == CUBLAS_OP_N ? matrix("B", start_b, k, n, ldb) : matrix("B", start_b, n, k, ldb);
+        const auto c = matrix("C", results.reach()[i], m, n, ldc);
+        const std::vector<T> used_a = rounded_operand(a, tf32);
+        const std::vector<T> used_b = rounded_operand(b, tf32);
+        lapack<T>::gemm(&na, &nb, &m, &n, &k, &x, used_a.data(), &lda, used_b.data(), &ldb, &y,
+                        c.reach(), &ldc);
       }
-      lapack<T>::gemm(&na, &nb, &m, &n, &k, &x, pa, &lda, pb, &ldb, &y, c.reach(), &ldc);
     });
   });
 }
@@ -208,6 +249,12 @@ const char* cublasGetStatusName(cublasStatus_t s) {
                                     int m, int n, int k, const T* alpha, const T* A, int lda,      \
                                     const T* B, int ldb, const T* beta, T* C, int ldc) {           \
     return gemm<T>("cublas<t>gemm", h, ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc);      \
+  }                                                                                                \
+  cublasStatus_t cublas##S##gemmBatched(cublasHandle_t h, cublasOperation_t ta,                    \
+                                        cublasOperation_t tb, int m, int n, int k, const T* alpha, \
+                                        const T* const A[], int lda, const T* const B[], int ldb,  \
+                                        const T* beta, T* const C[], int ldc, int count) {         \
+    return gemm_batched<T>(h, ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc, count);        \
   }                                                                                                \
   cublasStatus_t cublas##S##syrk_v2(cublasHandle_t h, cublasFillMode_t triangle,                   \
                                     cublasOperation_t t, int n, int k, const T* alpha, const T* A, \

@@ -316,7 +316,7 @@ TEST_CASE("results: columns are aligned by what is seen, not by bytes") {
   CHECK(text.find("0.500 ± –") != std::string::npos);
 }
 
-TEST_CASE("results: summary.csv has one value a column") {
+TEST_CASE("results: summary.csv has one value per column") {
   const temporary_directory place;
   std::vector<run_record> runs = {chosen_by(0.01, 0.1), chosen_by(0.03, 0.2)};
   for (run_record& r : runs) {

@@ -1,0 +1,154 @@
+// The part of the CUDA backend that encoders and classifiers need: operations whose result at an entry depends
+// on the whole column, columns gathered by number, and products of many blocks at once.
+// nn/encoder_backend.hpp and nn/loss.hpp have the equations; none of it is part of concept `backend`.
+//
+// Softmax, norms and the loss are a group of threads for a column and one pass through device memory. Only
+// softmax_cross_entropy (for its result) and gather_cols (for the caller's numbers) wait.
+#pragma once
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "../core/block_grid.hpp"
+#include "../core/shapes.hpp"
+#include "column_kernels.hpp"
+#include "factorizations.hpp"
+#include "launch_groups.hpp"
+#include "libraries.hpp"
+#include "matrix.hpp"
+#include "reduction.hpp"
+
+namespace preheat {
+
+template <class T>
+class cuda_columns {
+ public:
+  const std::shared_ptr<const cuda_context>& context() const { return context_; }
+
+  // Mean over the columns of −log softmax(z)[label]; d becomes its gradient. Labels are a 1×N row
+  // of whole numbers.
+  T softmax_cross_entropy(view<const T> z, view<const T> labels, view<T> d) {
+    require(labels.rows() == 1, "labels are one row", labels.rows(), 1);
+    require(labels.cols() == z.cols(), "one label per column", labels.cols(), z.cols());
+    require_same_shape("softmax_cross_entropy", z, d);
+    if (z.empty()) {
+      return T(0);
+    }
+    losses_.resize(context_, z.cols(), 1);
+    launch_groups(*context_, group_for(z.rows()), z.cols(),
+                  cuda_kernels::softmax_cross_entropy<T>{
+                      cuda_kernels::window_of(z), cuda_kernels::window_of(labels),
+                      cuda_kernels::window_of(d), z.cols(), losses_.data()});
+    const T loss = reduced_(
+        context_, cuda_kernels::sum<T>{cuda_kernels::window_of(view<const T>(losses_))}, z.cols());
+    if (loss != loss) {  // a wrong label, or outputs that are NaN
+      require_labels(labels, z.rows());
+    }
+    return loss;
+  }
+
+  void softmax_cols(view<T> x) {
+    if (!x.empty()) {
+      launch_groups(*context_, group_for(x.rows()), x.cols(),
+                    cuda_kernels::softmax_column<T>{cuda_kernels::window_of(x)});
+    }
+  }
+  void softmax_cols_gradient(view<const T> p, view<T> d) {
+    require_same_shape("softmax_cols_gradient", p, d);
+    launch_groups(*context_, group_for(d.rows()), d.cols(),
+                  cuda_kernels::softmax_column_gradient<T>{cuda_kernels::window_of(p),
+                                                           cuda_kernels::window_of(d)});
+  }
+  void layer_norm(T epsilon, view<const T> gamma, view<const T> beta, view<T> x, view<T> r,
+                  view<T> y) {
+    require_layer_norm_shapes<T>("layer_norm", gamma, x, y, r);
+    require_layer_norm_shapes<T>("layer_norm", beta, x, y, r);
+    launch_groups(*context_, group_for(x.rows()), x.cols(),
+                  cuda_kernels::layer_norm_column<T>{epsilon, gamma.data(), beta.data(),
+                                                     cuda_kernels::window_of(x), r.data(),
+                                                     cuda_kernels::window_of(y)});
+  }
+  void layer_norm_gradient(view<const T> gamma, view<const T> x, view<const T> r, view<T> d) {
+    require_layer_norm_shapes<T>("layer_norm_gradient", gamma, x, d, r);
+    launch_groups(
+        *context_, group_for(d.rows()), d.cols(),
+        cuda_kernels::layer_norm_column_gradient<T>{gamma.data(), cuda_kernels::window_of(x),
+                                                    r.data(), cuda_kernels::window_of(d)});
+  }
+
+  // x_j = table_{ids_j}
+  void gather_cols(view<const T> table, std::span<const index_t> ids, view<T> x) {
+    require(table.rows() == x.rows(), "gather_cols: rows agree", table.rows(), x.rows());
+    require(index_t(ids.size()) == x.cols(), "gather_cols: one number per column", ids.size(),
+            x.cols());
+    for (const index_t id : ids) {
+      require(0 <= id && id < table.cols(), "gather_cols: 0 <= number < columns of the table", id,
+              table.cols());
+    }
+    if (x.empty()) {
+      return;
+    }
+    ids_.resize(context_, x.cols(), 1);
+    detail::cuda_transfer(*context_, view<const index_t>(ids.data(), x.cols(), 1),
+                          view<index_t>(ids_), cudaMemcpyHostToDevice);
+    context_->synchronize();  // from here on the caller may change the host's memory
+    launch_groups(*context_, group_for(x.rows()), x.cols(),
+                  cuda_kernels::gather_column<T>{cuda_kernels::window_of(table), ids_.data(),
+                                                 cuda_kernels::window_of(x)});
+  }
+
+  // c = alpha·op(a)·op(b) + beta·c for each triple of blocks, in one call of cuBLAS.
+  void gemm_grid(T alpha, transpose ta, const block_grid<const T>& a, transpose tb,
+                 const block_grid<const T>& b, T beta, const block_grid<T>& c) {
+    require_product_shapes<T>(ta, a.first, tb, b.first, c.first);
+    require(a.count() == c.count(), "gemm_grid: as many blocks in every operand", a.count(),
+            c.count());
+    require(b.count() == c.count(), "gemm_grid: as many blocks in every operand", b.count(),
+            c.count());
+    const index_t k = cols_of(ta, a.first);
+    require(k > 0 && !c.first.empty(), "gemm_grid: no block is empty", k, c.first.size());
+    const index_t count = c.count();
+    left_.resize(context_, count, 1);
+    right_.resize(context_, count, 1);
+    results_.resize(context_, count, 1);
+    launch(*context_, count,
+           cuda_kernels::block_starts<T>{a.first.data(), b.first.data(), c.first.data(), a.steps,
+                                         b.steps, c.steps, a.first.ld(), b.first.ld(), c.first.ld(),
+                                         left_.data(), right_.data(), results_.data()});
+    using detail::library_int;
+    detail::check(
+        detail::cublas<T>::gemm_batched(
+            context_->blas(), detail::operation(ta), detail::operation(tb),
+            library_int(c.first.rows()), library_int(c.first.cols()), library_int(k), &alpha,
+            left_.data(), library_int(a.first.ld()), right_.data(), library_int(b.first.ld()),
+            &beta, results_.data(), library_int(c.first.ld()), library_int(count)),
+        "cublas<t>gemmBatched");
+  }
+
+ protected:
+  explicit cuda_columns(std::shared_ptr<const cuda_context> context)
+      : context_(std::move(context)) {}
+
+  std::shared_ptr<const cuda_context> context_;
+  detail::cuda_reducer<T> reduced_;
+
+ private:
+  void require_labels(view<const T> labels, index_t classes) const {
+    std::vector<T> host(std::size_t(labels.cols()));
+    detail::cuda_transfer(*context_, labels, view<T>(host.data(), 1, labels.cols()),
+                          cudaMemcpyDeviceToHost);
+    context_->synchronize();
+    for (const T label : host) {
+      require(0 <= label && label < T(classes), "0 <= label < classes", label, classes);
+      require(T(index_t(label)) == label, "a label is a whole number", label, index_t(label));
+    }
+  }
+
+  cuda_matrix<T> losses_;
+  cuda_matrix<index_t> ids_;
+  cuda_matrix<const T*> left_, right_;  // where the blocks of a product begin
+  cuda_matrix<T*> results_;
+};
+
+}  // namespace preheat

@@ -1,0 +1,21 @@
+// Columns of a table by their numbers: x_j = table_{ids_j}, in one call where the backend has one.
+// Cost: O(rows · columns of x).
+#pragma once
+#include <span>
+
+#include "encoder_backend.hpp"
+
+namespace preheat::nn {
+
+template <backend Be>
+void gather(Be& be, const_view_of<Be> table, std::span<const index_t> ids, view_of<Be> x) {
+  if constexpr (gathers_columns<Be>) {
+    be.gather_cols(table, ids, x);
+  } else {
+    for (index_t j = 0; j < x.cols(); ++j) {
+      be.copy(transpose::no, table.col_range(ids[std::size_t(j)], 1), x.col_range(j, 1));
+    }
+  }
+}
+
+}  // namespace preheat::nn
