@@ -27,7 +27,7 @@ safetensors  core files
 peft         core linalg adapter files safetensors operators train convert
 huggingface  core files safetensors nn
 gguf         core linalg adapter files safetensors nn train peft
-text         core files
+text         core files gguf
 version
 preheat      cpu kernels methods nn train version
 '
