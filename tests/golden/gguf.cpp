@@ -150,7 +150,9 @@ TEST_CASE("golden gguf: tensors of every type, to the bit") {
   const auto& types = params.at("types");
   CHECK(file.tensors().size() == types.size());
   std::map<std::string, int> seen;
-  for (const auto& [name, type] : types.items()) {
+  for (const auto& item : types.items()) {
+    const std::string& name = item.key();
+    const auto& type = item.value();
     CAPTURE(name);
     const gguf::tensor_info& tensor = file.info(name);
     CHECK(gguf::name_of(tensor.type) == type.get<std::string>());
@@ -191,7 +193,9 @@ TEST_CASE("golden gguf: Q8_0 is packed to the package's bytes") {
 
 TEST_CASE("golden gguf: metadata of every type") {
   const nlohmann::json expected_files = json_of("gguf/metadata.json");
-  for (const auto& [name, values] : expected_files.items()) {
+  for (const auto& item : expected_files.items()) {
+    const std::string& name = item.key();
+    const auto& values = item.value();
     CAPTURE(name);
     const gguf::reader file(golden::path_of("gguf/" + name));
     for (const nlohmann::json& expected : values) {

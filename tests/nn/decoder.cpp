@@ -45,7 +45,9 @@ double slope(Be& be, F f, mat<Be>& x, const table& v, double h = 1e-4) {
 
 TEST_CASE("decoder: gradients of every weight and bias equal differences, for every option") {
   using Be = cpu_double;
-  for (const auto& [name, config] : small_decoders()) {
+  for (const auto& small : small_decoders()) {
+    const std::string& name = small.first;
+    const nn::decoder_config& config = small.second;
     CAPTURE(name);
     Be be;
     auto net = small_decoder(be, config);
@@ -75,7 +77,9 @@ TEST_CASE("decoder: gradients of every weight and bias equal differences, for ev
 
 TEST_CASE_TEMPLATE("decoder: the other backends find the same loss and gradients", Be,
                    PREHEAT_ALL_BACKENDS) {
-  for (const auto& [name, config] : small_decoders()) {
+  for (const auto& small : small_decoders()) {
+    const std::string& name = small.first;
+    const nn::decoder_config& config = small.second;
     CAPTURE(name);
     cpu_double exact_be;
     Be be;
@@ -129,7 +133,9 @@ TEST_CASE("decoder: the loss is the mean of the counted tokens' −log softmax, 
 // A sequence does not know what else is in the batch, nor a token what follows it.
 TEST_CASE_TEMPLATE("decoder: a sequence gives the same logits alone and in any company", Be,
                    PREHEAT_ALL_BACKENDS) {
-  for (const auto& [name, config] : small_decoders()) {
+  for (const auto& small : small_decoders()) {
+    const std::string& name = small.first;
+    const nn::decoder_config& config = small.second;
     CAPTURE(name);
     Be be;
     auto net = small_decoder(be, config);
@@ -156,7 +162,9 @@ TEST_CASE_TEMPLATE("decoder: a sequence gives the same logits alone and in any c
 // Three tokens at once, then one by one, then the rest: as the whole text in one pass.
 TEST_CASE_TEMPLATE("decoder: the next token's logits are the same with a cache", Be,
                    PREHEAT_ALL_BACKENDS) {
-  for (const auto& [name, config] : small_decoders()) {
+  for (const auto& small : small_decoders()) {
+    const std::string& name = small.first;
+    const nn::decoder_config& config = small.second;
     CAPTURE(name);
     Be be;
     auto net = small_decoder(be, config);
@@ -214,7 +222,9 @@ TEST_CASE("decoder: a loss can end in any layer, and in none") {
 
 TEST_CASE("decoder: every frozen option below one trained layer") {
   using Be = cpu_double;
-  for (const auto& [name, config] : small_decoders()) {
+  for (const auto& small : small_decoders()) {
+    const std::string& name = small.first;
+    const nn::decoder_config& config = small.second;
     CAPTURE(name);
     Be be;
     auto whole_net = small_decoder(be, config);
@@ -235,7 +245,9 @@ TEST_CASE("decoder: every frozen option below one trained layer") {
 
 TEST_CASE("decoder: what is computed again gives the same bits, and is observed once") {
   using Be = cpu_double;
-  for (const auto& [name, config] : small_decoders()) {
+  for (const auto& small : small_decoders()) {
+    const std::string& name = small.first;
+    const nn::decoder_config& config = small.second;
     CAPTURE(name);
     Be be;
     const auto batch = small_text<Be>();
@@ -336,7 +348,9 @@ TEST_CASE("decoder: an operator without more than the contract is enough") {
 TEST_CASE("decoder: a step makes no matrix once shapes have been seen") {
   using Be = archetype_double;
   std::size_t number = 0;
-  for (const auto& [name, config] : small_decoders()) {
+  for (const auto& small : small_decoders()) {
+    const std::string& name = small.first;
+    const nn::decoder_config& config = small.second;
     CAPTURE(name);
     Be be;
     auto net = small_decoder(be, config);

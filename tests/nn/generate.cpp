@@ -30,7 +30,9 @@ std::vector<index_t> greedy_by_full_passes(Be& be, Net& net, Linear& linear,
 
 TEST_CASE_TEMPLATE("generate: greedy tokens are those of full passes, with an adapter", Be,
                    PREHEAT_ALL_BACKENDS) {
-  for (const auto& [name, config] : small_decoders()) {
+  for (const auto& small : small_decoders()) {
+    const std::string& name = small.first;
+    const nn::decoder_config& config = small.second;
     CAPTURE(name);
     Be be;
     auto net = small_decoder(be, config);
