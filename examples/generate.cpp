@@ -7,6 +7,7 @@
 // those of a pass over the whole text.
 #include <preheat/gguf/decoder.hpp>
 #include <preheat/huggingface/decoder.hpp>
+#include <preheat/nn/decoder.hpp>
 #include <preheat/nn/generate.hpp>
 #include <preheat/peft/attach.hpp>
 #include <preheat/preheat.hpp>
