@@ -45,8 +45,9 @@ double slope(Be& be, F f, mat<Be>& x, const table& v, double h = 1e-4) {
 
 TEST_CASE("decoder: gradients of every weight and bias equal differences, for every option") {
   using Be = cpu_double;
-  for (const auto& [name, config] : small_decoders()) {
-    CAPTURE(name);
+  for (const named_config& one : small_decoders()) {
+    CAPTURE(one.name);
+    const nn::decoder_config& config = one.config;
     Be be;
     auto net = small_decoder(be, config);
     net.set_head_chunk(3);
@@ -75,8 +76,9 @@ TEST_CASE("decoder: gradients of every weight and bias equal differences, for ev
 
 TEST_CASE_TEMPLATE("decoder: the other backends find the same loss and gradients", Be,
                    PREHEAT_HOST_BACKENDS) {
-  for (const auto& [name, config] : small_decoders()) {
-    CAPTURE(name);
+  for (const named_config& one : small_decoders()) {
+    CAPTURE(one.name);
+    const nn::decoder_config& config = one.config;
     cpu_double exact_be;
     Be be;
     auto exact = small_decoder(exact_be, config);
@@ -129,8 +131,9 @@ TEST_CASE("decoder: the loss is the mean of the counted tokens' −log softmax, 
 // A sequence does not know what else is in the batch, nor a token what follows it.
 TEST_CASE_TEMPLATE("decoder: a sequence gives the same logits alone and in any company", Be,
                    PREHEAT_HOST_BACKENDS) {
-  for (const auto& [name, config] : small_decoders()) {
-    CAPTURE(name);
+  for (const named_config& one : small_decoders()) {
+    CAPTURE(one.name);
+    const nn::decoder_config& config = one.config;
     Be be;
     auto net = small_decoder(be, config);
     base_operator<Be> base(net);
@@ -156,8 +159,9 @@ TEST_CASE_TEMPLATE("decoder: a sequence gives the same logits alone and in any c
 // Three tokens at once, then one by one, then the rest: as the whole text in one pass.
 TEST_CASE_TEMPLATE("decoder: the next token's logits are the same with a cache", Be,
                    PREHEAT_HOST_BACKENDS) {
-  for (const auto& [name, config] : small_decoders()) {
-    CAPTURE(name);
+  for (const named_config& one : small_decoders()) {
+    CAPTURE(one.name);
+    const nn::decoder_config& config = one.config;
     Be be;
     auto net = small_decoder(be, config);
     base_operator<Be> base(net);
@@ -214,8 +218,9 @@ TEST_CASE("decoder: a loss can end in any layer, and in none") {
 
 TEST_CASE("decoder: every frozen option below one trained layer") {
   using Be = cpu_double;
-  for (const auto& [name, config] : small_decoders()) {
-    CAPTURE(name);
+  for (const named_config& one : small_decoders()) {
+    CAPTURE(one.name);
+    const nn::decoder_config& config = one.config;
     Be be;
     auto whole_net = small_decoder(be, config);
     auto whole = all_trained(whole_net);
@@ -235,8 +240,9 @@ TEST_CASE("decoder: every frozen option below one trained layer") {
 
 TEST_CASE("decoder: what is computed again gives the same bits, and is observed once") {
   using Be = cpu_double;
-  for (const auto& [name, config] : small_decoders()) {
-    CAPTURE(name);
+  for (const named_config& one : small_decoders()) {
+    CAPTURE(one.name);
+    const nn::decoder_config& config = one.config;
     Be be;
     const auto batch = small_text<Be>();
     std::vector<table> expected;
@@ -336,8 +342,9 @@ TEST_CASE("decoder: an operator without more than the contract is enough") {
 TEST_CASE("decoder: a step makes no matrix once shapes have been seen") {
   using Be = archetype_double;
   std::size_t number = 0;
-  for (const auto& [name, config] : small_decoders()) {
-    CAPTURE(name);
+  for (const named_config& one : small_decoders()) {
+    CAPTURE(one.name);
+    const nn::decoder_config& config = one.config;
     Be be;
     auto net = small_decoder(be, config);
     net.set_recompute(all_recomputes[number++ % 3]);

@@ -30,8 +30,9 @@ std::vector<index_t> greedy_by_full_passes(Be& be, Net& net, Linear& linear,
 
 TEST_CASE_TEMPLATE("generate: greedy tokens are those of full passes, with an adapter", Be,
                    PREHEAT_HOST_BACKENDS) {
-  for (const auto& [name, config] : small_decoders()) {
-    CAPTURE(name);
+  for (const named_config& one : small_decoders()) {
+    CAPTURE(one.name);
+    const nn::decoder_config& config = one.config;
     Be be;
     auto net = small_decoder(be, config);
     base_operator<Be> base(net);
