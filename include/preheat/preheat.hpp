@@ -3,6 +3,8 @@
 #include "cpu/backend.hpp"
 #include "methods.hpp"
 #include "nn/bert.hpp"
+#include "nn/decoder.hpp"
+#include "nn/generate.hpp"
 #include "nn/least_squares.hpp"
 #include "nn/minibatches.hpp"
 #include "nn/mlp.hpp"

@@ -3,6 +3,7 @@
 //
 //   fit_and_save BASE IO OUT    OUT/<case>/adapter, OUT/<case>/logits.safetensors,
 //                               OUT/<case>/base/model.safetensors where the run changed the base
+//   fit_and_save decoders MODELS OUT    the same for tiny language models (decoders.hpp)
 #include <cstdio>
 #include <exception>
 #include <filesystem>
@@ -13,6 +14,8 @@
 #include <preheat/preheat.hpp>
 #include <preheat/safetensors/safetensors.hpp>
 #include <string>
+
+#include "decoders.hpp"
 
 using namespace preheat;
 namespace fs = std::filesystem;
@@ -138,11 +141,15 @@ void run_all(const files_of_test& files) {
 
 int main(int argc, char** argv) {
   if (argc != 4) {
-    std::fprintf(stderr, "fit_and_save BASE IO OUT\n");
+    std::fprintf(stderr, "fit_and_save BASE IO OUT | decoders MODELS OUT\n");
     return 2;
   }
   try {
-    run_all({argv[1], argv[2], argv[3]});
+    if (argv[1] == std::string("decoders")) {
+      train_decoders(argv[2], argv[3]);
+    } else {
+      run_all({argv[1], argv[2], argv[3]});
+    }
   } catch (const std::exception& error) {
     std::fprintf(stderr, "fit_and_save: %s\n", error.what());
     return 1;

@@ -19,7 +19,7 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 transformers_logging.disable_progress_bar()
@@ -207,6 +207,34 @@ for name in cases:
     model = PeftModel.from_pretrained(base_model(path=base), folder / "adapter", is_trainable=True)
     losses = train(model, 3)
     check(f"fit, {name}: PEFT trains on", losses[-1] < losses[0], f"({losses[0]:.4f} to {losses[-1]:.4f})")
+
+# ---------------------------------------------------------------- language models
+trained = work / "decoders"
+done = subprocess.run([fit_and_save, "decoders", golden / "llama", trained], capture_output=True, text=True)
+if done.returncode != 0:
+    sys.exit(f"fit_and_save decoders\n{done.stderr}")
+cases = sorted(folder.name for folder in trained.iterdir())
+check("decoders: every model, two of them with DoRA", len(cases) == len(list((golden / "llama").iterdir())) + 2, str(cases))
+text = torch.arange(3, 15).unsqueeze(0)
+for name in cases:
+    folder = trained / name
+    base = lambda: AutoModelForCausalLM.from_pretrained(golden / "llama" / name.removesuffix("_dora") / "base",
+                                                        dtype=torch.float32).eval()
+    expected = load_file(folder / "logits.safetensors")["logits"]
+    with torch.no_grad():
+        check(f"decoder {name}: training moved the logits", (expected - base()(text).logits[0]).abs().max() > 1e-2)
+        model = PeftModel.from_pretrained(base(), folder / "adapter").eval()
+        same(f"decoder {name}: the same logits in PEFT", model(text).logits[0], expected)
+        greedy = model.generate(input_ids=text[:, :4], max_new_tokens=25, do_sample=False, eos_token_id=2)[0, 4:]
+        check(f"decoder {name}: the same greedy tokens", greedy.tolist() == load_file(folder / "logits.safetensors")["greedy"].long().tolist())
+        same(f"decoder {name}: and merged by it", model.merge_and_unload()(text).logits[0], expected, 5e-5)
+    model = PeftModel.from_pretrained(base(), folder / "adapter", is_trainable=True)
+    before = model(input_ids=text, labels=text).loss
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    before.backward()
+    optimizer.step()
+    after = model(input_ids=text, labels=text).loss
+    check(f"decoder {name}: PEFT trains on", after < before, f"({before:.4f} to {after:.4f})")
 
 # ---------------------------------------------------------------- the recipe of docs/adapters.md, as it stands
 blocks = re.findall(r"```(python|sh)\n(.*?)```", recipe.read_text().split("<!-- recipe -->")[1].split("<!-- end -->")[0], re.S)

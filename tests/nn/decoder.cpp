@@ -45,10 +45,9 @@ double slope(Be& be, F f, mat<Be>& x, const table& v, double h = 1e-4) {
 
 TEST_CASE("decoder: gradients of every weight and bias equal differences, for every option") {
   using Be = cpu_double;
-  for (const auto& small : small_decoders()) {
-    const std::string& name = small.first;
-    const nn::decoder_config& config = small.second;
-    CAPTURE(name);
+  for (const named_config& one : small_decoders()) {
+    CAPTURE(one.name);
+    const nn::decoder_config& config = one.config;
     Be be;
     auto net = small_decoder(be, config);
     net.set_head_chunk(3);
@@ -76,11 +75,10 @@ TEST_CASE("decoder: gradients of every weight and bias equal differences, for ev
 }
 
 TEST_CASE_TEMPLATE("decoder: the other backends find the same loss and gradients", Be,
-                   PREHEAT_ALL_BACKENDS) {
-  for (const auto& small : small_decoders()) {
-    const std::string& name = small.first;
-    const nn::decoder_config& config = small.second;
-    CAPTURE(name);
+                   PREHEAT_HOST_BACKENDS) {
+  for (const named_config& one : small_decoders()) {
+    CAPTURE(one.name);
+    const nn::decoder_config& config = one.config;
     cpu_double exact_be;
     Be be;
     auto exact = small_decoder(exact_be, config);
@@ -132,11 +130,10 @@ TEST_CASE("decoder: the loss is the mean of the counted tokens' −log softmax, 
 
 // A sequence does not know what else is in the batch, nor a token what follows it.
 TEST_CASE_TEMPLATE("decoder: a sequence gives the same logits alone and in any company", Be,
-                   PREHEAT_ALL_BACKENDS) {
-  for (const auto& small : small_decoders()) {
-    const std::string& name = small.first;
-    const nn::decoder_config& config = small.second;
-    CAPTURE(name);
+                   PREHEAT_HOST_BACKENDS) {
+  for (const named_config& one : small_decoders()) {
+    CAPTURE(one.name);
+    const nn::decoder_config& config = one.config;
     Be be;
     auto net = small_decoder(be, config);
     base_operator<Be> base(net);
@@ -161,11 +158,10 @@ TEST_CASE_TEMPLATE("decoder: a sequence gives the same logits alone and in any c
 
 // Three tokens at once, then one by one, then the rest: as the whole text in one pass.
 TEST_CASE_TEMPLATE("decoder: the next token's logits are the same with a cache", Be,
-                   PREHEAT_ALL_BACKENDS) {
-  for (const auto& small : small_decoders()) {
-    const std::string& name = small.first;
-    const nn::decoder_config& config = small.second;
-    CAPTURE(name);
+                   PREHEAT_HOST_BACKENDS) {
+  for (const named_config& one : small_decoders()) {
+    CAPTURE(one.name);
+    const nn::decoder_config& config = one.config;
     Be be;
     auto net = small_decoder(be, config);
     base_operator<Be> base(net);
@@ -222,10 +218,9 @@ TEST_CASE("decoder: a loss can end in any layer, and in none") {
 
 TEST_CASE("decoder: every frozen option below one trained layer") {
   using Be = cpu_double;
-  for (const auto& small : small_decoders()) {
-    const std::string& name = small.first;
-    const nn::decoder_config& config = small.second;
-    CAPTURE(name);
+  for (const named_config& one : small_decoders()) {
+    CAPTURE(one.name);
+    const nn::decoder_config& config = one.config;
     Be be;
     auto whole_net = small_decoder(be, config);
     auto whole = all_trained(whole_net);
@@ -245,10 +240,9 @@ TEST_CASE("decoder: every frozen option below one trained layer") {
 
 TEST_CASE("decoder: what is computed again gives the same bits, and is observed once") {
   using Be = cpu_double;
-  for (const auto& small : small_decoders()) {
-    const std::string& name = small.first;
-    const nn::decoder_config& config = small.second;
-    CAPTURE(name);
+  for (const named_config& one : small_decoders()) {
+    CAPTURE(one.name);
+    const nn::decoder_config& config = one.config;
     Be be;
     const auto batch = small_text<Be>();
     std::vector<table> expected;
@@ -348,10 +342,9 @@ TEST_CASE("decoder: an operator without more than the contract is enough") {
 TEST_CASE("decoder: a step makes no matrix once shapes have been seen") {
   using Be = archetype_double;
   std::size_t number = 0;
-  for (const auto& small : small_decoders()) {
-    const std::string& name = small.first;
-    const nn::decoder_config& config = small.second;
-    CAPTURE(name);
+  for (const named_config& one : small_decoders()) {
+    CAPTURE(one.name);
+    const nn::decoder_config& config = one.config;
     Be be;
     auto net = small_decoder(be, config);
     net.set_recompute(all_recomputes[number++ % 3]);
@@ -389,7 +382,7 @@ TEST_CASE("decoder: the logits of a batch never exist whole") {
   }
 }
 
-TEST_CASE_TEMPLATE("decoder: a copy has linear layers of its own", Be, PREHEAT_ALL_BACKENDS) {
+TEST_CASE_TEMPLATE("decoder: a copy has linear layers of its own", Be, PREHEAT_HOST_BACKENDS) {
   Be be;
   auto net = small_decoder(be, small_llama());
   auto copy = net.copy();

@@ -29,11 +29,10 @@ std::vector<index_t> greedy_by_full_passes(Be& be, Net& net, Linear& linear,
 }  // namespace
 
 TEST_CASE_TEMPLATE("generate: greedy tokens are those of full passes, with an adapter", Be,
-                   PREHEAT_ALL_BACKENDS) {
-  for (const auto& small : small_decoders()) {
-    const std::string& name = small.first;
-    const nn::decoder_config& config = small.second;
-    CAPTURE(name);
+                   PREHEAT_HOST_BACKENDS) {
+  for (const named_config& one : small_decoders()) {
+    CAPTURE(one.name);
+    const nn::decoder_config& config = one.config;
     Be be;
     auto net = small_decoder(be, config);
     base_operator<Be> base(net);

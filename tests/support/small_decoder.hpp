@@ -36,12 +36,16 @@ inline preheat::nn::decoder_config small_gpt2() {
 }
 
 // Every option of a block, by name.
-inline std::vector<std::pair<std::string, preheat::nn::decoder_config>> small_decoders() {
+struct named_config {
+  std::string name;
+  preheat::nn::decoder_config config;
+};
+inline std::vector<named_config> small_decoders() {
   namespace nn = preheat::nn;
-  std::vector<std::pair<std::string, nn::decoder_config>> all;
+  std::vector<named_config> all;
   const auto add = [&](const std::string& name, nn::decoder_config c, auto change) {
     change(c);
-    all.emplace_back(name, c);
+    all.push_back({name, c});
   };
   using config = nn::decoder_config;
   add("llama", small_llama(), [](config&) {});

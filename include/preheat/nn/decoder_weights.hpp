@@ -37,9 +37,8 @@ struct decoder_frozen {
 template <class Be>
 struct decoder_weights {
   decoder_config config;
-  decoder_frozen<Be> frozen;
-  std::vector<base_layer<Be>>
-      layers;  // of block 0, of block 1, …, then "lm_head" unless it is tied
+  decoder_frozen<Be> frozen{};
+  std::vector<base_layer<Be>> layers{};  // block by block, then "lm_head" unless it is tied
 };
 
 // A tied head is computed with the embedding and is no linear layer. This gives it a matrix of its
