@@ -1,4 +1,4 @@
-// The whole library on the CPU, but for file formats (preheat/io) .
+// The whole library on the CPU, but for file formats (preheat/files, safetensors, gguf, peft, huggingface, text).
 #pragma once
 #include "cpu/backend.hpp"
 #include "methods.hpp"
