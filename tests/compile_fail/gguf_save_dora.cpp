@@ -1,4 +1,4 @@
-// expect: preheat: an adapter in a GGUF file is plain LoRA, W + s·B·A; merge(network, report) and save the
+// expect: preheat: a GGUF adapter is plain LoRA, the factors A and B; merge(network, report) and save the
 #include <preheat/adapter/dora.hpp>
 #include <preheat/cpu/backend.hpp>
 #include <preheat/gguf/save_adapter.hpp>
