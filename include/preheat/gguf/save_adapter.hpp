@@ -77,8 +77,8 @@ void save_adapter(const fit_report<typename Net::backend_type, Adapter>& report,
   static_assert(
       Adapter::has_factors && !has_role<params>(parameter_role::magnitude) &&
           !has_role<params>(parameter_role::bias),
-      "preheat: an adapter in a GGUF file is plain LoRA, W + s·B·A; merge(network, report) "
-      "and save the weights, or save a PEFT folder");
+      "preheat: a GGUF adapter is plain LoRA, the factors A and B; merge(network, report) and save "
+      "the weights, or save a PEFT folder");
   tensor_names(options.architecture);  // refuses an unknown one
   require(!report.base_changed,
           "gguf::save_adapter: the run changed the base weights, so the adapter does not belong to "
