@@ -26,8 +26,8 @@ files        core
 safetensors  core files
 peft         core linalg adapter files safetensors operators train convert
 huggingface  core files safetensors nn
-gguf         core files safetensors nn
-text         core files
+gguf         core linalg adapter files safetensors nn train peft
+text         core files gguf
 version
 preheat      cpu kernels methods nn train version
 '

@@ -1,8 +1,11 @@
 // What of a finished run's report goes into its record.
 #pragma once
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
+#include <vector>
 
 #include <preheat/train/report.hpp>
 
@@ -24,6 +27,22 @@ inline std::uint64_t seed_of(const run_definition& run) {
 inline void add_validation(run_outcome& result, int step, double loss) {
   result.curve.push_back({step, loss});
   result.best_validation_loss = std::fmin(result.best_validation_loss, loss);
+}
+
+// The mean of the training loss over consecutive parts of the run.
+inline std::vector<curve_point> mean_losses(const std::vector<double>& losses, int points,
+                                            int calibration_steps) {
+  std::vector<curve_point> curve;
+  const std::size_t n = losses.size();
+  for (std::size_t k = 0; k < std::size_t(points) && n > 0; ++k) {
+    const std::size_t begin = k * n / std::size_t(points);
+    const std::size_t end = (k + 1) * n / std::size_t(points);
+    if (end > begin) {
+      curve.push_back(
+          {calibration_steps + int(end), mean(std::span(losses).subspan(begin, end - begin))});
+    }
+  }
+  return curve;
 }
 
 inline void put_scores(run_outcome& result, const score& validation, const score& test) {

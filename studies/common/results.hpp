@@ -66,6 +66,8 @@ struct run_outcome {
   std::vector<curve_point> curve{};  // validation loss
   std::vector<curve_point>
       training_curve{};  // mean training loss since the point before; may be empty
+  std::map<std::string, double> measures{};  // what only some studies measure, by name
+  std::vector<std::string> samples{};        // texts that the trained model wrote
 };
 
 struct run_record : run_definition, run_outcome {
@@ -90,7 +92,7 @@ inline nlohmann::ordered_json to_json(const std::vector<curve_point>& curve) {
 }
 
 // One line, without its end. Order of the members as in the struct; an empty training curve is left
-// out.
+// out, and so are measures and samples where there are none.
 inline std::string to_line(const run_record& r) {
   nlohmann::ordered_json line = {
       {"shift", r.shift},
@@ -116,6 +118,12 @@ inline std::string to_line(const run_record& r) {
   };
   if (!r.training_curve.empty()) {
     line["training_curve"] = to_json(r.training_curve);
+  }
+  if (!r.measures.empty()) {
+    line["measures"] = r.measures;
+  }
+  if (!r.samples.empty()) {
+    line["samples"] = r.samples;
   }
   return line.dump();
 }
@@ -158,6 +166,14 @@ inline run_record from_line(const std::string& text) {
   r.curve = points(line.at("curve"));
   if (line.contains("training_curve")) {
     r.training_curve = points(line.at("training_curve"));
+  }
+  if (line.contains("measures")) {
+    for (const auto& [name, value] : line.at("measures").items()) {
+      r.measures[name] = number(value);
+    }
+  }
+  if (line.contains("samples")) {
+    line.at("samples").get_to(r.samples);
   }
   return r;
 }

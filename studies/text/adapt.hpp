@@ -17,6 +17,7 @@
 
 namespace studies::text {
 
+using common::mean_losses;
 using common::rank_rule;
 using common::score;
 using common::seed_of;
@@ -41,22 +42,6 @@ score evaluate(network& net, std::span<const example> examples, Linear& linear) 
     }
   }
   return {loss / double(examples.size()), double(right) / double(examples.size())};
-}
-
-// The mean of the training loss over consecutive parts of the run.
-inline std::vector<common::curve_point> mean_losses(const std::vector<double>& losses, int points,
-                                                    int calibration_steps) {
-  std::vector<common::curve_point> curve;
-  const std::size_t n = losses.size();
-  for (std::size_t k = 0; k < std::size_t(points) && n > 0; ++k) {
-    const std::size_t begin = k * n / std::size_t(points);
-    const std::size_t end = (k + 1) * n / std::size_t(points);
-    if (end > begin) {
-      curve.push_back({calibration_steps + int(end),
-                       common::mean(std::span(losses).subspan(begin, end - begin))});
-    }
-  }
-  return curve;
 }
 
 template <class Method>

@@ -4,17 +4,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <numeric>
 #include <span>
-#include <string>
 #include <utility>
 #include <vector>
 
-#include <preheat/core/random.hpp>
 #include <preheat/nn/token_batch.hpp>
 #include <preheat/text/wordpiece.hpp>
 
 #include "sentences.hpp"
+#include "studies/common/epochs.hpp"
 
 namespace studies::text {
 
@@ -101,42 +99,25 @@ preheat::nn::token_batch<Be> batch_of(Be& be, std::span<const example> examples)
   return batch;
 }
 
-// Training batches: epochs of random permutations, the last batch of an epoch smaller. The batch of
-// a step is a function of (stream, step) alone. The examples must outlive it.
+// Training batches; the examples must outlive it.
 template <preheat::backend Be>
 class sentence_batches {
  public:
   sentence_batches(Be& be, std::span<const example> examples, index_t size)
-      : be_(&be), examples_(examples), size_(size), order_(examples.size()) {
-    preheat::require(!examples.empty(), "at least one training sentence");
-    preheat::require(size >= 1, "sentences in a batch >= 1", size, 1);
-  }
+      : be_(&be), examples_(examples), epochs_(examples.size(), size) {}
 
-  index_t per_epoch() const { return (index_t(order_.size()) + size_ - 1) / size_; }
+  index_t per_epoch() const { return epochs_.per_epoch(); }
 
   void load(const preheat::generator& stream, index_t step, preheat::nn::token_batch<Be>& batch) {
-    const preheat::generator epoch =
-        stream.fork(preheat::purpose::batch, std::uint64_t(step / per_epoch()));
-    if (!prepared_ || epoch.key() != epoch_key_) {
-      std::iota(order_.begin(), order_.end(), std::size_t(0));
-      preheat::random_shuffle(order_, epoch);
-      epoch_key_ = epoch.key();
-      prepared_ = true;
-    }
-    const index_t first = step % per_epoch() * size_;
-    const index_t count = std::min(size_, index_t(order_.size()) - first);
-    fill(*be_, batch, std::size_t(count), [&](std::size_t j) -> const example& {
-      return examples_[order_[std::size_t(first) + j]];
-    });
+    const std::span<const std::size_t> chosen = epochs_.batch(stream, step);
+    fill(*be_, batch, chosen.size(),
+         [&](std::size_t j) -> const example& { return examples_[chosen[j]]; });
   }
 
  private:
   Be* be_;
   std::span<const example> examples_;
-  index_t size_;
-  std::vector<std::size_t> order_;
-  std::uint64_t epoch_key_ = 0;
-  bool prepared_ = false;
+  common::epochs epochs_;
 };
 
 }  // namespace studies::text

@@ -9,12 +9,18 @@
 
 #include <fmt/format.h>
 
+#include "studies/common/page.hpp"
 #include "studies/common/table.hpp"
 
 namespace studies::text {
 namespace {
 
+using common::escaped;
 using common::estimate;
+using common::html_list;
+using common::html_row;
+using common::inline_svg;
+using common::markdown_row;
 
 std::string joined(const std::vector<std::string>& texts) {
   std::string all;
@@ -97,62 +103,6 @@ std::vector<std::string> cells_of(const table_of_set& t, const experiment::resul
 
 // ------------------------------------------------------------------------------------------- HTML
 
-std::string escaped(const std::string& text) {
-  std::string safe;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        safe += "&amp;";
-        break;
-      case '<':
-        safe += "&lt;";
-        break;
-      case '>':
-        safe += "&gt;";
-        break;
-      case '"':
-        safe += "&quot;";
-        break;
-      default:
-        safe += c;
-    }
-  }
-  return safe;
-}
-
-void replace_all(std::string& text, const std::string& from, const std::string& to) {
-  for (std::size_t at = text.find(from); at != std::string::npos;
-       at = text.find(from, at + to.size())) {
-    text.replace(at, from.size(), to);
-  }
-}
-
-// A drawing to stand inside a page: without the XML declaration, and with names of its own, because
-// gnuplot gives the same ones to the parts of every picture.
-std::string inline_svg(const std::filesystem::path& file, const std::string& prefix) {
-  std::ifstream in(file);
-  std::string svg{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-  const std::size_t begin = svg.find("<svg");
-  if (begin == std::string::npos) {
-    return {};
-  }
-  svg.erase(0, begin);
-  replace_all(svg, "id='", "id='" + prefix);
-  replace_all(svg, "id=\"", "id=\"" + prefix);
-  replace_all(svg, "href='#", "href='#" + prefix);
-  replace_all(svg, "url(#", "url(#" + prefix);
-  return svg;
-}
-
-std::string html_row(const std::vector<std::string>& cells, const std::string& tag,
-                     const std::string& title = {}) {
-  std::string html = title.empty() ? "<tr>" : fmt::format("<tr title=\"{}\">", escaped(title));
-  for (const std::string& cell : cells) {
-    html += fmt::format("<{}>{}", tag, escaped(cell));
-  }
-  return html + "</tr>\n";
-}
-
 std::string html_table(const table_of_set& t) {
   std::string html =
       fmt::format("<h2>{}</h2>\n<table>\n{}", escaped(title_of(t)), html_row(table_titles, "th"));
@@ -161,23 +111,6 @@ std::string html_table(const table_of_set& t) {
   }
   return html + "</table>\n";
 }
-
-std::string html_list(const std::vector<std::string>& texts) {
-  std::string html = "<ul>\n";
-  for (const std::string& text : texts) {
-    html += fmt::format("<li>{}</li>\n", escaped(text));
-  }
-  return html + "</ul>\n";
-}
-
-constexpr const char* style_sheet =
-    R"(body{font:16px/1.5 "DejaVu Sans",Verdana,sans-serif;max-width:1150px;margin:2em auto;padding:0 1em;color:#222}
-h1{font-size:1.6em}h2{font-size:1.2em;margin-top:2em}
-table{border-collapse:collapse;font-size:.85em}
-th,td{padding:.25em .8em;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}
-svg{max-width:100%;height:auto}.note{background:#fff6df;padding:.6em 1em}code{font-size:.9em}
-)";
 
 // What was run, in one paragraph.
 std::string setting_of(const report_contents& c) {
@@ -202,7 +135,7 @@ std::string page(const report_contents& c, const std::filesystem::path& figures,
       "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>preheat: methods on "
       "sentences</title>\n<style>{}</style>\n<h1>Starts and methods of LoRA on the sentiment of "
       "sentences</h1>\n",
-      style_sheet);
+      common::style_sheet);
   if (!c.incomplete.empty()) {
     html += fmt::format("<p class=\"note\">{}</p>\n", escaped(c.incomplete));
   }
@@ -225,14 +158,6 @@ std::string page(const report_contents& c, const std::filesystem::path& figures,
 }
 
 // --------------------------------------------------------------------------------------- Markdown
-
-std::string markdown_row(const std::vector<std::string>& cells) {
-  std::string text = "|";
-  for (const std::string& cell : cells) {
-    text += " " + cell + " |";
-  }
-  return text + "\n";
-}
 
 std::string markdown(const report_contents& c) {
   std::string text = c.incomplete.empty() ? "" : "**" + c.incomplete + "**\n\n";

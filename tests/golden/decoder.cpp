@@ -39,18 +39,6 @@ nn::causal_batch<cpu<T>> batch_of(const fixture& io_file) {
   return batch;
 }
 
-// An adapter on the embedding is no layer of the network: its product is added to the table.
-template <class T>
-void merge_embeddings(cpu<T>& be, const peft::reader& adapter, nn::decoder_weights<cpu<T>>& w) {
-  for (const peft::adapter_layer& module : adapter.layers()) {
-    if (module.embedding) {
-      const auto A = peft::detail::read_matrix(be, adapter, module.A, module.rank, module.in);
-      const auto B = peft::detail::read_matrix(be, adapter, module.B, module.out, module.rank);
-      be.gemm(T(module.scaling), transpose::no, B, transpose::no, A, 1, w.frozen.words);
-    }
-  }
-}
-
 template <class T, class Adapter>
 class checked_model {
  public:
@@ -73,10 +61,15 @@ class checked_model {
       base_operator<Be> base(net);
       close("logits_base", net.forward(batch_, base));
     }
-    merge_embeddings(be_, adapter_, weights);
+    for (const peft::adapter_layer& module : adapter_.layers()) {
+      if (module.embedding) {
+        embeddings_ = peft::embedding_adapters::merged;
+        peft::merge_embedding(be_, adapter_, module.module, weights.frozen.words);
+      }
+    }
     net_type net(be_, std::move(weights));
     adapted<Be, Adapter> linear(net);
-    attach(net, linear);
+    peft::attach(net, linear, adapter_, peft::base_weights::original, embeddings_);
     close("logits", net.forward(batch_, linear));
     check_states(net);
     check_losses(net, linear);
@@ -107,27 +100,6 @@ class checked_model {
   void close(const std::string& tensor, const_view_of<Be> found) {
     check_close(io_file_, tensor, host(be_, found), tokens_of(io_file_, tensor, batch_),
                 output_rtol<T>);
-  }
-  void attach(net_type& net, adapted<Be, Adapter>& linear) {
-    bool embeddings = false;
-    for (const peft::adapter_layer& module : adapter_.layers()) {
-      embeddings = embeddings || module.embedding;
-    }
-    if (!embeddings) {
-      peft::attach(net, linear, adapter_);
-      return;
-    }
-    CHECK_THROWS_AS(peft::attach(net, linear, adapter_), io_error);
-    if constexpr (std::is_same_v<Adapter, adapter::lora>) {
-      for (const peft::adapter_layer& m : adapter_.layers()) {
-        if (!m.embedding) {
-          linear.attach(peft::detail::layer_of_module(net, m.module),
-                        {peft::detail::read_matrix(be_, adapter_, m.A, m.rank, m.in),
-                         peft::detail::read_matrix(be_, adapter_, m.B, m.out, m.rank)},
-                        T(m.scaling));
-        }
-      }
-    }
   }
   void check_states(net_type& net) {
     const auto states = net.hidden_states();
@@ -179,7 +151,7 @@ class checked_model {
     };
     for (const peft::adapter_layer& module : adapter_.layers()) {
       if (module.embedding) {
-        compared += 2;  // not computed
+        compared += 2;  // merged: its gradients are not computed
         continue;
       }
       const auto& gradient =
@@ -201,6 +173,7 @@ class checked_model {
   fixture grads_;
   std::string folder_;
   peft::reader adapter_;
+  peft::embedding_adapters embeddings_ = peft::embedding_adapters::refused;
   nn::causal_batch<Be> batch_;
   Be be_;
 };

@@ -16,6 +16,7 @@
 #include <filesystem>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -90,8 +91,7 @@ class decoder_tensors {
  private:
   // Whether the file has the rows of every head in pairs.
   bool has_pairs(const std::string& name) const {
-    return architecture_ == "llama" && (name.find(".q_proj.") != std::string::npos ||
-                                        name.find(".k_proj.") != std::string::npos);
+    return has_rows_in_pairs(architecture_, std::string_view(name).substr(0, name.rfind('.')));
   }
 
   [[noreturn]] void fail(const std::string& stored, const std::string& problem) const {

@@ -12,8 +12,11 @@
 // Errors: io_error, naming the file and the key or tensor.
 #pragma once
 #include <charconv>
-#include <cstdint>
+#include <cmath>
+#include <cstddef>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "../nn/decoder_config.hpp"
@@ -44,10 +47,15 @@ class decoder_keys {
   index_t whole_or(const std::string& key, index_t otherwise) {
     return metadata_.get_or<index_t>(prefix_ + key, otherwise);
   }
-  double decimal(const std::string& key) { return decimal_of(metadata_.get<float>(prefix_ + key)); }
+  double decimal(const std::string& key) {
+    const float value = metadata_.get<float>(prefix_ + key);
+    if (!std::isfinite(value)) {
+      fail(key, "it is not finite");
+    }
+    return decimal_of(value);
+  }
   double decimal_or(const std::string& key, double otherwise) {
-    const auto value = metadata_.find<float>(prefix_ + key);
-    return value ? decimal_of(*value) : otherwise;
+    return metadata_.contains(prefix_ + key) ? decimal(key) : otherwise;
   }
   std::string text_or(const std::string& key, const std::string& otherwise) {
     return metadata_.get_or<std::string>(prefix_ + key, otherwise);
@@ -68,14 +76,24 @@ class decoder_keys {
   std::string prefix_;
 };
 
-// The divisors of a file for Llama 3.
-inline std::vector<double> rotary_divisors(const reader& file) {
-  constexpr const char* name = "rope_freqs.weight";
-  return file.contains(name) ? file.values<double>(name) : std::vector<double>();
+inline bool has_tensor(const file_header& file, std::string_view name) {
+  return file.tensors.find(name) != file.tensors.end();
 }
 
-inline void read_rotary(const reader& file, decoder_keys& keys, const std::string& architecture,
-                        nn::decoder_config& c) {
+// The divisors of a file for Llama 3, as many as it has.
+inline std::vector<double> rotary_divisors(const file_header& file) {
+  const auto found = file.tensors.find("rope_freqs.weight");
+  if (found == file.tensors.end()) {
+    return {};
+  }
+  const tensor_info& tensor = found->second;
+  std::vector<double> divisors(std::size_t(tensor.count()));
+  read_rows(found->first, tensor, 0, view<double>(divisors.data(), tensor.cols(), tensor.rows()));
+  return divisors;
+}
+
+inline void read_rotary(const file_header& file, decoder_keys& keys,
+                        const std::string& architecture, nn::decoder_config& c) {
   nn::rotary_config& r = c.rotary;
   keys.expect("rope.dimension_count", c.head_size);
   r.theta = keys.decimal_or("rope.freq_base", 10000);
@@ -92,17 +110,17 @@ inline void read_rotary(const reader& file, decoder_keys& keys, const std::strin
   }
 }
 
-inline void read_llama_like(const reader& file, decoder_keys& keys, const std::string& architecture,
-                            nn::decoder_config& c) {
+inline void read_llama_like(const file_header& file, decoder_keys& keys,
+                            const std::string& architecture, nn::decoder_config& c) {
   c.key_value_heads = keys.whole_or("attention.head_count_kv", c.heads);
   c.head_size = keys.whole_or("attention.key_length", c.hidden_size / c.heads);
   keys.expect("attention.value_length", c.head_size);
   c.norm_epsilon = keys.decimal("attention.layer_norm_rms_epsilon");
   c.window = keys.whole_or("attention.sliding_window", 0);
   c.qk_norm = architecture == "qwen3";
-  c.qkv_bias = file.contains("blk.0.attn_q.bias");
-  c.output_bias = file.contains("blk.0.attn_output.bias");
-  c.mlp_bias = file.contains("blk.0.ffn_up.bias");
+  c.qkv_bias = has_tensor(file, "blk.0.attn_q.bias");
+  c.output_bias = has_tensor(file, "blk.0.attn_output.bias");
+  c.mlp_bias = has_tensor(file, "blk.0.ffn_up.bias");
   read_rotary(file, keys, architecture, c);
 }
 
@@ -148,15 +166,18 @@ inline std::string architecture_of(const reader& file) {
   return file.read_metadata().get<std::string>("general.architecture");
 }
 
-inline nn::decoder_config read_decoder_config(const reader& file) {
-  metadata_reader metadata = file.read_metadata();
+// `source` names the file in errors.
+inline nn::decoder_config read_decoder_config(const file_header& file, const std::string& source) {
+  metadata_reader metadata(file.metadata, source);
   const auto architecture = metadata.get<std::string>("general.architecture");
   detail::decoder_keys keys(metadata, architecture);
   nn::decoder_config c;
   try {
     tensor_names(architecture);
     detail::read_general(metadata);
-    c.vocab_size = file.info("token_embd.weight").rows();
+    const auto words = file.tensors.find("token_embd.weight");
+    require(words != file.tensors.end(), "tensor \"token_embd.weight\": it is missing");
+    c.vocab_size = words->second.rows();
     keys.expect("vocab_size", c.vocab_size);
     c.hidden_size = keys.whole("embedding_length");
     c.intermediate_size = keys.whole("feed_forward_length");
@@ -169,13 +190,16 @@ inline nn::decoder_config read_decoder_config(const reader& file) {
     } else {
       detail::read_llama_like(file, keys, architecture, c);
     }
-    c.tied_head = !file.contains("output.weight");
+    c.tied_head = !detail::has_tensor(file, "output.weight");
     nn::require_valid(c);
   } catch (const invalid_argument& error) {
     metadata.fail(error.what());
   }
   metadata.require_all_read();
   return c;
+}
+inline nn::decoder_config read_decoder_config(const reader& file) {
+  return read_decoder_config(file.header(), file.source());
 }
 
 }  // namespace preheat::gguf

@@ -46,6 +46,9 @@ class reader {
   // Of the tensors' data, in bytes.
   std::size_t alignment() const { return header_.alignment; }
 
+  // All that stands before the data.
+  const file_header& header() const { return header_; }
+
   const metadata_map& metadata() const { return header_.metadata; }
   // The same with types; it remembers what was read.
   metadata_reader read_metadata() const { return {header_.metadata, source_}; }

@@ -5,6 +5,8 @@
 //   half·d/2 + j   as row   2·j + half      of its head (half = 0, 1; j = 0 … d/2 − 1)
 // of attn_q and attn_k, and of the factor B of their adapters. Other architectures keep the order.
 #pragma once
+#include <string_view>
+
 #include "../core/error.hpp"
 #include "../core/types.hpp"
 
@@ -33,5 +35,14 @@ class rows_in_pairs {
  private:
   index_t size_;
 };
+
+namespace detail {
+
+// Whether the file has this layer's rows in pairs; the name is Hugging Face's.
+inline bool has_rows_in_pairs(std::string_view architecture, std::string_view layer) {
+  return architecture == "llama" && (layer.ends_with(".q_proj") || layer.ends_with(".k_proj"));
+}
+
+}  // namespace detail
 
 }  // namespace preheat::gguf

@@ -8,6 +8,9 @@
 // A module may have a prefix that the network's layers lack ("bert.encoder.…" is "encoder.…"). Tensors
 // of modules_to_save are not read here; peft::load (peft/load.hpp) reads a trained head too.
 //
+// An embedding has no adapter here (docs/decoders.md says why): its module is refused, unless
+// merge_embedding has added it to the table and `embeddings` says so.
+//
 // Errors: io_error, naming the adapter and the module: no layer of that name, two modules for one layer,
 // other shapes, an embedding, a DoRA adapter for an operator without magnitudes or the other way round,
 // a bias likewise; an adapter that belongs to a residual base, unless `base` says that the network has
@@ -28,6 +31,9 @@ namespace preheat::peft {
 // the start's product out of the original base whenever it loads such an adapter, and this library
 // cannot.
 enum class base_weights { original, residual };
+
+// Whether adapters of embeddings have been added to the tables by merge_embedding.
+enum class embedding_adapters { refused, merged };
 
 namespace detail {
 
@@ -69,7 +75,8 @@ concept peft_parameters = requires(Params& p) {
 
 // Calls f(layer's number, module, parameters) for every module of the adapter.
 template <class Adapter, network Net, class F>
-void for_each_module(Net& net, const reader& adapter, base_weights base, F f) {
+void for_each_module(Net& net, const reader& adapter, base_weights base,
+                     embedding_adapters embeddings, F f) {
   using Be = typename Net::backend_type;
   using params = typename Adapter::template params<Be>;
   static_assert(
@@ -95,6 +102,13 @@ void for_each_module(Net& net, const reader& adapter, base_weights base, F f) {
                        ": " + problem);
       }
     };
+    if (module.embedding && embeddings == embedding_adapters::merged) {
+      continue;
+    }
+    check(
+        !module.embedding,
+        "it adapts an embedding, and only linear layers have adapters here. Add it to the table "
+        "before the network is made (peft::merge_embedding), and pass embedding_adapters::merged");
     const index_t l = layer_of_module(net, module.module);
     check(l >= 0, "the network has no such layer");
     check(seen.insert(l).second, "another module is the same layer of the network");
@@ -102,7 +116,6 @@ void for_each_module(Net& net, const reader& adapter, base_weights base, F f) {
     check(W.rows() == module.out && W.cols() == module.in,
           "it is for a layer " + std::to_string(module.out) + "×" + std::to_string(module.in) +
               ", the network's is " + std::to_string(W.rows()) + "×" + std::to_string(W.cols()));
-    check(!module.embedding, "an embedding; only linear layers can be attached");
     check(module.magnitude.empty() != has_magnitude,
           has_magnitude ? "it has no magnitude vector, so it is not DoRA"
                         : "it has a magnitude vector: read it as adapter::dora");
@@ -124,12 +137,36 @@ void for_each_module(Net& net, const reader& adapter, base_weights base, F f) {
 
 }  // namespace detail
 
+// table += s·B·A for the adapter of the embedding `module` ("embed_tokens", "wte"), whose table has one
+// column an entry. Errors: io_error: there is no such module, it is no embedding, it has another shape.
+template <backend Be>
+void merge_embedding(Be& be, const reader& adapter, const std::string& module, mat<Be>& table) {
+  for (const adapter_layer& l : adapter.layers()) {
+    if (l.module != module && !l.module.ends_with("." + module)) {
+      continue;
+    }
+    if (!l.embedding || l.out != table.rows() || l.in != table.cols()) {
+      throw io_error(adapter.path().string() + ": module " + files::in_quotes(l.module) + " is " +
+                     (l.embedding ? "an embedding of " : "a linear layer with ") +
+                     std::to_string(l.in) + " entries of " + std::to_string(l.out) +
+                     " numbers; the table has " + std::to_string(table.cols()) + " of " +
+                     std::to_string(table.rows()));
+    }
+    const mat<Be> A = detail::read_matrix(be, adapter, l.A, l.rank, l.in);
+    const mat<Be> B = detail::read_matrix(be, adapter, l.B, l.out, l.rank);
+    be.gemm(scalar_of<Be>(l.scaling), transpose::no, B, transpose::no, A, 1, table);
+    return;
+  }
+  throw io_error(adapter.path().string() + ": no module " + files::in_quotes(module));
+}
+
 template <network Net, class Adapter>
 void attach(Net& net, adapted<typename Net::backend_type, Adapter>& linear, const reader& adapter,
-            base_weights base = base_weights::original) {
+            base_weights base = base_weights::original,
+            embedding_adapters embeddings = embedding_adapters::refused) {
   using Be = typename Net::backend_type;
   detail::for_each_module<Adapter>(
-      net, adapter, base, [&](index_t l, const adapter_layer& module, auto parameters) {
+      net, adapter, base, embeddings, [&](index_t l, const adapter_layer& module, auto parameters) {
         linear.attach(l, std::move(parameters), scalar_of<Be>(module.scaling));
       });
 }

@@ -89,12 +89,13 @@ head_params<Be> read_head(Be& be, const reader& adapter, const head_tensors& nam
 }  // namespace detail
 
 template <class Adapter = adapter::lora, network Net>
-fit_report<typename Net::backend_type, Adapter> load(const std::filesystem::path& folder, Net& net,
-                                                     base_weights base = base_weights::original) {
+fit_report<typename Net::backend_type, Adapter> load(
+    const std::filesystem::path& folder, Net& net, base_weights base = base_weights::original,
+    embedding_adapters embeddings = embedding_adapters::refused) {
   using Be = typename Net::backend_type;
   const reader adapter(folder);
   fit_report<Be, Adapter> report;
-  detail::for_each_module<Adapter>(net, adapter, base,
+  detail::for_each_module<Adapter>(net, adapter, base, embeddings,
                                    [&](index_t l, const adapter_layer& module, auto parameters) {
                                      report.trainable_parameters += trained_size(parameters);
                                      report.layers.push_back({.index = l,

@@ -50,7 +50,12 @@ void write_base(Net& net, const std::vector<index_t>& changed, const save_option
       continue;
     }
     const std::string module = o.module_prefix + layer.name;
-    add(module + ".weight", layer.W, {layer.W.rows(), layer.W.cols()});
+    if (o.fan_in_fan_out && layer.name != "lm_head") {  // GPT-2's head is not transposed
+      add(module + ".weight", linalg::transposed(be, const_view_of<Be>(layer.W)),
+          {layer.W.cols(), layer.W.rows()});
+    } else {
+      add(module + ".weight", layer.W, {layer.W.rows(), layer.W.cols()});
+    }
     if (layer.b.rows() > 0) {
       add(module + ".bias", layer.b, {layer.b.rows()});
     }

@@ -19,6 +19,7 @@ struct save_options {
   std::string head_module{};    // the module that a network's trained head is: "classifier"
   bool without_head = false;    // the trained head is not saved
   bool rslora = false;          // the config has s = α/√r instead of α/r
+  bool fan_in_fan_out = false;  // the base stores its matrices transposed, as GPT-2
   std::optional<safetensors::dtype> stored{};  // of all numbers; empty: the backend's precision
 
   // A safetensors file for the network's weights after a run that changed them; with the other tensors
@@ -33,6 +34,13 @@ inline save_options bert_classifier(std::string base_model = {}) {
           .task_type = "SEQ_CLS",
           .module_prefix = "bert.",
           .head_module = "classifier"};
+}
+
+// For nn::decoder, whose layers have transformers' names. PEFT wants to know of GPT-2.
+inline save_options causal_lm(std::string base_model = {}, bool gpt2 = false) {
+  save_options o{.base_model = std::move(base_model), .task_type = "CAUSAL_LM"};
+  o.fan_in_fan_out = gpt2;
+  return o;
 }
 
 // What peft::save has written.
@@ -113,6 +121,7 @@ adapter_plan plan_of(const std::vector<layer_to_save<Be>>& layers, const head_pa
   plan.config = config::plain(o.base_model, modules);
   plan.config->set("use_rslora", o.rslora);
   plan.config->set("use_dora", dora);
+  plan.config->set("fan_in_fan_out", o.fan_in_fan_out);
   plan.config->set("lora_bias", biases);
   if (!o.task_type.empty()) {
     plan.config->set("task_type", o.task_type);

@@ -1,0 +1,133 @@
+// A grid of comparisons under a limit of time: every method on every problem, seed by seed, so that
+// what there is when the time is up is balanced. No run begins that would end after the limit, as far as the
+// longest run so far tells.
+//
+//   common::timed_grid<const set_description*, method_entry> runs(log, threads, 2, 29);
+//   runs.add(&set, m, rank, {.problem = set.name, …});
+//   runs.run(&set, bar);
+//   runs.results(&set, rank)
+#pragma once
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "apps/console/pool.hpp"
+#include "apps/console/progress.hpp"
+#include "comparison.hpp"
+#include "grid.hpp"
+
+namespace studies::common {
+
+enum class ending { completed, stopped, out_of_time };
+
+template <class Problem, class Method>
+class timed_grid {
+ public:
+  // `log` must outlive it. 0 minutes: no limit.
+  timed_grid(run_log& log, int threads, int most_added_rates, int seeds, double minutes)
+      : grid_(log, threads, most_added_rates), seeds_(seeds), minutes_(minutes) {}
+  timed_grid(const timed_grid&) = delete;
+  timed_grid& operator=(const timed_grid&) = delete;
+
+  // The method must outlive it. The group's `run` is called by several threads.
+  void add(const Problem& on, const Method& method, int rank, grid_group group) {
+    group.run = [this, run = std::move(group.run)](const run_definition& definition) {
+      return timed(run, definition);
+    };
+    members_.push_back({on, &method, rank, grid_.add(std::move(group))});
+  }
+
+  // See common::grid.
+  void run_with(grid::job_runner r) { grid_.run_with(std::move(r)); }
+  std::string answer(const std::string& question) const { return grid_.answer(question); }
+  std::size_t wanted_runs() const { return grid_.wanted_runs(); }
+  std::size_t kept_runs() const { return grid_.kept_runs(); }
+
+  // Does what is missing of one problem; note_of(group, record) is a line for the progress bar.
+  ending run(const Problem& on, apps::console::progress_bar& bar, const grid::note& note_of) {
+    if (grid_.run(numbers_of(on), bar, note_of, [&] { return may_begin(); })) {
+      return ending::completed;
+    }
+    return out_of_time_ && !apps::console::stop_requested ? ending::out_of_time : ending::stopped;
+  }
+
+  // Of the methods with this rank or none, in the order of `add`; after run(on). Seeds for which some
+  // method's grid is not complete are left out, for every method. Empty if that leaves none.
+  std::vector<method_result<Method>> results(const Problem& on, int rank) const {
+    const int seeds = complete_seeds(on);
+    if (seeds == 0) {
+      return {};
+    }
+    return results_of(members_, on, rank, [&](const member& m) { return complete_runs(m, seeds); });
+  }
+
+ private:
+  using clock = std::chrono::steady_clock;
+  using member = compared_group<Problem, Method>;
+
+  // Remembers how long a run takes by the clock on the wall.
+  template <class Run>
+  run_outcome timed(const Run& run, const run_definition& definition) {
+    const clock::time_point started = clock::now();
+    run_outcome outcome = run(definition);
+    const std::chrono::duration<double> took = clock::now() - started;
+    double longest = longest_run_;
+    while (longest < took.count() && !longest_run_.compare_exchange_weak(longest, took.count())) {
+    }
+    return outcome;
+  }
+
+  bool may_begin() {
+    const std::chrono::duration<double> elapsed = clock::now() - begun_;
+    if (minutes_ > 0 && elapsed.count() + longest_run_ > 60 * minutes_) {
+      out_of_time_ = true;
+    }
+    return !out_of_time_;
+  }
+
+  std::vector<std::size_t> numbers_of(const Problem& on) const {
+    std::vector<std::size_t> numbers;
+    for (const member& m : members_) {
+      if (m.on == on) {
+        numbers.push_back(m.number);
+      }
+    }
+    return numbers;
+  }
+
+  // The seeds 0 … n − 1 for which every method has a run at each rate of the first grid.
+  int complete_seeds(const Problem& on) const {
+    const std::vector<std::size_t> numbers = numbers_of(on);
+    int complete = 0;
+    while (complete < seeds_ && grid_.complete(numbers, complete)) {
+      ++complete;
+    }
+    return complete;
+  }
+
+  // The runs with these seeds at the rates that have one for each of them.
+  run_group complete_runs(const member& m, int seeds) const {
+    run_group runs = grid_.runs(m.number);
+    std::erase_if(runs, [&](const run_record* r) { return r->base >= seeds; });
+    std::map<double, int> count;
+    for (const run_record* const r : runs) {
+      ++count[r->rate];
+    }
+    std::erase_if(runs, [&](const run_record* r) { return count.at(r->rate) < seeds; });
+    return runs;
+  }
+
+  grid grid_;
+  std::vector<member> members_;
+  int seeds_;
+  double minutes_;
+  clock::time_point begun_ = clock::now();
+  std::atomic<double> longest_run_{0};  // seconds, of those done now
+  std::atomic<bool> out_of_time_{false};
+};
+
+}  // namespace studies::common

@@ -1,0 +1,74 @@
+// One run: a method adapts the language model to definitions. Included only where methods are
+// instantiated.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "apps/console/thread_clock.hpp"
+#include "measure.hpp"
+#include "methods.hpp"
+#include "studies/common/outcome.hpp"
+
+namespace studies::lm {
+
+using common::rank_rule;
+using common::seed_of;
+
+// What is measured of the model at the end. Test results choose nothing.
+template <class Linear>
+void measure(run_outcome& result, network& net, const base_model& model, const data_set& set,
+             const training_settings& s, int step, Linear& linear) {
+  const score validation = evaluate(net, set.validation, linear);
+  common::add_validation(result, step, validation.loss);
+  common::put_scores(result, validation, evaluate(net, set.test, linear));
+  result.measures[drift_loss] = evaluate(net, set.drift, linear).loss;
+  result.samples = write_samples(net, model, set, s.samples, s.sample_tokens, linear);
+}
+
+template <class Method>
+run_outcome adapt(Method m, rank_rule rank, const base_model& model, const data_set& set,
+                  const training_settings& s, const run_definition& run) {
+  forget_peak();
+  const double started = apps::console::thread_seconds();
+  network net = model.start();
+  preheat::learning_rate(m.optim) = run.rate;
+  definition_batches<backend> batches(set.train, s.batch);
+  // For methods that score themselves.
+  const batch scored = batch_of<backend>(
+      std::span(set.validation).first(std::min<std::size_t>(8, set.validation.size())));
+  const index_t warmup = index_t(std::lround(s.warmup * s.steps));
+  const double begun = apps::console::thread_seconds();
+  auto training = preheat::start_run(m, net, batches,
+                                     {.rank = rank(std::max(1, run.rank)),
+                                      .steps = s.steps,
+                                      .seed = seed_of(run),
+                                      .scaling = preheat::scaling::constant(s.scaling),
+                                      .clamp_rank = true,
+                                      .schedule = preheat::schedule::linear{.warmup = warmup},
+                                      .max_gradient_norm = s.most_gradient},
+                                     scored);
+  while (!training.done()) {
+    training.step();
+  }
+  const double trained = apps::console::thread_seconds();
+  const auto report = training.finish();
+
+  run_outcome result;
+  common::put_report(result, report);
+  result.training_curve =
+      common::mean_losses(report.losses, s.training_points, result.calibration_steps);
+  result.measures[tokens_per_second] = double(batches.tokens()) / (trained - begun);
+  result.measures[peak_memory] = peak_of_process();
+  if (report.status == preheat::fit_status::completed) {
+    auto adapted = preheat::attach(net, report);
+    measure(result, net, model, set, s, s.steps, adapted);
+  }
+  result.seconds = apps::console::thread_seconds() - started;
+  return result;
+}
+
+}  // namespace studies::lm

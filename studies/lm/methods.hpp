@@ -1,0 +1,57 @@
+// What is compared, seen from the driver: a list of methods, each a function that adapts the language
+// model to definitions. The list is studies/common/catalogue.txt; adapt.hpp makes a run.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "examples.hpp"
+#include "studies/common/catalogue.hpp"
+#include "studies/common/results.hpp"
+
+namespace studies::lm {
+
+using common::run_definition;
+using common::run_outcome;
+
+class base_model;  // model.hpp
+
+// What all methods share.
+struct training_settings {
+  int steps = 48;            // of every method, whatever it spends them on
+  int batch = 8;             // definitions
+  double scaling = 2;        // s of ΔW = s·B·A
+  double warmup = 0.06;      // of the steps: the rate rises, then falls linearly to 0
+  double most_gradient = 1;  // norm at which gradients are clipped
+  int training_points = 12;  // of the curve of the training loss
+  int samples = 6;           // definitions that the trained model writes
+  int sample_tokens = 24;    // each at most so long
+};
+
+// The settings as text, for a run's definition.
+std::string to_text(const training_settings& s);
+
+// Names of what a run measures besides losses: run_outcome::measures.
+inline constexpr const char* drift_loss = "drift_loss";
+inline constexpr const char* tokens_per_second = "tokens_per_second";
+inline constexpr const char* peak_memory = "peak_memory_mb";
+
+// What the program computes with: "cpu<float>, OpenBLAS …".
+std::string describe_backend();
+// Runs are spread over threads by this program, so a BLAS must not start its own.
+void use_one_blas_thread();
+
+// `by_default`: in the reduced grid. Without a rate nothing is trained.
+using run_function = std::function<run_outcome(const base_model&, const data_set&,
+                                               const training_settings&, const run_definition&)>;
+using method_entry = common::method_entry<run_function>;
+
+// Every method, in the order of the tables.
+std::vector<method_entry> all_methods();
+
+// A text that changes when the method gives other numbers on this machine: the validation loss after
+// a few steps on small batches, in full. Part of a run's definition, so that results of an older
+// library, another build or another machine are never taken for this one's.
+std::string fingerprint(const method_entry& m, const base_model& model, const data_set& set);
+
+}  // namespace studies::lm

@@ -1,0 +1,197 @@
+// The whole comparison on definitions, with a language model of two narrow blocks and a WordNet that is
+// made up: it takes seconds and needs no network.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <preheat/core/random.hpp>
+
+#include "studies/common/results.hpp"
+#include "studies/lm/methods.hpp"
+#include "studies/lm/options.hpp"
+#include "studies/lm/run.hpp"
+#include "support/scratch.hpp"
+
+namespace {
+
+using scratch::read_file;
+using scratch::temporary_directory;
+
+// Words and glosses of two parts each, of which the first ones determine each other.
+void write_wordnet(const std::filesystem::path& folder) {
+  std::filesystem::create_directories(folder);
+  const std::vector<std::string> kinds = {"cat", "dog", "tree", "rock"};
+  const std::vector<std::string> glosses = {"a small animal", "a loyal animal", "a tall plant",
+                                            "a hard thing"};
+  std::ofstream data(folder / "data.noun");
+  std::ofstream index(folder / "index.noun");
+  for (int i = 0; i < 120; ++i) {
+    const std::string word = kinds[std::size_t(i % 4)] + std::to_string(i);
+    const std::string number = std::to_string(10000000 + i);
+    data << number << " 03 n 01 " << word << " 0 000 | " << glosses[std::size_t(i % 4)] << "  \n";
+    index << word << " n 1 0 1 0 " << number << "  \n";
+  }
+  for (const std::string part : {"verb", "adj", "adv"}) {
+    std::ofstream(folder / ("data." + part));
+    std::ofstream(folder / ("index." + part));
+  }
+}
+
+class lm_folder {
+ public:
+  lm_folder() {
+    write_wordnet(folder_ / "data/wordnet");
+    std::filesystem::copy_file(PREHEAT_GOLDEN_DIR_DEFAULT "/gguf/model/model-f32.gguf",
+                               folder_ / "data/model.gguf");
+    std::ofstream quotations(folder_ / "data/literature");
+    for (int i = 0; i < 20; ++i) {
+      quotations << "It was the best of times, said number " << i << ".\n\t\t-- nobody\n%\n";
+    }
+  }
+
+  std::filesystem::path operator/(const std::string& name) const { return folder_ / name; }
+
+  // Runs the program with these arguments more; results go to the folder `out`.
+  int run(const std::string& out, const std::string& arguments) const {
+    std::vector<std::string> all = {"preheat-lm", "--data", (folder_ / "data").string(), "--out",
+                                    (folder_ / out).string()};
+    std::istringstream split("--validation 8 --test 12 --drift 6 --minutes 0 " + arguments);
+    for (std::string one; split >> one;) {
+      all.push_back(one);
+    }
+    std::vector<const char*> pointers;
+    for (const std::string& one : all) {
+      pointers.push_back(one.c_str());
+    }
+    const auto parsed = studies::lm::parse(int(pointers.size()), pointers.data());
+    REQUIRE(parsed.wanted.has_value());
+    return studies::lm::run_all(*parsed.wanted);
+  }
+
+  // Its table, without the last three columns, which say what runs cost.
+  std::string table(const std::string& out) const {
+    std::istringstream lines(read_file(folder_ / out / "summary.csv"));
+    std::string all;
+    for (std::string line; std::getline(lines, line);) {
+      for (int i = 0; i < 3; ++i) {
+        line.resize(line.rfind(','));
+      }
+      all += line + "\n";
+    }
+    return all;
+  }
+  std::vector<studies::common::run_record> runs(const std::string& out) const {
+    return studies::common::read_runs(folder_ / out / "runs.jsonl").runs;
+  }
+
+ private:
+  temporary_directory folder_;
+};
+
+TEST_CASE("lm: the same table however many threads, and after an interruption") {
+  const lm_folder folder;
+  const std::string command =
+      "--methods base,lora,hrp,pissa --ranks 2,4 --lrs 0.003,0.01 --seeds 2 --steps 12 --batch 4 ";
+  CHECK(folder.run("whole", command + "--threads 1") == 0);
+  const std::string table = folder.table("whole");
+  CHECK(table.find("\n4,hrp,HRP,") != std::string::npos);
+  CHECK(table.find("\n2,base,the model as it was,") != std::string::npos);
+
+  // A part of the runs and a line that was cut off, as after the power failed.
+  const std::string lines = read_file(folder / "whole/runs.jsonl");
+  std::size_t end = 0;
+  for (int i = 0; i < 9; ++i) {
+    end = lines.find('\n', end) + 1;
+  }
+  std::filesystem::create_directories(folder / "part");
+  std::ofstream(folder / "part/runs.jsonl") << lines.substr(0, end + 100);
+  CHECK(folder.run("part", command + "--threads 2 --no-report") == 0);
+  CHECK(folder.table("part") == table);
+  CHECK(folder.runs("part").size() == folder.runs("whole").size());
+
+  // Nothing is left to do.
+  CHECK(folder.run("whole", command + "--no-report") == 0);
+  CHECK(read_file(folder / "whole/runs.jsonl") == lines);
+
+  CHECK(read_file(folder / "whole/report.md").find("HRP against LoRA, Kaiming: eval loss") !=
+        std::string::npos);
+  const std::string page = read_file(folder / "whole/report.html");
+  CHECK(page.find("<td>HRP<td>") != std::string::npos);
+  CHECK(page.find("<td>WordNet<td>a ") != std::string::npos);
+  CHECK(page.find("<td>the model as it was<td>") != std::string::npos);
+  CHECK(page.find("<script") == std::string::npos);
+  CHECK(page.find("src=") == std::string::npos);  // everything is inside
+}
+
+TEST_CASE("lm: runs learn, are charged alike, and are measured") {
+  const lm_folder folder;
+  CHECK(folder.run("out",
+                   "--methods base,lora,hrp,lora_ga --lrs 0.01 --seeds 1 --steps 60 --batch 8 "
+                   "--no-report") == 0);
+  std::map<std::string, studies::common::run_record> by_method;
+  for (const auto& r : folder.runs("out")) {
+    CHECK(r.status == "completed");
+    by_method[r.method] = r;
+  }
+  REQUIRE(by_method.size() == 4);
+  const auto& base = by_method["base"];
+  CHECK(base.trainable_parameters == 0);
+  CHECK(base.samples.size() == 4);
+  CHECK(base.calibration_steps == 0);
+  CHECK(by_method["hrp"].calibration_steps == 1);
+  CHECK(by_method["lora_ga"].calibration_steps == 2);
+  for (const char* const name : {"lora", "hrp", "lora_ga"}) {
+    CAPTURE(name);
+    const auto& r = by_method[name];
+    CHECK(r.test_loss < base.test_loss - 1);
+    CHECK(r.test_accuracy > base.test_accuracy + 0.2);
+    CHECK(r.steps == 60);
+    CHECK(r.training_curve.back().step == 60);
+    CHECK(r.measures.at(studies::lm::tokens_per_second) > 0);
+    CHECK(r.measures.at(studies::lm::peak_memory) > 1);
+    CHECK(std::isfinite(r.measures.at(studies::lm::drift_loss)));
+    CHECK(r.measures.at(studies::lm::drift_loss) != base.measures.at(studies::lm::drift_loss));
+    // 4·(rows + columns) numbers a layer: q and o of 64×64, k and v of 32×64, three of 96 and 64.
+    CHECK(r.trainable_parameters == 2 * 4 * (2 * 128 + 2 * 96 + 3 * 160));
+    for (const std::string& sample : r.samples) {
+      CHECK(sample.find('\n') == std::string::npos);
+    }
+  }
+}
+
+TEST_CASE("lm: every method of the list runs") {
+  const lm_folder folder;
+  CHECK(folder.run("all", "--methods all --lrs 0.003 --seeds 1 --steps 12 --batch 2 --no-report") ==
+        0);
+  std::set<std::string> done;
+  for (const auto& r : folder.runs("all")) {
+    CAPTURE(r.method);
+    CHECK(r.status == "completed");
+    CHECK(std::isfinite(r.test_loss));
+    done.insert(r.method);
+  }
+  CHECK(done.size() == studies::lm::all_methods().size());
+  for (const char* const name : {"base", "lora", "hrp", "pissa", "lora_ga", "eva", "full"}) {
+    CHECK(done.contains(name));
+  }
+}
+
+TEST_CASE("lm: what is missing is said") {
+  const lm_folder folder;
+  std::filesystem::remove(folder / "data/literature");
+  CHECK_THROWS_WITH_AS(folder.run("out", "--methods base"),
+                       ("there is no " + (folder / "data/literature").string() +
+                        "; ./run lm --fetch brings the model and the texts")
+                           .c_str(),
+                       std::runtime_error);
+}
+
+}  // namespace
