@@ -25,6 +25,7 @@
 #include "../core/concepts.hpp"
 #include "../core/shapes.hpp"
 #include "columns.hpp"
+#include "elementwise.hpp"
 #include "factorizations.hpp"
 #include "kernels.hpp"
 #include "launch.hpp"
@@ -217,19 +218,11 @@ class cuda : public cuda_columns<T> {
   template <class F, class V, class... Vs>
   void each_entry(F f, V x, Vs... others) {
     (require_same_shape("each", x, others), ...);
-    const auto all = cuda_kernels::elementwise_over(f, x, others...);
-    if (all.gaps && x.rows() >= fewest_rows_of_tiles) {
-      const cuda_kernels::elementwise_tiles tiles{f, x.rows(), all.operands};
-      launch_groups(*context_, group_kind::warp, x.cols() * tiles.tiles_of_column(), tiles);
-    } else {
-      launch(*context_, x.size(), all);
-    }
+    detail::for_each_entry(*context_, f, x, others...);
   }
   void transfer(view<const T> from, view<T> to, cudaMemcpyKind kind) {
     detail::cuda_transfer(*context_, from, to, kind);
   }
-
-  static constexpr index_t fewest_rows_of_tiles = 24;  // below, most threads of a warp would idle
 
   using cuda_columns<T>::context_;
   using cuda_columns<T>::reduced_;

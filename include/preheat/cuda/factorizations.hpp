@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "../core/types.hpp"
+#include "elementwise.hpp"
 #include "kernels.hpp"
 #include "launch.hpp"
 #include "libraries.hpp"
@@ -48,7 +49,7 @@ cuda_matrix<T> cuda_clone(const shared_context& context, transpose t, view<const
 template <class T>
 void cuda_clear_below_diagonal(const cuda_context& context, view<T> x) {
   const cuda_kernels::clear_below_diagonal<T> clear{x.rows()};
-  launch(context, x.size(), cuda_kernels::elementwise_over(clear, x));
+  for_each_entry(context, clear, x);
 }
 
 // A power of two by which eigenvalues and singular values of `a` are found without loss: cuSOLVER, unlike
@@ -73,7 +74,7 @@ T cuda_scale_for_squares(const shared_context& context, view<const T> a) {
 template <class T>
 void cuda_multiply(const cuda_context& context, T factor, view<T> x) {
   if (factor != T(1)) {
-    launch(context, x.size(), cuda_kernels::elementwise_over(cuda_kernels::scale<T>{factor}, x));
+    for_each_entry(context, cuda_kernels::scale<T>{factor}, x);
   }
 }
 

@@ -1,5 +1,5 @@
-// The kernels of the CUDA backend: functors of one index for launch(context, n, f), and of a group of threads
-// and an index for launch_groups.
+// The kernels of the CUDA backend: functors of one index for launch(context, n, f), of an entry for elementwise.hpp,
+// and of a group of threads and an index for launch_groups.
 #pragma once
 #include <cstddef>
 #include <limits>
@@ -42,64 +42,6 @@ constexpr windows<T, Ts...> windows_of(view<T> first, view<Ts>... others) {
   return {window_of(first), windows_of(others...)};
 }
 
-// f(k, x[k], a[k], …) for matrices of one shape. Without gaps between columns, entry k is the k-th in memory; that is
-// asked once for all matrices, so that their entries are loaded together.
-template <class F, class... Ts>
-struct elementwise {
-  F f;
-  bool gaps;
-  windows<Ts...> operands;
-  constexpr void operator()(index_t k) const {
-    gaps ? call<true>(k, operands) : call<false>(k, operands);
-  }
-
- private:
-  template <bool Gaps, class... Seen>
-  constexpr void call(index_t k, const windows<>&, Seen&... seen) const {
-    f(k, seen...);
-  }
-  template <bool Gaps, class U, class... Us, class... Seen>
-  constexpr void call(index_t k, const windows<U, Us...>& left, Seen&... seen) const {
-    call<Gaps>(k, left.others, seen..., Gaps ? left.first[k] : left.first.data[k]);
-  }
-};
-template <class F, class T, class... Ts>
-constexpr elementwise<F, T, Ts...> elementwise_over(F f, view<T> x, view<Ts>... others) {
-  const bool gaps = x.ld() != x.rows() || ((others.ld() != others.rows()) || ...);
-  return {f, gaps, windows_of(x, others...)};
-}
-
-// The same for long columns with gaps between them: a group of threads for some rows of one column, because to find
-// the place of every entry by a division would cost more than its way through memory.
-template <class F, class... Ts>
-struct elementwise_tiles {
-  static constexpr index_t tile = 128;  // rows
-  F f;
-  index_t rows;
-  windows<Ts...> operands;
-  constexpr index_t tiles_of_column() const { return (rows + tile - 1) / tile; }
-  template <class Group>
-  constexpr void operator()(const Group& group, index_t number) const {
-    const index_t j = number / tiles_of_column();
-    const index_t first = (number - j * tiles_of_column()) * tile;
-    const index_t end = first + tile < rows ? first + tile : rows;
-    for (index_t i = first + group.rank(); i < end; i += group.size()) {
-      call(i, j, operands);
-    }
-  }
-
- private:
-  template <class... Seen>
-  constexpr void call(index_t i, index_t j, const windows<>&, Seen&... seen) const {
-    f(i + j * rows, seen...);
-  }
-  template <class U, class... Us, class... Seen>
-  constexpr void call(index_t i, index_t j, const windows<U, Us...>& left, Seen&... seen) const {
-    call(i, j, left.others, seen..., left.first(i, j));
-  }
-};
-template <class F, class... Ts>
-elementwise_tiles(F, index_t, windows<Ts...>) -> elementwise_tiles<F, Ts...>;
 template <class F>
 struct without_index {
   F f;

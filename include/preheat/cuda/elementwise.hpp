@@ -1,0 +1,106 @@
+// f(k, x_k, a_k, …) for all entries of matrices of one shape, on the device. A thread takes four entries of one column,
+// and reads and writes 16 bytes at once where all matrices are aligned for that. Matrices without gaps between
+// their columns are one long column.
+#pragma once
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include "kernels.hpp"
+#include "launch.hpp"
+
+namespace preheat::cuda_kernels {
+
+inline constexpr index_t pack_size = 4;
+
+// Consecutive entries, moved together.
+template <class T>
+struct alignas(pack_size * sizeof(T) < 16 ? pack_size * sizeof(T) : 16) pack {
+  T values[pack_size];
+};
+
+template <class F, class... Ts>
+struct elementwise {
+  F f;
+  index_t rows;
+  index_t cols;
+  bool aligned;
+  windows<Ts...> operands;
+
+  constexpr index_t packs_of_column() const { return (rows + pack_size - 1) / pack_size; }
+  constexpr void operator()(index_t number) const {
+    const index_t j = cols == 1 ? 0 : quotient(number, packs_of_column());
+    const index_t i = (number - j * packs_of_column()) * pack_size;
+    if (aligned && i + pack_size <= rows) {
+      call_pack(i, j, operands);
+    } else {
+      for (index_t row = i; row < rows && row < i + pack_size; ++row) {
+        call_entry(row, j, operands);
+      }
+    }
+  }
+
+ private:
+  // By 32-bit arithmetic where that suffices, because a division of 64 bits takes many instructions.
+  static constexpr index_t quotient(index_t a, index_t b) {
+    return a <= std::numeric_limits<std::int32_t>::max()
+               ? index_t(std::uint32_t(a) / std::uint32_t(b))
+               : a / b;
+  }
+  template <class... Seen>
+  constexpr void call_entry(index_t i, index_t j, const windows<>&, Seen&... seen) const {
+    f(i + j * rows, seen...);
+  }
+  template <class U, class... Us, class... Seen>
+  constexpr void call_entry(index_t i, index_t j, const windows<U, Us...>& left,
+                            Seen&... seen) const {
+    call_entry(i, j, left.others, seen..., left.first.data[i + j * left.first.ld]);
+  }
+  template <class... Seen>
+  constexpr void call_pack(index_t i, index_t j, const windows<>&, Seen&... seen) const {
+    for (index_t k = 0; k < pack_size; ++k) {
+      f(i + k + j * rows, seen.values[k]...);
+    }
+  }
+  template <class U, class... Us, class... Seen>
+  constexpr void call_pack(index_t i, index_t j, const windows<U, Us...>& left,
+                           Seen&... seen) const {
+    using packed =
+        std::conditional_t<std::is_const_v<U>, const pack<std::remove_const_t<U>>, pack<U>>;
+    packed* const place = reinterpret_cast<packed*>(left.first.data + i + j * left.first.ld);
+    packed values = *place;
+    call_pack(i, j, left.others, seen..., values);
+    if constexpr (!std::is_const_v<U>) {
+      *place = values;
+    }
+  }
+};
+
+}  // namespace preheat::cuda_kernels
+
+namespace preheat::detail {
+
+// Whether every column begins where a pack may.
+template <class T>
+bool aligned_for_packs(view<T> x) {
+  constexpr std::size_t unit = alignof(cuda_kernels::pack<std::remove_const_t<T>>);
+  return reinterpret_cast<std::uintptr_t>(x.data()) % unit == 0 &&
+         std::size_t(x.ld()) * sizeof(T) % unit == 0;
+}
+
+// The views have one shape.
+template <class F, class T, class... Ts>
+void for_each_entry(const cuda_context& context, F f, view<T> x, view<Ts>... others) {
+  const bool gapless = x.ld() == x.rows() && ((others.ld() == others.rows()) && ...);
+  const auto launch_over = [&](view<T> first, view<Ts>... rest) {
+    const bool aligned = aligned_for_packs(first) && (aligned_for_packs(rest) && ...);
+    const cuda_kernels::elementwise<F, T, Ts...> all{f, first.rows(), first.cols(), aligned,
+                                                     cuda_kernels::windows_of(first, rest...)};
+    launch(context, first.cols() * all.packs_of_column(), all);
+  };
+  gapless
+      ? launch_over(view<T>(x.data(), x.size(), 1), view<Ts>(others.data(), others.size(), 1)...)
+      : launch_over(x, others...);
+}
+
+}  // namespace preheat::detail
