@@ -75,7 +75,7 @@ TEST_CASE("decoder: gradients of every weight and bias equal differences, for ev
 }
 
 TEST_CASE_TEMPLATE("decoder: the other backends find the same loss and gradients", Be,
-                   PREHEAT_HOST_BACKENDS) {
+                   PREHEAT_ALL_BACKENDS) {
   for (const named_config& one : small_decoders()) {
     CAPTURE(one.name);
     const nn::decoder_config& config = one.config;
@@ -130,7 +130,7 @@ TEST_CASE("decoder: the loss is the mean of the counted tokens' −log softmax, 
 
 // A sequence does not know what else is in the batch, nor a token what follows it.
 TEST_CASE_TEMPLATE("decoder: a sequence gives the same logits alone and in any company", Be,
-                   PREHEAT_HOST_BACKENDS) {
+                   PREHEAT_ALL_BACKENDS) {
   for (const named_config& one : small_decoders()) {
     CAPTURE(one.name);
     const nn::decoder_config& config = one.config;
@@ -158,7 +158,7 @@ TEST_CASE_TEMPLATE("decoder: a sequence gives the same logits alone and in any c
 
 // Three tokens at once, then one by one, then the rest: as the whole text in one pass.
 TEST_CASE_TEMPLATE("decoder: the next token's logits are the same with a cache", Be,
-                   PREHEAT_HOST_BACKENDS) {
+                   PREHEAT_ALL_BACKENDS) {
   for (const named_config& one : small_decoders()) {
     CAPTURE(one.name);
     const nn::decoder_config& config = one.config;
@@ -382,7 +382,7 @@ TEST_CASE("decoder: the logits of a batch never exist whole") {
   }
 }
 
-TEST_CASE_TEMPLATE("decoder: a copy has linear layers of its own", Be, PREHEAT_HOST_BACKENDS) {
+TEST_CASE_TEMPLATE("decoder: a copy has linear layers of its own", Be, PREHEAT_ALL_BACKENDS) {
   Be be;
   auto net = small_decoder(be, small_llama());
   auto copy = net.copy();

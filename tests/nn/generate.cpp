@@ -29,7 +29,7 @@ std::vector<index_t> greedy_by_full_passes(Be& be, Net& net, Linear& linear,
 }  // namespace
 
 TEST_CASE_TEMPLATE("generate: greedy tokens are those of full passes, with an adapter", Be,
-                   PREHEAT_HOST_BACKENDS) {
+                   PREHEAT_ALL_BACKENDS) {
   for (const named_config& one : small_decoders()) {
     CAPTURE(one.name);
     const nn::decoder_config& config = one.config;
