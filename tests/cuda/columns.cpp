@@ -53,7 +53,7 @@ table softmax(const table& x) {
 template <class Be>
 std::vector<table> attention_results() {
   Be be;
-  const std::vector<index_t> lengths{3, 3, 5, 2, 2, 2, 1};
+  const std::vector<index_t> sequences{3, 3, 5, 2, 2, 2, 1};
   const index_t heads = 2;
   const auto random = [&](std::uint64_t seed) { return matrix(be, random_table(6, 18, seed)); };
   const mat<Be> Q = random(21);
@@ -64,8 +64,8 @@ std::vector<table> attention_results() {
   nn::attention<Be> attention;
   nn::attention_scratch<Be> scratch;
   std::vector<table> all{
-      read<Be>(be, attention.forward(be, heads, lengths, Q, K, V, site, scratch))};
-  attention.backward(be, lengths, dC, {}, site, scratch);
+      read<Be>(be, attention.forward(be, heads, sequences, Q, K, V, site, scratch))};
+  attention.backward(be, sequences, dC, {}, site, scratch);
   for (const mat<Be>* gradient : {&scratch.dQ, &scratch.dK, &scratch.dV}) {
     all.push_back(read<Be>(be, *gradient));
   }
@@ -290,7 +290,9 @@ TEST_CASE_TEMPLATE("cuda columns: gathered by their numbers", Be, cuda_float, cu
     }
     block_in_frame<Be> from(be, t);
     block_in_frame<Be> x(be, table(rows, 6));
-    be.gather_cols(from.block(), ids, x.block());
+    std::vector<index_t> passing = ids;
+    be.gather_cols(from.block(), passing, x.block());
+    passing.assign(6, 2);  // the caller's again: the device must have read them
     CHECK(same(x.read_block(be), want));
     CHECK(x.intact(be));
     for (const index_t wrong : {index_t(-1), index_t(9)}) {
