@@ -4,7 +4,7 @@
 #include <preheat/adapter/dora.hpp>
 #include <preheat/huggingface/decoder.hpp>
 #include <preheat/nn/decoder.hpp>
-#include <preheat/peft/attach.hpp>
+#include <preheat/peft/load.hpp>
 
 #include <filesystem>
 
@@ -71,6 +71,13 @@ class checked_model {
     adapted<Be, Adapter> linear(net);
     peft::attach(net, linear, adapter_, peft::base_weights::original, embeddings_);
     close("logits", net.forward(batch_, linear));
+    {  // and as a report, with every tensor of the folder in its place
+      const auto report =
+          peft::load<Adapter>(folder_ + "/adapter", net, peft::base_weights::original, embeddings_);
+      CHECK(report.layers.size() ==
+            std::size_t(std::count_if(adapter_.layers().begin(), adapter_.layers().end(),
+                                      [](const auto& l) { return !l.embedding; })));
+    }
     check_states(net);
     check_losses(net, linear);
     for (const index_t chunk : {1, 5, 1000}) {

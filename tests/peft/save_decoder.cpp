@@ -96,6 +96,36 @@ TEST_CASE("decoder: the changed base of a GPT-2 is stored transposed, but for it
   }
 }
 
+TEST_CASE("peft::load: a copy of the base's matrix in the folder must be the network's") {
+  Be be;
+  const temporary_directory directory;
+  auto net = small_decoder(be, small_llama());
+  const auto write = [&](const std::string& name, const table& copy) {
+    std::filesystem::remove_all(directory / name);
+    std::filesystem::create_directories(directory / name);
+    scratch::write_file(directory / name / "adapter_config.json",
+                        R"({"peft_type": "LORA", "r": 2, "lora_alpha": 6})");
+    safetensors::writer writer;
+    const auto add = [&](const std::string& tensor, const table& t) {
+      writer.add<double>("base_model.model.lm_head." + tensor, {t.rows, t.cols},
+                         transposed(t).values);
+    };
+    add("lora_A.weight", random_table(2, 6, 1));
+    add("lora_B.weight", random_table(11, 2, 2));
+    add("base_layer.weight", copy);
+    writer.write(directory / name / "adapter_model.safetensors");
+    return directory / name;
+  };
+  const table W = read<Be>(be, net.layers().back().W);
+  CHECK(peft::load(write("same", W), net).layers.size() == 1);
+  table other = W;
+  other(3, 1) += 1e-9;
+  for (const table& wrong : {other, transposed(W)}) {
+    CHECK(says(refusal([&] { peft::load(write("other", wrong), net); }),
+               "lm_head.base_layer.weight\" is not the matrix of the network's layer \"lm_head\""));
+  }
+}
+
 TEST_CASE("peft: an adapter of an embedding is refused, or merged into its table first") {
   Be be;
   const temporary_directory directory;

@@ -8,13 +8,17 @@
 // folder has a module of modules_to_save, that module becomes the head. The steps and losses of the
 // report are empty.
 //
-// Errors: also io_error for a tensor of the folder that has no place in the network, or a head of
-// other shapes. The network is then as it was. Cost: a pass over the file.
+// When PEFT adapts an embedding or a head, it also writes the base's own matrix into the folder
+// ("….base_layer.weight"). That of a layer must be the network's; that of an embedding is passed over.
+//
+// Errors: also io_error for a tensor of the folder that has no place in the network, a head of other
+// shapes, a base's matrix that is not the network's. The network is then as it was. Cost: a pass over the file.
 #pragma once
 #include <algorithm>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -47,10 +51,44 @@ inline std::vector<std::string> modules_to_save(const reader& adapter) {
   return names;
 }
 
+// The tensors that belong to no adapted layer, but for copies of the base's matrices. Errors: such a copy
+// of a layer's matrix that differs from the network's.
+template <network Net>
+std::vector<std::string> other_tensors(Net& net, const reader& adapter) {
+  using Be = typename Net::backend_type;
+  constexpr std::string_view suffix = ".base_layer.weight";
+  Be& be = net.backend();
+  std::vector<std::string> left;
+  for (const std::string& name : adapter.others()) {
+    const bool copy = name.starts_with(module_prefix) && name.ends_with(suffix);
+    const std::string module =
+        copy ? name.substr(module_prefix.size(), name.size() - module_prefix.size() - suffix.size())
+             : "";
+    const adapter_layer* const adapted = adapter.find(module);
+    if (adapted == nullptr) {
+      left.push_back(name);
+    } else if (!adapted->embedding) {
+      const mat<Be>& W = net.layers()[layer_of_module(net, module)].W;
+      const std::vector<index_t> shape{W.rows(), W.cols()};
+      mat<Be> stored;
+      const bool fits = adapter.files().info(name).shape == shape;
+      if (fits) {
+        stored = read_matrix(be, adapter, name, W.rows(), W.cols());
+        be.apply(linalg::axpby<scalar_of<Be>>{-1, 1}, stored, W);
+      }
+      if (!fits || be.max_abs(stored) != 0) {
+        throw io_error(adapter.files().source().string() + ": tensor " + files::in_quotes(name) +
+                       " is not the matrix of the network's layer " + files::in_quotes(module));
+      }
+    }
+  }
+  return left;
+}
+
 // The first module of modules_to_save that is in the folder, for a network that has a trained head.
-// Errors: a tensor that belongs neither to it nor to an adapted layer.
-inline std::optional<head_tensors> find_head(const reader& adapter, bool network_has_head) {
-  std::vector<std::string> left = adapter.others();
+// Errors: a tensor of `left` that does not belong to it.
+inline std::optional<head_tensors> find_head(const reader& adapter, std::vector<std::string> left,
+                                             bool network_has_head) {
   const auto take = [&](const std::string& name) { return std::erase(left, name) > 0; };
   std::optional<head_tensors> head;
   for (const std::string& module : modules_to_save(adapter)) {
@@ -107,7 +145,8 @@ fit_report<typename Net::backend_type, Adapter> load(
                                    });
   std::sort(report.layers.begin(), report.layers.end(),
             [](const auto& a, const auto& b) { return a.index < b.index; });
-  const auto head = detail::find_head(adapter, trains_head<Net>);
+  const auto head =
+      detail::find_head(adapter, detail::other_tensors(net, adapter), trains_head<Net>);
   if constexpr (trains_head<Net>) {
     if (head) {
       net.head().parameters =
