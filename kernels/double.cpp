@@ -1,9 +1,11 @@
-// What preheat::kernels has of the CPU backends in double.
+// What preheat::kernels has in double.
 #include <preheat/kernels/linalg.hpp>
+#include <preheat/kernels/training.hpp>
 
 namespace preheat {
 
 PREHEAT_COMPILED_BACKENDS(PREHEAT_BACKEND, , double)
+PREHEAT_TRAINING(, double)
 
 }  // namespace preheat
 

@@ -1,9 +1,11 @@
-// What preheat::kernels has of the CPU backends in float.
+// What preheat::kernels has in float.
 #include <preheat/kernels/linalg.hpp>
+#include <preheat/kernels/training.hpp>
 
 namespace preheat {
 
 PREHEAT_COMPILED_BACKENDS(PREHEAT_BACKEND, , float)
+PREHEAT_TRAINING(, float)
 
 }  // namespace preheat
 
