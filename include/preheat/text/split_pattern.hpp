@@ -4,7 +4,7 @@
 //   const text::split_pattern words(text::patterns::gpt2);
 //   words.for_each_piece("Hello world", [](std::string_view piece) { … });   // Hello, ␣world
 //
-// In the pattern, \p{L}, \p{N}, \s and \S mean the classes of unicode_classes.hpp; everything else is
+// In the pattern, `\p{L}`, `\p{N}`, `\s` and `\S` mean the classes of unicode_classes.hpp; all else is
 // PCRE2's, with UTF and Unicode properties.
 //
 // Errors: library_error, with PCRE2's words, for a pattern that it refuses, and for a match that runs
@@ -45,7 +45,7 @@ inline constexpr std::string_view qwen2 =
 
 namespace detail {
 
-// The pattern with \p{L}, \p{N}, \s and \S written out.
+// The pattern with `\p{L}`, `\p{N}`, `\s` and `\S` written out.
 inline std::string with_unicode_classes(std::string_view pattern) {
   std::string written;
   bool in_class = false;

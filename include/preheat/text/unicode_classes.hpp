@@ -1,10 +1,11 @@
-// What \p{L}, \p{N} and \s mean in the split patterns of byte-level tokenizers, whatever the age of the
-// Unicode tables in the PCRE2 at hand.
+// What letters, numbers and white space are in the split patterns of byte-level tokenizers, whatever
+// the age of the Unicode tables in the PCRE2 at hand: what the patterns write as `\p{L}`, `\p{N}` and
+// `\s`.
 //
-// The models' own tokenizers take the letters and numbers of Unicode 16 and, where single digits are cut
-// out, the numbers of Unicode 17. PCRE2 10.42 has Unicode 14: what was added since is listed here.
-// A PCRE2 with newer tables than Unicode 16 takes its newer letters too. White space is the 25 code points of
-// the property White_Space; PCRE2's own \s also takes U+180E.
+// The models' own tokenizers take the letters and numbers of Unicode 16 and, where single digits are
+// cut out, the numbers of Unicode 17. PCRE2 10.42 has Unicode 14: what was added since is listed here.
+// A PCRE2 with newer tables than Unicode 16 takes its newer letters too. White space is the 25 code
+// points of the property White_Space; PCRE2's own `\s` also takes U+180E.
 #pragma once
 #include <string_view>
 
