@@ -17,7 +17,7 @@ class made_up_results {
  public:
   void add(const std::string& id, const std::vector<double>& accuracies, double training_loss) {
     methods_.emplace_back().id = id;
-    run_group runs;
+    studies::common::run_group runs;
     for (std::size_t base = 0; base < accuracies.size(); ++base) {
       run_record& r = records_.emplace_back();
       r.method = id;
