@@ -10,6 +10,7 @@
 namespace {
 
 using namespace studies::text;
+using studies::common::run_group;
 using studies::common::run_record;
 
 // Three runs of a method at one rate, with these test accuracies and a training loss each.
@@ -17,7 +18,7 @@ class made_up_results {
  public:
   void add(const std::string& id, const std::vector<double>& accuracies, double training_loss) {
     methods_.emplace_back().id = id;
-    studies::common::run_group runs;
+    run_group runs;
     for (std::size_t base = 0; base < accuracies.size(); ++base) {
       run_record& r = records_.emplace_back();
       r.method = id;
