@@ -27,14 +27,7 @@ struct causal_batch {
 // to the tokens, or another number of labels than of tokens (none are needed unless `labelled`).
 template <class Be>
 void require_consistent(const causal_batch<Be>& batch, bool labelled) {
-  require(batch.sequences() > 0, "a batch has at least one sequence", batch.sequences(), 1);
-  index_t sum = 0;
-  for (const index_t length : batch.lengths) {
-    require(length >= 1, "length of a sequence >= 1", length, 1);
-    sum += length;
-  }
-  require(sum == batch.tokens(), "lengths of the sequences add up to the tokens", sum,
-          batch.tokens());
+  require_lengths(batch);
   require(!labelled || batch.labels.size() == batch.ids.size(), "one label per token",
           batch.labels.size(), batch.ids.size());
 }

@@ -27,10 +27,10 @@ struct token_batch {
   index_t sequences() const { return index_t(lengths.size()); }
 };
 
-// Errors: invalid_argument, for a batch without tokens, an empty sequence, or lengths that do not
-// add up to the tokens.
-template <class Be>
-void require_consistent(const token_batch<Be>& batch) {
+// The sequences of a batch, of an encoder or a decoder, are its tokens one after another. Errors:
+// invalid_argument for no sequence, an empty one, or lengths that do not add up to the tokens.
+template <class Batch>
+void require_lengths(const Batch& batch) {
   require(batch.sequences() > 0, "a batch has at least one sequence", batch.sequences(), 1);
   index_t sum = 0;
   for (const index_t length : batch.lengths) {
@@ -39,6 +39,13 @@ void require_consistent(const token_batch<Be>& batch) {
   }
   require(sum == batch.tokens(), "lengths of the sequences add up to the tokens", sum,
           batch.tokens());
+}
+
+// Errors: invalid_argument, for a batch without tokens, an empty sequence, or lengths that do not
+// add up to the tokens.
+template <class Be>
+void require_consistent(const token_batch<Be>& batch) {
+  require_lengths(batch);
   require(batch.types.empty() || batch.types.size() == batch.ids.size(), "one token type per token",
           batch.types.size(), batch.ids.size());
 }
