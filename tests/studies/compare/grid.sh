@@ -30,7 +30,7 @@ table() { sed 's/,[^,]*$//' "$folder/$1/summary.csv"; }
 run one env || fail 'one process alone'
 all=$(wc -l <"$folder/one/runs.jsonl")
 
-run many sh "$here/mpirun.sh" "$mpiexec" 4 &
+run many sh "$here/../../comm/mpirun.sh" "$mpiexec" 4 &
 launcher=$!
 tries=0
 while [ "$(kept)" -lt 3 ]; do
@@ -49,7 +49,7 @@ echo "killed after $first of $all runs"
 [ "$first" -ge 3 ] && [ "$first" -lt "$all" ] || fail 'it was not killed in the middle'
 
 head -n 3 "$folder/many/runs.jsonl" >"$folder/before"
-run many sh "$here/mpirun.sh" "$mpiexec" 2 || fail 'it does not go on'
+run many sh "$here/../../comm/mpirun.sh" "$mpiexec" 2 || fail 'it does not go on'
 grep -q "of them kept in" "$folder/many.log" || fail 'it begins anew'
 head -n 3 "$folder/many/runs.jsonl" | cmp - "$folder/before" || fail 'finished runs were done again'
 [ "$(kept)" = "$all" ] || fail 'there are other runs'
@@ -58,7 +58,7 @@ table many | diff "$folder/one.table" - || fail 'the table is another'
 echo "the same table of $all runs"
 
 # A mistake of the user's ends all of them, with the program's words.
-if sh "$here/mpirun.sh" "$mpiexec" 2 "$compare" --methods nonsense --out "$folder/none" >"$folder/nonsense.log" 2>&1; then
+if sh "$here/../../comm/mpirun.sh" "$mpiexec" 2 "$compare" --methods nonsense --out "$folder/none" >"$folder/nonsense.log" 2>&1; then
   fail 'an unknown method is accepted'
 fi
 grep -q "no method 'nonsense'" "$folder/nonsense.log" || fail 'the mistake is not named'

@@ -1,5 +1,5 @@
 #!/bin/sh
-# text.sh MPIEXEC PREHEAT_TEXT DATA FOLDER: the runs on text spread over two processes give the table of one process.
+# processes.sh MPIEXEC PREHEAT_TEXT DATA FOLDER: the runs on text spread over two processes give the table of one process.
 # Skipped (77) without the model and the sentences, which `./run text --fetch` brings.
 set -eu
 mpiexec=$1
@@ -26,7 +26,7 @@ run() {
 table() { sed 's/,[^,]*$//' "$folder/$1/summary.csv" >"$folder/$1.table"; }
 
 run one env
-run two sh "$here/mpirun.sh" "$mpiexec" 2
+run two sh "$here/../../comm/mpirun.sh" "$mpiexec" 2
 grep -q 'on 2 processes' "$folder/two.log" || { cat "$folder/two.log"; exit 1; }
 table one
 table two
