@@ -69,16 +69,18 @@
 #include <string>
 
 #include "backend.hpp"
+#include "frozen_weight.hpp"
 #include "random.hpp"
 #include "types.hpp"
 
 namespace preheat {
 
-// An adaptable linear layer of a network: y = W·x + b. b is m×1, or empty.
+// An adaptable linear layer of a network: y = W·x + b. b is m×1, or empty. W is a matrix, or stays
+// stored as its file has it (frozen_weight.hpp).
 template <class Be>
 struct base_layer {
   std::string name;
-  mat<Be> W;
+  weight_of<Be> W;
   mat<Be> b{};
 };
 

@@ -96,6 +96,20 @@ auto shared_of(const Method& m, Be& be, std::span<const base_layer<Be>> layers,
   return make_shared_factors(m.adapter, be, largest, rank, of_run.fork(purpose::shared));
 }
 
+// A method that changes W needs one that is no stored matrix. Errors: invalid_argument, naming the layer.
+template <class Be>
+void require_changeable(std::span<const base_layer<Be>> layers, const std::vector<index_t>& targets) {
+  for (const index_t l : targets) {
+    if (is_stored<Be>(layers[l].W)) {
+      throw invalid_argument(
+          "layer '" + layers[l].name +
+          "': this method changes W (by a residual init, a new base or a chain), which is kept as "
+          "stored: call net.layers()[" +
+          std::to_string(l) + "].W.make_dense(be), or read the model with weight_storage::dense");
+    }
+  }
+}
+
 namespace detail {
 // The name of a type, as the compiler writes it: "preheat::init::kaiming". `function` is what
 // naming_function returns: "… [with T = preheat::init::kaiming; …]".
