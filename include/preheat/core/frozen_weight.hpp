@@ -74,13 +74,13 @@ class frozen_weight : public mat<Be> {
  private:
   void refuse_stored() const {
     if (is_stored()) {
-      throw invalid_argument(
-          "a weight that is kept as stored (" + stored_.type_name() + ", " +
-          std::to_string(rows()) + "x" + std::to_string(cols()) +
-          ") is not changed, nor used as a matrix: give it one by make_dense(be), or read the model "
-          "with weight_storage::dense; that takes " +
-          std::to_string(std::size_t(rows() * cols()) * sizeof(T)) + " bytes instead of " +
-          std::to_string(stored_.bytes()));
+      throw invalid_argument("a weight that is kept as stored (" + stored_.type_name() + ", " +
+                             std::to_string(rows()) + "x" + std::to_string(cols()) +
+                             ") is not changed, nor used as a matrix: give it one by "
+                             "make_dense(be), or read the model "
+                             "with weight_storage::dense; that takes " +
+                             std::to_string(std::size_t(rows() * cols()) * sizeof(T)) +
+                             " bytes instead of " + std::to_string(stored_.bytes()));
     }
   }
 
@@ -133,9 +133,8 @@ void frozen_weight<Be>::make_dense(Be& be) {
 
 // c = alpha·op(W)·op(b) + beta·c
 template <class Be>
-void multiply_stored(Be& be, scalar_of<Be> alpha, transpose t, const stored_matrix& W,
-                     transpose tb, const_view_of<Be> b, scalar_of<Be> beta, view_of<Be> c,
-                     mat<Be>& room) {
+void multiply_stored(Be& be, scalar_of<Be> alpha, transpose t, const stored_matrix& W, transpose tb,
+                     const_view_of<Be> b, scalar_of<Be> beta, view_of<Be> c, mat<Be>& room) {
   const bool turned = t == transpose::yes;
   const index_t inner = turned ? W.rows() : W.cols();
   require(c.rows() == (turned ? W.cols() : W.rows()), "gemm: rows of c = rows of op(W)", c.rows(),
@@ -210,12 +209,8 @@ class weight_view {
   const_view_of<Be> block(index_t i, index_t j, index_t rows, index_t cols) const {
     return dense().block(i, j, rows, cols);
   }
-  const_view_of<Be> row_range(index_t i, index_t count) const {
-    return block(i, 0, count, cols());
-  }
-  const_view_of<Be> col_range(index_t j, index_t count) const {
-    return block(0, j, rows(), count);
-  }
+  const_view_of<Be> row_range(index_t i, index_t count) const { return block(i, 0, count, cols()); }
+  const_view_of<Be> col_range(index_t j, index_t count) const { return block(0, j, rows(), count); }
 
  private:
   const_view_of<Be> dense_{};
@@ -273,8 +268,7 @@ void for_each_part(Be& be, const weight_of<Be>& W, F f) {
   if constexpr (stored_matrix_backend<Be>) {
     if (W.is_stored()) {
       mat<Be> room;
-      for_each_panel(be, W.stored(), room,
-                     [&](index_t, const_view_of<Be> panel) { f(panel); });
+      for_each_panel(be, W.stored(), room, [&](index_t, const_view_of<Be> panel) { f(panel); });
       return;
     }
   }

@@ -36,8 +36,8 @@ template <class S>
 concept stored_rows = requires(const S& s, index_t i, float* to) {
   { s.rows() } -> std::same_as<index_t>;
   { s.cols() } -> std::same_as<index_t>;
-  { s.bytes() } -> std::same_as<std::size_t>;      // what the matrix takes, its scales included
-  { s.type_name() } -> std::same_as<std::string>;  // "Q4_0"
+  { s.bytes() } -> std::same_as<std::size_t>;       // what the matrix takes, its scales included
+  { s.type_name() } -> std::same_as<std::string>;   // "Q4_0"
   { s.unpack(i, i, i, to) } -> std::same_as<void>;  // (row, begin, end, to)
 };
 
@@ -79,8 +79,8 @@ class stored_matrix {
 // A backend that unpacks stored matrices: column j of x becomes row first + j. Besides, its gemm
 // takes a weight_view (frozen_weight.hpp) as its first factor.
 template <class Be>
-concept stored_matrix_backend =
-    requires(Be& be, const stored_matrix& s, index_t first, view<typename Be::scalar> x) {
+concept stored_matrix_backend = requires(Be& be, const stored_matrix& s, index_t first,
+                                         view<typename Be::scalar> x) {
   { be.unpack_rows(s, first, x) } -> std::same_as<void>;
 };
 

@@ -30,7 +30,9 @@ class checkpoint {
   checkpoint(Be& be, const std::filesystem::path& folder, std::string prefix, std::string model)
       : be_(be),
         owner_(std::make_shared<const safetensors::tensor_files>(folder, "model")),
-        files_(*owner_), prefix_(std::move(prefix)), model_(std::move(model)) {
+        files_(*owner_),
+        prefix_(std::move(prefix)),
+        model_(std::move(model)) {
     for (const auto& entry : files_.tensors()) {
       std::string name = entry.first;
       if (name.starts_with(prefix_)) {

@@ -70,8 +70,8 @@ template <backend Be>
 base_layer<Be> read_linear(checkpoint<Be>& file, const nn::decoder_config& c, weight_storage keep,
                            const nn::decoder_layer_shape& shape, const std::string& stored,
                            const std::string& name) {
-  base_layer<Be> layer{
-      name, read_weight(file, c, keep, stored + ".weight", shape.rows, shape.cols)};
+  base_layer<Be> layer{name,
+                       read_weight(file, c, keep, stored + ".weight", shape.rows, shape.cols)};
   if (shape.bias) {
     layer.b = file.vector(stored + ".bias", shape.rows);
   }

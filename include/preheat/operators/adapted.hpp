@@ -63,6 +63,7 @@ class adapted {
     s.gradient = zeros_like(*be_, s.parameters);
     s.attached = true;
     ++s.starts;
+    room_ = {};  // an init may have asked for all of W
   }
   void detach(index_t l) { adapted_layers_[l].attached = false; }
   // W += ΔW (and b, for adapters that train it); the layer is then detached.

@@ -1,4 +1,4 @@
-// A matrix in bfloat16: 2 bytes an entry, rounded to nearest, ties to even; |error| <= 2^-9·|x|.
+// A matrix in bfloat16: 2 bytes an entry, rounded to nearest, ties to even; |error| <= 2^-8·|x|.
 #pragma once
 #include <cstddef>
 #include <string>

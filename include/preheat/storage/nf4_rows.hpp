@@ -77,11 +77,10 @@ class nf4_rows {
 
   // c of a block.
   float scale(index_t b) const {
-    return scale_codes_.empty()
-               ? scales_[std::size_t(b)]
-               : scales_of_scales_[std::size_t(b / scales_block)] *
-                         dynamic_code[scale_codes_[std::size_t(b)]] +
-                     mean_;
+    return scale_codes_.empty() ? scales_[std::size_t(b)]
+                                : scales_of_scales_[std::size_t(b / scales_block)] *
+                                          dynamic_code[scale_codes_[std::size_t(b)]] +
+                                      mean_;
   }
   // The level's number of entry k, counted row by row.
   int code(index_t k) const {

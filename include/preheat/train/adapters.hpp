@@ -58,10 +58,7 @@ class training_adapters
         options_(options),
         all_reduce_(net.backend(), options.processes, net.layers().size()),
         gen_(options.seed),
-        targets_(target_layers(net, options.targets)) {
-    if constexpr (!Method::leaves_base) {
-      require_changeable<Be>(net.layers(), targets_);
-    }
+        targets_(layers_to_adapt<Method>(net, options.targets)) {
     optim_.resize(net.layers().size());
     clamped_.resize(net.layers().size());
     if (!options.processes.alone()) {
