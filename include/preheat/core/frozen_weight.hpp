@@ -9,14 +9,10 @@
 //
 // On a backend that unpacks nothing the two are mat<Be> and const_view_of<Be>.
 //
-// A product with a stored W, m×n: panels of p rows, p·n numbers at a time and never all of them,
-//
-//   Y = W·X     Y_p = W_p·X for the rows p of every panel
-//   dX = Wᵀ·dY  dX = Σ_p W_pᵀ·dY_p
-//
-// by the backend's own product, so Y has the rounding of the dense product of a panel and dX also
-// that of the sum over the panels. Cost over the dense product: m·n entries unpacked, and X packed by
-// the BLAS once a panel. The panel is kept in a weight_room.
+// A backend that keeps weights so has the type `stored_weight`, with rows(), cols(), bytes(), type_name(),
+// empty() and a type scratch<Be>; be.unpack(stored, scratch, x), which writes all of it to x; and a gemm
+// whose first factor is a weight_view. On a CPU it is stored_matrix; on CUDA a matrix of the second number
+// type of cuda<T, Storage>.
 #pragma once
 #include <algorithm>
 #include <concepts>
@@ -25,15 +21,22 @@
 #include <utility>
 
 #include "backend.hpp"
-#include "shapes.hpp"
-#include "stored_matrix.hpp"
+#include "stored_product.hpp"
 
 namespace preheat {
 
-// The buffers in which a stored W is unpacked, kept from product to product.
+// A backend that can keep frozen weights in another type than its scalar.
+template <class Be>
+concept weight_storing_backend = requires(Be& be, const typename Be::stored_weight& W,
+                                          typename Be::stored_weight::template scratch<Be>& scratch,
+                                          view<typename Be::scalar> x) {
+  { be.unpack(W, scratch, x) } -> std::same_as<void>;
+};
+
+// The buffers of the products with a stored W, kept from product to product.
 template <class Be>
 struct weight_room {
-  mat<Be> panel;  // n×p: rows of W as columns
+  typename Be::stored_weight::template scratch<Be> scratch;
   mat<Be> dense;  // m×n, if somebody asked for it
 };
 
@@ -41,13 +44,14 @@ template <class Be>
 class frozen_weight : public mat<Be> {
  public:
   using T = scalar_of<Be>;
+  using stored_type = typename Be::stored_weight;
 
   frozen_weight() = default;
   frozen_weight(mat<Be> W) : mat<Be>(std::move(W)) {}
-  frozen_weight(stored_matrix W) : stored_(std::move(W)) {}
+  frozen_weight(stored_type W) : stored_(std::move(W)) {}
 
   bool is_stored() const { return !stored_.empty(); }
-  const stored_matrix& stored() const { return stored_; }
+  const stored_type& stored() const { return stored_; }
 
   index_t rows() const { return is_stored() ? stored_.rows() : mat<Be>::rows(); }
   index_t cols() const { return is_stored() ? stored_.cols() : mat<Be>::cols(); }
@@ -84,7 +88,7 @@ class frozen_weight : public mat<Be> {
     }
   }
 
-  stored_matrix stored_;
+  stored_type stored_;
 };
 
 // A copy; of a stored W it shares what is stored.
@@ -94,64 +98,14 @@ W_type clone(Be& be, const W_type& W) {
                        : frozen_weight<Be>(clone(be, const_view_of<Be>(W.dense())));
 }
 
-// Rows of a panel: as many as a megabyte or so holds, but enough that the product pays.
-inline index_t panel_rows(const stored_matrix& W) {
-  constexpr index_t entries = index_t(1) << 19;
-  constexpr index_t fewest = 256;
-  return std::min(W.rows(), std::max(fewest, entries / std::max<index_t>(W.cols(), 1)));
-}
-
-// f(first, panel) for all rows of W, panel by panel: column j of the panel is row first + j.
-template <class Be, class F>
-void for_each_panel(Be& be, const stored_matrix& W, mat<Be>& room, F f) {
-  const index_t most = panel_rows(W);
-  for (index_t first = 0; first < W.rows(); first += most) {
-    const index_t count = std::min(most, W.rows() - first);
-    be.resize(room, W.cols(), count);
-    be.unpack_rows(W, first, room);
-    f(first, const_view_of<Be>(room));
-  }
-}
-
-// to = W, m×n.
-template <class Be>
-void unpack(Be& be, const stored_matrix& W, mat<Be>& panel, view_of<Be> to) {
-  for_each_panel(be, W, panel, [&](index_t first, const_view_of<Be> rows) {
-    be.copy(transpose::yes, rows, to.row_range(first, rows.cols()));
-  });
-}
-
 template <class Be>
 void frozen_weight<Be>::make_dense(Be& be) {
   if (is_stored()) {
     mat<Be> W = be.zeros(rows(), cols());
-    mat<Be> panel;
-    unpack(be, stored_, panel, view_of<Be>(W));
+    typename stored_type::template scratch<Be> scratch;
+    be.unpack(stored_, scratch, view_of<Be>(W));
     *this = frozen_weight(std::move(W));
   }
-}
-
-// c = alpha·op(W)·op(b) + beta·c
-template <class Be>
-void multiply_stored(Be& be, scalar_of<Be> alpha, transpose t, const stored_matrix& W, transpose tb,
-                     const_view_of<Be> b, scalar_of<Be> beta, view_of<Be> c, mat<Be>& room) {
-  const bool turned = t == transpose::yes;
-  const index_t inner = turned ? W.rows() : W.cols();
-  require(c.rows() == (turned ? W.cols() : W.rows()), "gemm: rows of c = rows of op(W)", c.rows(),
-          turned ? W.cols() : W.rows());
-  require(rows_of(tb, b) == inner, "gemm: rows of op(b) = columns of op(W)", rows_of(tb, b), inner);
-  require(c.cols() == cols_of(tb, b), "gemm: columns of c = columns of op(b)", c.cols(),
-          cols_of(tb, b));
-  for_each_panel(be, W, room, [&](index_t first, const_view_of<Be> rows) {
-    const index_t count = rows.cols();
-    if (turned) {
-      const const_view_of<Be> part =
-          tb == transpose::no ? b.row_range(first, count) : b.col_range(first, count);
-      be.gemm(alpha, transpose::no, rows, tb, part, first == 0 ? beta : scalar_of<Be>(1), c);
-    } else {
-      be.gemm(alpha, transpose::yes, rows, tb, b, beta, c.row_range(first, count));
-    }
-  });
 }
 
 // W as a policy sees it. A dense view of a stored W is valid until the next one is asked for of the
@@ -160,6 +114,7 @@ template <class Be>
 class weight_view {
  public:
   using T = scalar_of<Be>;
+  using stored_type = typename Be::stored_weight;
 
   weight_view() = default;
   // A dense matrix or view.
@@ -181,7 +136,7 @@ class weight_view {
   }
 
   bool is_stored() const { return stored_ != nullptr; }
-  const stored_matrix& stored() const { return *stored_; }
+  const stored_type& stored() const { return *stored_; }
   weight_room<Be>* room() const { return room_; }
 
   index_t rows() const { return is_stored() ? stored_->rows() : dense_.rows(); }
@@ -199,7 +154,7 @@ class weight_view {
                              ") needs a weight_room: weight_view(be, W, room)");
     }
     be_->resize(room_->dense, rows(), cols());
-    unpack(*be_, *stored_, room_->panel, view_of<Be>(room_->dense));
+    be_->unpack(*stored_, room_->scratch, view_of<Be>(room_->dense));
     return room_->dense;
   }
 
@@ -214,7 +169,7 @@ class weight_view {
 
  private:
   const_view_of<Be> dense_{};
-  const stored_matrix* stored_ = nullptr;
+  const stored_type* stored_ = nullptr;
   Be* be_ = nullptr;
   weight_room<Be>* room_ = nullptr;
 };
@@ -227,7 +182,7 @@ struct weight_types {
   struct room {};
 };
 template <class Be>
-requires stored_matrix_backend<Be>
+requires weight_storing_backend<Be>
 struct weight_types<Be> {
   using owner = frozen_weight<Be>;
   using seen = weight_view<Be>;
@@ -245,7 +200,7 @@ using weight_room_of = typename detail::weight_types<Be>::room;
 // The view of a layer's weight with the room in which a stored one is unpacked.
 template <class Be>
 weight_view_of<Be> view_in(Be& be, const weight_of<Be>& W, weight_room_of<Be>& room) {
-  if constexpr (stored_matrix_backend<Be>) {
+  if constexpr (weight_storing_backend<Be>) {
     return {be, W, room};
   } else {
     return W;
@@ -254,25 +209,26 @@ weight_view_of<Be> view_in(Be& be, const weight_of<Be>& W, weight_room_of<Be>& r
 
 template <class Be>
 bool is_stored(const weight_of<Be>& W) {
-  if constexpr (stored_matrix_backend<Be>) {
+  if constexpr (weight_storing_backend<Be>) {
     return W.is_stored();
   } else {
     return false;
   }
 }
 
-// f(part) for parts that together have every entry of W once: W itself, or the panels of a stored one,
-// transposed.
+// f(part) for parts that together have every entry of W once: W itself, the panels of a stored_matrix,
+// transposed, or all of another stored type.
 template <class Be, class F>
 void for_each_part(Be& be, const weight_of<Be>& W, F f) {
-  if constexpr (stored_matrix_backend<Be>) {
-    if (W.is_stored()) {
-      mat<Be> room;
-      for_each_panel(be, W.stored(), room, [&](index_t, const_view_of<Be> panel) { f(panel); });
-      return;
-    }
+  if (!is_stored<Be>(W)) {
+    f(const_view_of<Be>(W));
+  } else if constexpr (stored_matrix_backend<Be>) {
+    mat<Be> room;
+    for_each_panel(be, W.stored(), room, [&](index_t, const_view_of<Be> panel) { f(panel); });
+  } else if constexpr (weight_storing_backend<Be>) {
+    weight_room<Be> room;
+    f(view_in<Be>(be, W, room).dense());
   }
-  f(const_view_of<Be>(W));
 }
 
 }  // namespace preheat

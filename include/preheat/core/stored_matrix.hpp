@@ -43,6 +43,10 @@ concept stored_rows = requires(const S& s, index_t i, float* to) {
 
 class stored_matrix {
  public:
+  // What a product or a dense copy of it needs besides: a panel, rows as columns.
+  template <class Be>
+  using scratch = typename Be::matrix;
+
   stored_matrix() = default;
   template <stored_rows S>
   explicit stored_matrix(std::shared_ptr<const S> source)

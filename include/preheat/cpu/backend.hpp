@@ -61,6 +61,7 @@ class cpu {
  public:
   using scalar = T;
   using matrix = cpu_matrix<T>;
+  using stored_weight = stored_matrix;  // a frozen weight may stay so (core/frozen_weight.hpp)
 
   // The backend of twice the precision, where there is one. Eigen's kernels have none: a program of
   // float would compile all of their templates for double too.
@@ -111,11 +112,14 @@ class cpu {
     if (!a.is_stored()) {
       gemm(alpha, ta, a.dense(), tb, b, beta, c);
     } else if (a.room() != nullptr) {
-      multiply_stored(*this, alpha, ta, a.stored(), tb, b, beta, c, a.room()->panel);
+      multiply_stored(*this, alpha, ta, a.stored(), tb, b, beta, c, a.room()->scratch);
     } else {
       matrix panel;
       multiply_stored(*this, alpha, ta, a.stored(), tb, b, beta, c, panel);
     }
+  }
+  void unpack(const stored_matrix& stored, matrix& panel, view<T> x) {
+    unpack_panels(*this, stored, panel, x);
   }
   // Column j of x becomes row first + j of a stored matrix.
   void unpack_rows(const stored_matrix& stored, index_t first, view<T> x);
