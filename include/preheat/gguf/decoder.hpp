@@ -208,10 +208,10 @@ nn::decoder_weights<Be> read_decoder(Be& be, const reader& file, weight_storage 
         return tensors.stored(owner, name, rows, cols, keep);
       }
     }
-    return tensors.matrix(name, rows, cols);
+    return storage::stored_by<Be>(be, keep, tensors.matrix(name, rows, cols));
   };
 
-  if (keep == weight_storage::dense) {
+  if (keep == weight_storage::dense || !stored_matrix_backend<Be>) {
     w.frozen.words = tensors.table(names.words + ".weight", c.vocab_size, c.hidden_size);
   } else {
     w.frozen.word_rows =

@@ -45,6 +45,7 @@ class checkpoint {
     }
   }
 
+  Be& backend() const { return be_; }
   bool contains(const std::string& name) const { return stored_.contains(name); }
 
   // The number of outputs of a tensor of two dimensions.

@@ -63,7 +63,9 @@ weight_of<Be> read_weight(checkpoint<Be>& file, const nn::decoder_config& c, wei
     }
   }
   const bool transposed = c.names == nn::decoder_names::gpt2 && name != "lm_head.weight";
-  return transposed ? file.table(name, cols, rows) : file.matrix(name, rows, cols);
+  return storage::stored_by<Be>(
+      file.backend(), keep,
+      transposed ? file.table(name, cols, rows) : file.matrix(name, rows, cols));
 }
 
 template <backend Be>
@@ -87,7 +89,8 @@ nn::decoder_weights<Be> read_decoder(Be& be, const std::filesystem::path& folder
   nn::decoder_weights<Be> w;
   w.config = read_decoder_config(folder);
   const nn::decoder_config& c = w.config;
-  require(keep == weight_storage::dense || c.names != nn::decoder_names::gpt2,
+  require(keep == weight_storage::dense || !stored_matrix_backend<Be> ||
+              c.names != nn::decoder_names::gpt2,
           "a folder of GPT-2 has its matrices transposed: read it with weight_storage::dense, or "
           "from a GGUF file");
   const detail::decoder_tensor_names names = detail::tensor_names(c.names);
@@ -95,7 +98,7 @@ nn::decoder_weights<Be> read_decoder(Be& be, const std::filesystem::path& folder
   checkpoint<Be> file(be, folder, prefix, "a decoder");
 
   const std::string words = std::string(names.words) + ".weight";
-  if (keep == weight_storage::dense) {
+  if (keep == weight_storage::dense || !stored_matrix_backend<Be>) {
     w.frozen.words = file.table(words, c.vocab_size, c.hidden_size);
   } else {
     w.frozen.word_rows = file.stored_rows(words, c.vocab_size, c.hidden_size, keep);
@@ -127,7 +130,7 @@ nn::decoder_weights<Be> read_decoder(Be& be, const std::filesystem::path& folder
         {"lm_head", detail::read_weight(file, c, keep, head, c.vocab_size, c.hidden_size)});
   } else if (file.contains(head)) {
     bool same = false;
-    if (keep == weight_storage::dense) {
+    if (w.frozen.word_rows.empty()) {
       mat<Be> own = file.table(head, c.vocab_size, c.hidden_size);
       be.apply(linalg::axpby<scalar_of<Be>>{-1, 1}, own, const_view_of<Be>(w.frozen.words));
       same = be.max_abs(own) == 0;

@@ -49,12 +49,32 @@ inline stored_matrix kept_as(weight_storage keep, stored_matrix W) {
   return W;
 }
 
-// Refuses what a backend cannot keep.
+// Refuses what a backend cannot keep: one that unpacks stored matrices keeps all, one whose second
+// number type is bfloat16 that alone.
 template <class Be>
 void require_keeps(weight_storage keep) {
-  require(keep == weight_storage::dense || stored_matrix_backend<Be>,
-          "this backend keeps frozen weights in its scalar only: read them with "
-          "weight_storage::dense");
+  if constexpr (!stored_matrix_backend<Be>) {
+    if constexpr (weight_storing_backend<Be>) {
+      require(keep == weight_storage::dense || keep == weight_storage::bf16,
+              "this backend keeps frozen weights in its scalar or its storage: read them with "
+              "weight_storage::dense or bf16");
+    } else {
+      require(keep == weight_storage::dense,
+              "this backend keeps frozen weights in its scalar only: read them with "
+              "weight_storage::dense");
+    }
+  }
+}
+
+// A dense W in the backend's storage where that is asked for.
+template <class Be>
+weight_of<Be> stored_by(Be& be, weight_storage keep, mat<Be> W) {
+  if constexpr (weight_storing_backend<Be> && !stored_matrix_backend<Be>) {
+    if (keep == weight_storage::bf16) {
+      return be.store(W);
+    }
+  }
+  return W;
 }
 
 }  // namespace preheat::storage
