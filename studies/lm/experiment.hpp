@@ -22,6 +22,7 @@ class experiment {
   // See common::timed_grid.
   void run_with(common::grid::job_runner r) { runs_.run_with(std::move(r)); }
   std::string answer(const std::string& question) const { return runs_.answer(question); }
+  std::string fit_to_time(int at_a_time) { return runs_.fit_to_time(at_a_time); }
   std::size_t wanted_runs() const { return runs_.wanted_runs(); }
   std::size_t kept_runs() const { return runs_.kept_runs(); }
   common::ending run(apps::console::progress_bar& bar);

@@ -28,6 +28,7 @@ class experiment {
   // See common::timed_grid.
   void run_with(common::grid::job_runner r) { runs_.run_with(std::move(r)); }
   std::string answer(const std::string& question) const { return runs_.answer(question); }
+  std::string fit_to_time(int at_a_time) { return runs_.fit_to_time(at_a_time); }
 
   // Runs that are wanted, as far as known now, and how many of them are kept from before.
   std::size_t wanted_runs() const { return runs_.wanted_runs(); }
