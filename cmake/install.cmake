@@ -1,4 +1,4 @@
-# Headers, CMake package and pkg-config file. All are independent of the architecture: they go to share/.
+# Headers, CMake package and pkg-config files. All but the compiled part are independent of the architecture and go to share/.
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/preheat)
 
@@ -11,6 +11,11 @@ install(EXPORT preheatTargets NAMESPACE preheat:: DESTINATION ${package_dir})
 if(TARGET preheat_files)
   install(TARGETS preheat_files EXPORT preheatFilesTargets)
   install(EXPORT preheatFilesTargets NAMESPACE preheat:: DESTINATION ${package_dir})
+endif()
+if(TARGET preheat_kernels)
+  set_target_properties(preheat_kernels PROPERTIES EXPORT_NAME kernels)
+  install(TARGETS preheat_kernels EXPORT preheatKernelsTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(EXPORT preheatKernelsTargets NAMESPACE preheat:: DESTINATION ${package_dir})
 endif()
 if(TARGET preheat_cuda)
   install(TARGETS preheat_cuda EXPORT preheatCudaTargets)
@@ -55,4 +60,9 @@ install(FILES ${CMAKE_CURRENT_BINARY_DIR}/preheat.pc DESTINATION ${CMAKE_INSTALL
 if(TARGET preheat_files)
   configure_file(preheat-files.pc.in preheat-files.pc @ONLY)
   install(FILES ${CMAKE_CURRENT_BINARY_DIR}/preheat-files.pc DESTINATION ${CMAKE_INSTALL_DATADIR}/pkgconfig)
+endif()
+if(TARGET preheat_kernels)
+  set(PC_LIBDIR ${CMAKE_INSTALL_LIBDIR})
+  configure_file(preheat-kernels.pc.in preheat-kernels.pc @ONLY)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/preheat-kernels.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endif()
