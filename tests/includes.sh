@@ -24,9 +24,10 @@ cuda         core
 comm         core
 files        core
 safetensors  core files
+storage      core linalg safetensors
 peft         core linalg adapter files safetensors operators train convert
-huggingface  core files safetensors nn
-gguf         core linalg adapter files safetensors nn train peft
+huggingface  core files safetensors storage nn
+gguf         core linalg adapter files safetensors storage nn train peft
 text         core files gguf
 version
 preheat      cpu kernels methods nn train version

@@ -31,11 +31,15 @@
 #include "init/sketched_gradient.hpp"
 #include "init/xs.hpp"
 #include "method.hpp"
+#include "optim/kasa_penalties.hpp"
 #include "optim/lora_fa.hpp"
+#include "optim/lora_muon.hpp"
 #include "optim/lora_plus.hpp"
 #include "optim/lora_pro_adamw.hpp"
 #include "optim/masked.hpp"
+#include "optim/muon.hpp"
 #include "optim/proximal.hpp"
+#include "optim/reflora.hpp"
 #include "optim/regularized.hpp"
 #include "optim/scaled.hpp"
 #include "rank/ablation.hpp"
@@ -68,6 +72,7 @@ using milora = method<init::milora>;
 using olora = method<init::olora>;
 using mica = method<init::mica, adapter::asymmetric<parameter_role::A>>;
 using kasa = method<init::kasa, adapter::gated<>>;
+using kasa_penalized = method<init::kasa, adapter::gated<>, optim::kasa_penalties<>>;
 using lora_xs = method<init::xs, adapter::xs>;
 using loftq = method<init::loftq>;
 
@@ -84,7 +89,8 @@ template <class Gradient = init::dense_gradient>
 using lora_one = method<init::lora_one<Gradient>>;
 using lora_sb = method<init::lora_sb, adapter::xs>;
 
-// HRP, High-Rank Preheating (arXiv 2502.07739).
+// HRP, High-Rank Preheating (arXiv 2502.07739v3). hrp<lora>, which preheats both factors, is the plain
+// reading of the paper; hrp<> preheats A alone and is our variant.
 template <class Preheat = init::default_preheat>
 using hrp = method<init::hrp<Preheat>>;
 
@@ -95,8 +101,10 @@ using xgblora = method<rank::constant, chain::boost>;
 using cola = method<chain::merge_every>;
 
 // RAC-LoRA (arXiv 2410.08305): the same chain with one factor frozen at its draw. As analysed, with
-// SGD preconditioned by the frozen factor; and with AdamW and no preconditioner. For the paper's
-// gaussian draws: with<rac_lora_adamw, init::gaussian>{.init = {.sigma = 0.02}}.
+// SGD preconditioned by the frozen factor; and with AdamW and no preconditioner. Gaussian draws:
+// with<rac_lora_adamw, init::gaussian>. The released code draws from N(0, 1), scales by α without r
+// and keeps AdamW's state: {.init = {.sigma = 1}, .chain = {.keep_state = true}} and
+// scaling::constant(α).
 using rac_lora = method<adapter::asymmetric<parameter_role::B>, init::orthogonal,
                         optim::scaled<optim::sgd>, chain::merge_every>;
 using rac_lora_adamw =
@@ -108,10 +116,12 @@ using lora_pro_sgd = method<optim::lora_pro<optim::sgd>>;
 using lora_pro_factored = method<optim::lora_pro<optim::adamw>>;
 
 // RM-LoRA (arXiv 2407.12074): a penalty keeps the factors near orthonormal ones, and a mask by rank
-// is applied to the gradients.
+// is applied to the gradients. Published: rank 4, k = 2, v1, the defaults; and rank 8, α 32, k = 4,
+// v2: {.optim = {.base = {.keep = 4, .paired = false}}}; both λ = 0.1.
 using rm_lora = method<optim::regularized<optim::masked<>>>;
 
 // ALoRA, also AB-LoRA (arXiv 2403.16187): ranks move between layers by their ablation importance.
+// Not PEFT's aLoRA, Activated LoRA.
 using alora = method<adapter::gated<adapter::gate::open>, rank::ablation>;
 
 // PRoLoRA (arXiv 2402.16902): A and B share chunks, broadcast and rotated.
@@ -134,6 +144,12 @@ using lora_with_bias = method<adapter::lora_bias>;  // a trained bias on B, lora
 using lora_plus = method<optim::lora_plus<>>;
 using lora_fa = method<adapter::asymmetric<parameter_role::B>, optim::lora_fa>;
 using lora_scaled = method<optim::scaled<optim::adamw>>;
+
+// Steps in the spectral norm: LoRA-Muon (arXiv 2606.12921), of the product B·A; Muon (Jordan et al.,
+// 2024) of each factor. RefLoRA (NeurIPS 2025): gradients of the balanced split.
+using lora_muon = method<optim::lora_muon>;
+using lora_by_muon = method<optim::muon>;
+using reflora = method<optim::reflora<>>;
 
 // AdaLoRA (arXiv 2303.10512): triplets B·diag(E)·A, the least important ones masked. The penalty's
 // weight is 0.5: adalora{.optim = {.lambda = 0.5}}.

@@ -14,11 +14,11 @@ inline std::shared_ptr<const preheat::cuda_context>& shared_context() {
   return context;
 }
 
-template <class T>
-struct cuda_in_shared_context : preheat::cuda<T> {
+template <class T, class Storage = T>
+struct cuda_in_shared_context : preheat::cuda<T, Storage> {
   using higher_precision =
       std::conditional_t<std::same_as<T, float>, cuda_in_shared_context<double>, void>;
-  cuda_in_shared_context() : preheat::cuda<T>(context()) {}
+  cuda_in_shared_context() : preheat::cuda<T, Storage>(context()) {}
   higher_precision in_higher_precision() const requires std::same_as<T, float> {
     return higher_precision();
   }

@@ -56,7 +56,7 @@ struct model {
   }
   void set(const std::string& key, float value) { metadata.set(architecture + "." + key, value); }
 
-  weights_type read(Be& be) const {
+  weights_type read(Be& be, weight_storage keep = weight_storage::dense) const {
     const scratch::temporary_directory directory;
     gguf::writer writer;
     writer.metadata() = metadata;
@@ -73,13 +73,13 @@ struct model {
       writer.add<float>(name, shape, values);
     }
     writer.write(directory / "m.gguf");
-    return gguf::read_decoder(be, directory / "m.gguf");
+    return gguf::read_decoder(be, directory / "m.gguf", keep);
   }
   // What the reader says against it, behind the file's name.
-  std::string fault() const {
+  std::string fault(weight_storage keep = weight_storage::dense) const {
     Be be;
     try {
-      read(be);
+      read(be, keep);
     } catch (const io_error& error) {
       const std::string what = error.what();
       return what.substr(what.find("m.gguf: ") + 8);
@@ -297,4 +297,31 @@ TEST_CASE("GGUF decoder: what is not understood is refused by name") {
         "tensor");
   CHECK(fault_with([](model& m) { m.broken = "blk.0.ffn_up.weight"; }) ==
         "tensor \"blk.0.ffn_up.weight\": it has a NaN or infinite entry");
+}
+
+TEST_CASE(
+    "GGUF decoder: kept as stored, in the order of Hugging Face, after the file's name is gone") {
+  const model m;
+  Be be;
+  const weights_type dense = m.read(be);
+  for (const weight_storage keep : {weight_storage::as_stored, weight_storage::bf16}) {
+    weights_type w = m.read(be, keep);
+    nn::require_valid(be, w);
+    CHECK(w.frozen.words.rows() == 0);
+    CHECK(w.frozen.word_rows.rows() == 5);
+    for (std::size_t l = 0; l < w.layers.size(); ++l) {
+      REQUIRE(w.layers[l].W.is_stored());
+      w.layers[l].W.make_dense(be);
+      if (keep == weight_storage::as_stored) {
+        CHECK(be.download(w.layers[l].W) == be.download(dense.layers[l].W));
+      }
+    }
+  }
+  model infinite;
+  infinite.broken = "blk.0.ffn_up.weight";
+  CHECK(infinite.fault(weight_storage::as_stored) ==
+        "tensor \"blk.0.ffn_up.weight\": it has a NaN or infinite entry");
+  model missing;
+  missing.tensors.erase("blk.0.ffn_up.weight");
+  CHECK(missing.fault(weight_storage::nf4) == "tensor \"blk.0.ffn_up.weight\": it is missing");
 }

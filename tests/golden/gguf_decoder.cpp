@@ -165,3 +165,37 @@ TEST_CASE_TEMPLATE("gguf decoder: a model of every type of tensor", T, double, f
     }
   }
 }
+
+// A model kept as its file has it: made dense it has the bits of the dense one, and before that its logits
+// to rounding.
+TEST_CASE_TEMPLATE("gguf decoder: kept as stored", T, double, float) {
+  using Be = cpu<T>;
+  Be be;
+  std::vector<std::string> files;
+  for (const std::string& name : models_in("gguf/twins")) {
+    files.push_back("gguf/twins/" + name + ".gguf");
+  }
+  files.push_back("gguf/model/model-f32.gguf");
+  files.push_back("gguf/model/model-mixed.gguf");
+  for (const std::string& file : files) {
+    CAPTURE(file);
+    const auto dense = gguf::read_decoder(be, path_of(file));
+    auto kept = gguf::read_decoder(be, path_of(file), weight_storage::as_stored);
+    for (const auto& layer : kept.layers) {
+      CHECK(layer.W.is_stored());
+    }
+    nn::decoder<Be> net(be, gguf::read_decoder(be, path_of(file), weight_storage::as_stored));
+    nn::decoder<Be> plain(be, gguf::read_decoder(be, path_of(file)));
+    base_operator<Be> of_net(net), of_plain(plain);
+    const nn::causal_batch<Be> batch{{1, 3, 2, 4, 0, 2}, {1, 3, 2, 4, 0, 2}, {4, 2}};
+    const golden::dense expected = host(be, plain.forward(batch, of_plain));
+    CHECK(compare(host(be, net.forward(batch, of_net)), expected, output_rtol<T>).good);
+
+    kept.frozen.words = be.zeros(dense.frozen.words.rows(), dense.frozen.words.cols());
+    be.unpack_rows(kept.frozen.word_rows, 0, kept.frozen.words);
+    for (auto& layer : kept.layers) {
+      layer.W.make_dense(be);
+    }
+    comparison<Be>(be, kept, dense).check();
+  }
+}

@@ -364,3 +364,69 @@ TEST_CASE("decoder files: a tied head may be in the file, if it is the embedding
   CHECK(w.config.tied_head);
   CHECK(w.layers.size() == 14);
 }
+
+TEST_CASE("decoder files: kept as stored, bf16 or NF4, made dense, they are the dense ones") {
+  Be be;
+  for (const dtype type : {dtype::F32, dtype::F16, dtype::BF16}) {
+    const scratch::temporary_directory folder;
+    llama().write(folder.path(), true, type);
+    const auto dense = huggingface::read_decoder<Be>(be, folder.path());
+    for (const weight_storage keep :
+         {weight_storage::as_stored, weight_storage::bf16, weight_storage::nf4}) {
+      auto kept = huggingface::read_decoder<Be>(be, folder.path(), keep);
+      nn::require_valid(be, kept);
+      CHECK(kept.frozen.words.cols() == 0);
+      CHECK(kept.layers.size() == dense.layers.size());
+      for (std::size_t l = 0; l < kept.layers.size(); ++l) {
+        auto& W = kept.layers[l].W;
+        REQUIRE(W.is_stored());
+        if (keep == weight_storage::nf4) {
+          CHECK(W.stored().type_name() == "NF4");
+          continue;  // other numbers (tests/storage)
+        }
+        CHECK(W.stored().type_name() ==
+              (keep == weight_storage::bf16 ? "BF16" : safetensors::name_of(type)));
+        W.make_dense(be);
+        CHECK(be.download(W) == be.download(dense.layers[l].W));
+        CHECK(be.download(kept.layers[l].b) == be.download(dense.layers[l].b));
+      }
+      if (keep == weight_storage::as_stored) {
+        auto words = be.zeros(4, 5);
+        be.unpack_rows(kept.frozen.word_rows, 0, words);
+        CHECK(be.download(words) == be.download(dense.frozen.words));
+      }
+    }
+  }
+}
+
+TEST_CASE("decoder files: what cannot be kept as stored is refused by name") {
+  Be be;
+  const auto text = [&](const model_folder& m, dtype type) -> std::string {
+    const scratch::temporary_directory folder;
+    m.write(folder.path(), true, type);
+    try {
+      huggingface::read_decoder<Be>(be, folder.path(), weight_storage::as_stored);
+    } catch (const std::exception& error) {
+      return error.what();
+    }
+    return "nothing was thrown";
+  };
+  CHECK(text(llama(), dtype::F32) == "nothing was thrown");
+  CHECK(text(llama(), dtype::F64).find("F64 is read with weight_storage::dense only") !=
+        std::string::npos);
+  CHECK(text(gpt2(), dtype::F32).find("a folder of GPT-2 has its matrices transposed") !=
+        std::string::npos);
+  model_folder broken = llama();
+  broken.tensors.at("layers.1.mlp.up_proj.weight").values[5] =
+      std::numeric_limits<float>::quiet_NaN();
+  CHECK(text(broken, dtype::F32).find("up_proj.weight\": it has a NaN or infinite entry") !=
+        std::string::npos);
+  model_folder missing = llama();
+  missing.tensors.erase("layers.1.mlp.up_proj.weight");
+  CHECK(text(missing, dtype::F32).find("up_proj.weight\": it is missing") != std::string::npos);
+  model_folder tied = llama();
+  tied.config["tie_word_embeddings"] = true;
+  CHECK(text(tied, dtype::F32).find("it is not the embedding") != std::string::npos);
+  tied.tensors["lm_head.weight"] = tied.tensors.at("embed_tokens.weight");
+  CHECK(text(tied, dtype::F32) == "nothing was thrown");
+}

@@ -78,6 +78,7 @@
 #include <utility>
 
 #include "backend.hpp"
+#include "frozen_weight.hpp"
 #include "init.hpp"
 #include "parameters.hpp"
 #include "random.hpp"
@@ -88,7 +89,7 @@ namespace preheat {
 // The frozen linear map under an adapter: y = (W + ΔW)·x + b, ΔW scaled by s. b is m×1 or empty.
 template <class Be>
 struct frozen_linear {
-  const_view_of<Be> W;
+  weight_view_of<Be> W;
   const_view_of<Be> b;
   scalar_of<Be> scaling = 1;
 };

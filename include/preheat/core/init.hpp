@@ -24,6 +24,7 @@
 #include <type_traits>
 
 #include "backend.hpp"
+#include "frozen_weight.hpp"
 #include "hooks.hpp"
 #include "random.hpp"
 #include "types.hpp"
@@ -63,7 +64,7 @@ enum class initial_product { zero, zero_product, residual, new_base, nonzero };
 // The input of an init: one layer.
 template <class Be>
 struct target_layer {
-  const_view_of<Be> W;        // m×n, frozen
+  weight_view_of<Be> W;       // m×n, frozen; where a view is expected it is a dense one
   index_t rank = 0;           // r
   scalar_of<Be> scaling = 1;  // s
   singular_side side =

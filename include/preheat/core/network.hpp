@@ -69,18 +69,31 @@
 #include <string>
 
 #include "backend.hpp"
+#include "frozen_weight.hpp"
 #include "random.hpp"
 #include "types.hpp"
 
 namespace preheat {
 
-// An adaptable linear layer of a network: y = W·x + b. b is m×1, or empty.
+// An adaptable linear layer of a network: y = W·x + b. b is m×1, or empty. W is a matrix, or stays
+// stored as its file has it (frozen_weight.hpp).
 template <class Be>
 struct base_layer {
   std::string name;
-  mat<Be> W;
+  weight_of<Be> W;
   mat<Be> b{};
 };
+
+// Keeps W of every layer in the second number type of a backend of two (cuda<float, cuda_bf16>).
+template <class Net>
+void store_weights(Net& net) {
+  auto& be = net.backend();
+  for (auto& layer : net.layers()) {
+    if (!layer.W.is_stored()) {
+      layer.W = be.store(layer.W);
+    }
+  }
+}
 
 // A pass over the network: training passes store what backward needs.
 enum class pass_kind { evaluation, training };

@@ -11,6 +11,7 @@
 //             expected_row_norm(rank, length)   of a row of A, for row_norm_rule  else it is no such rule
 //   kernel    any_value          operator() is a template that takes packets too  else numbers one by one
 //   backend   memory             where its matrices are                           else memory_kind::host
+//             unpack_rows        stored matrices as columns (core/stored_matrix.hpp)   else W is always dense
 //             higher_precision   see mixed_precision_backend (core/backend.hpp)   else it has none
 #pragma once
 #include <concepts>

@@ -34,6 +34,7 @@
 #include <vector>
 
 #include "../core/concepts.hpp"
+#include "../core/frozen_weight.hpp"
 #include "../core/shapes.hpp"
 #include "blocks.hpp"
 #include "eigen_kernels.hpp"
@@ -60,6 +61,7 @@ class cpu {
  public:
   using scalar = T;
   using matrix = cpu_matrix<T>;
+  using stored_weight = stored_matrix;  // a frozen weight may stay so (core/frozen_weight.hpp)
 
   // The backend of twice the precision, where there is one. Eigen's kernels have none: a program of
   // float would compile all of their templates for double too.
@@ -116,6 +118,24 @@ class cpu {
 
   void gemm(T alpha, transpose ta, view<const T> a, transpose tb, view<const T> b, T beta,
             view<T> c);
+  // The same with a frozen W as the first factor; a stored one is unpacked panel by panel.
+  template <class Be>
+  void gemm(T alpha, transpose ta, const weight_view<Be>& a, transpose tb, view<const T> b, T beta,
+            view<T> c) {
+    if (!a.is_stored()) {
+      gemm(alpha, ta, a.dense(), tb, b, beta, c);
+    } else if (a.room() != nullptr) {
+      multiply_stored(*this, alpha, ta, a.stored(), tb, b, beta, c, a.room()->scratch);
+    } else {
+      matrix panel;
+      multiply_stored(*this, alpha, ta, a.stored(), tb, b, beta, c, panel);
+    }
+  }
+  void unpack(const stored_matrix& stored, matrix& panel, view<T> x) {
+    unpack_panels(*this, stored, panel, x);
+  }
+  // Column j of x becomes row first + j of a stored matrix.
+  void unpack_rows(const stored_matrix& stored, index_t first, view<T> x);
   void gram(transpose t, view<const T> a, view<T> c);
   // The same for float factors, with products and sums in double: what squaring costs in digits it
   // gives back. Cost: about twice that in float; panels of the factor are converted in cache.

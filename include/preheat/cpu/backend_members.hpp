@@ -66,6 +66,28 @@ void cpu<T, Kernels>::copy(transpose t, view<const T> a, view<T> x) {
   });
 }
 
+template <class T, class Kernels>
+void cpu<T, Kernels>::unpack_rows(const stored_matrix& stored, index_t first, view<T> x) {
+  require(x.rows() == stored.cols(), "unpack_rows: entries of a row", x.rows(), stored.cols());
+  require(0 <= first && first + x.cols() <= stored.rows(), "unpack_rows: rows of the stored matrix",
+          first + x.cols(), stored.rows());
+  in_columns(x, [&](index_t j, index_t n) {
+    for (index_t row = first + j; row < first + j + n; ++row) {
+      T* const to = x.data() + (row - first) * x.ld();
+      if constexpr (std::same_as<T, float>) {
+        stored.unpack(row, 0, x.rows(), to);
+      } else {
+        float piece[stored_piece];
+        for (index_t i = 0; i < x.rows(); i += stored_piece) {
+          const index_t end = std::min(i + stored_piece, x.rows());
+          stored.unpack(row, i, end, piece);
+          std::copy_n(piece, end - i, to + i);
+        }
+      }
+    }
+  });
+}
+
 // ----------------------------------------------------------------------------------- elementwise
 
 // One pass for every column, or part of one; where no operand has gaps between its columns, all of

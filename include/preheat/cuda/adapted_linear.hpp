@@ -21,11 +21,10 @@
 // The constructor allocates all memory. forward, backward and refresh neither allocate nor wait, so
 // they can be captured in a CUDA graph.
 #pragma once
-#include <cuda_bf16.h>
-
 #include <type_traits>
 
 #include "backend.hpp"
+#include "bf16.hpp"
 
 namespace preheat {
 
@@ -114,16 +113,7 @@ class cuda_adapted_linear {
     if constexpr (std::is_same_v<Storage, T>) {
       be_->gemm(alpha, ta, a, tb, b, beta, c);
     } else {
-      const auto type_of_c = std::is_same_v<C, float> ? CUDA_R_32F : CUDA_R_16BF;
-      const index_t k = cols_of(ta, a);
-      using detail::library_int;
-      detail::check(
-          cublasGemmEx(be_->context()->blas(), detail::operation(ta), detail::operation(tb),
-                       library_int(c.rows()), library_int(c.cols()), library_int(k), &alpha,
-                       a.data(), CUDA_R_16BF, library_int(a.ld()), b.data(), CUDA_R_16BF,
-                       library_int(b.ld()), &beta, c.data(), type_of_c, library_int(c.ld()),
-                       CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
-          "cublasGemmEx");
+      detail::cuda_mixed_gemm<Storage, C>(*be_->context(), alpha, ta, a, tb, b, beta, c);
     }
   }
 

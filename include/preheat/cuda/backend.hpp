@@ -4,6 +4,7 @@
 //   preheat::cuda<float> be;                        // throws cuda_error where there is no device
 //   auto W = be.zeros(4096, 4096);                  // memory on the device
 //   preheat::cuda<float> other(be.context());       // the same stream and handles
+//   preheat::cuda<float, preheat::cuda_bf16> two;   // frozen weights in bf16 (stored_weight.hpp)
 //
 // A matrix belongs to the backends of the context that made it, because two contexts do not wait
 // for each other. Any compiler accepts this header; a file that runs a policy's kernels on a GPU is
@@ -23,6 +24,7 @@
 
 #include "../core/communicator.hpp"
 #include "../core/concepts.hpp"
+#include "../core/frozen_weight.hpp"
 #include "../core/shapes.hpp"
 #include "columns.hpp"
 #include "elementwise.hpp"
@@ -33,11 +35,16 @@
 #include "libraries.hpp"
 #include "matrix.hpp"
 #include "reduction.hpp"
+#include "stored_weight.hpp"
 
 namespace preheat {
 
-template <class T>
-class cuda : public cuda_columns<T> {
+template <class T, class Storage = T>
+class cuda : public cuda_columns<T>, public detail::cuda_storage<T, Storage> {
+  static_assert(
+      std::same_as<T, Storage> || std::same_as<T, float>,
+      "preheat: the storage of cuda<T, Storage> is T, or a smaller type where T is float");
+
  public:
   using scalar = T;
   using matrix = cuda_matrix<T>;
@@ -153,6 +160,32 @@ class cuda : public cuda_columns<T> {
                     "cublas<t>gemm");
     }
   }
+  // The same with a frozen W as the first factor; a stored one is multiplied as it lies, by b rounded to
+  // its type.
+  template <class Be>
+  void gemm(T alpha, transpose ta, const weight_view<Be>& a, transpose tb, view<const T> b, T beta,
+            view<T> c) {
+    if (!a.is_stored()) {
+      gemm(alpha, ta, a.dense(), tb, b, beta, c);
+    } else if (a.room() != nullptr) {
+      multiply_stored_(alpha, ta, a.stored().values(), tb, b, beta, c, a.room()->scratch);
+    } else {
+      cuda_matrix<Storage> operand;
+      multiply_stored_(alpha, ta, a.stored().values(), tb, b, beta, c, operand);
+    }
+  }
+  // W rounded to the storage type, on the device.
+  cuda_stored_weight<Storage> store(view<const T> W) {
+    cuda_matrix<Storage> stored(context_, W.rows(), W.cols());
+    apply(cuda_kernels::convert<Storage, T>{1}, stored, W);
+    return cuda_stored_weight<Storage>(std::move(stored));
+  }
+  // x = W, a stored weight.
+  void unpack(const cuda_stored_weight<Storage>& W, cuda_matrix<Storage>&, view<T> x) {
+    require_same_shape("unpack", W.values(), x);
+    apply(cuda_kernels::widen<T, Storage>{}, x, W.values());
+  }
+
   void gram(transpose t, view<const T> a, view<T> c) {
     const index_t n = require_gram_shapes<T>(t, a, c);
     const index_t k = cols_of(t, a);
@@ -219,6 +252,19 @@ class cuda : public cuda_columns<T> {
   void each_entry(F f, V x, Vs... others) {
     (require_same_shape("each", x, others), ...);
     detail::for_each_entry(*context_, f, x, others...);
+  }
+  void multiply_stored_(T alpha, transpose ta, view<const Storage> a, transpose tb, view<const T> b,
+                        T beta, view<T> c, cuda_matrix<Storage>& operand) {
+    operand.resize(context_, b.rows(), b.cols());
+    apply(cuda_kernels::convert<Storage, T>{1}, operand, b);
+    const view<const Storage> rounded(operand);
+    require_product_shapes<Storage>(ta, a, tb, rounded, view<Storage>(nullptr, c.rows(), c.cols()));
+    const index_t k = cols_of(ta, a);
+    if (k == 0 || c.empty()) {
+      gemm(alpha, ta, view<const T>(nullptr, a.rows(), a.cols()), tb, b, beta, c);
+      return;
+    }
+    detail::cuda_mixed_gemm<Storage, T>(*context_, alpha, ta, a, tb, rounded, beta, c);
   }
   void transfer(view<const T> from, view<T> to, cudaMemcpyKind kind) {
     detail::cuda_transfer(*context_, from, to, kind);

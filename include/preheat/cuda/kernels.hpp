@@ -67,6 +67,11 @@ struct convert {
   T factor;
   constexpr void operator()(X& x, const T& y) const { x = X(factor * y); }
 };
+// x = y, of a smaller type
+template <class X, class T>
+struct widen {
+  constexpr void operator()(X& x, const T& y) const { x = X(y); }
+};
 
 // x_ij *= d_i, x_ij *= d_j, x_ij += d_i
 template <class T>

@@ -4,7 +4,13 @@
 //   auto net = nn::decoder<Be>(be, gguf::read_decoder(be, "SmolLM2-135M-Instruct.Q4_1.gguf"));
 //
 // Weights are unpacked to the backend's scalar, which they take as memory, and while one tensor is
-// read its size more; the file's own pages are given back. Layers have Hugging Face's names, and their
+// read its size more; the file's own pages are given back. Or they are kept as the file has them, or in
+// bf16 or NF4 (weight_storage, core/stored_matrix.hpp): embedding, head and linear layers, on a CPU;
+// norms, biases and positions are dense always.
+//
+//   read_decoder(be, path, weight_storage::as_stored)
+//
+// Layers have Hugging Face's names, and their
 // rows Hugging Face's order (row_order.hpp), so adapters of PEFT fit.
 //
 // Errors: io_error, naming the file and the key, or the tensor with its shapes: it is missing, unknown,
@@ -14,6 +20,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
@@ -21,10 +28,12 @@
 #include <vector>
 
 #include "../nn/decoder_weights.hpp"
+#include "../storage/keep.hpp"
 #include "decoder_config.hpp"
 #include "reader.hpp"
 #include "row_order.hpp"
 #include "tensor_names.hpp"
+#include "tensor_rows.hpp"
 
 namespace preheat::gguf {
 
@@ -39,6 +48,29 @@ class decoder_tensors {
 
   decoder_tensors(Be& be, const reader& file, const nn::decoder_config& config)
       : be_(be), file_(file), architecture_(architecture_of(file)), head_size_(config.head_size) {}
+
+  // [rows, cols] as a stored matrix; `file` is the reader of the constructor.
+  stored_matrix stored(const std::shared_ptr<const reader>& file, const std::string& name,
+                       index_t rows, index_t cols, weight_storage keep) {
+    const std::string in_this_file = in_file(name);
+    const tensor_info& tensor = info(in_this_file, {rows, cols});
+    const auto finished = [&](auto source) {
+      const stored_matrix W(std::make_shared<const decltype(source)>(std::move(source)));
+      if (!storage::all_finite(W)) {
+        fail(in_this_file, "it has a NaN or infinite entry");
+      }
+      taken_.insert(in_this_file);
+      if (keep == weight_storage::as_stored) {
+        return W;
+      }
+      const stored_matrix kept = storage::kept_as(keep, W);
+      file_.release(tensor);
+      return kept;
+    };
+    return has_pairs(name)
+               ? finished(tensor_rows<rows_in_pairs>(file, tensor, rows_in_pairs(head_size_)))
+               : finished(tensor_rows<>(file, tensor));
+  }
 
   // [rows, cols] as rows × cols, in the order of Hugging Face.
   mat<Be> matrix(const std::string& name, index_t rows, index_t cols) {
@@ -151,14 +183,18 @@ inline decoder_modules modules_of(nn::decoder_names names) {
 
 }  // namespace detail
 
-// The weights of an open file.
+namespace detail {
+
+// Without an owner of the file everything is dense.
 template <backend Be>
-nn::decoder_weights<Be> read_decoder(Be& be, const reader& file) {
+nn::decoder_weights<Be> read_decoder(Be& be, const reader& file, weight_storage keep,
+                                     const std::shared_ptr<const reader>& owner) {
+  storage::require_keeps<Be>(keep);
   nn::decoder_weights<Be> w;
   w.config = read_decoder_config(file);
   const nn::decoder_config& c = w.config;
-  const detail::decoder_modules names = detail::modules_of(c.names);
-  detail::decoder_tensors<Be> tensors(be, file, c);
+  const decoder_modules names = modules_of(c.names);
+  decoder_tensors<Be> tensors(be, file, c);
   const auto norm = [&](const std::string& name) {
     nn::norm_weights<Be> one{tensors.vector(name + ".weight", c.hidden_size)};
     if (c.norm == nn::norm_kind::layer) {
@@ -166,8 +202,21 @@ nn::decoder_weights<Be> read_decoder(Be& be, const reader& file) {
     }
     return one;
   };
+  const auto matrix = [&](const std::string& name, index_t rows, index_t cols) -> weight_of<Be> {
+    if constexpr (stored_matrix_backend<Be>) {
+      if (keep != weight_storage::dense) {
+        return tensors.stored(owner, name, rows, cols, keep);
+      }
+    }
+    return storage::stored_by<Be>(be, keep, tensors.matrix(name, rows, cols));
+  };
 
-  w.frozen.words = tensors.table(names.words + ".weight", c.vocab_size, c.hidden_size);
+  if (keep == weight_storage::dense || !stored_matrix_backend<Be>) {
+    w.frozen.words = tensors.table(names.words + ".weight", c.vocab_size, c.hidden_size);
+  } else {
+    w.frozen.word_rows =
+        tensors.stored(owner, names.words + ".weight", c.vocab_size, c.hidden_size, keep);
+  }
   if (c.positions == nn::position_kind::learned) {
     w.frozen.positions = tensors.table(names.positions + ".weight", c.max_positions, c.hidden_size);
   }
@@ -175,7 +224,7 @@ nn::decoder_weights<Be> read_decoder(Be& be, const reader& file) {
     const std::string block = nn::block_prefix(c, i);
     for (const nn::decoder_layer_shape& shape : nn::linear_layers_of_block(c)) {
       const std::string name = block + shape.name;
-      base_layer<Be> layer{name, tensors.matrix(name + ".weight", shape.rows, shape.cols)};
+      base_layer<Be> layer{name, matrix(name + ".weight", shape.rows, shape.cols)};
       if (shape.bias) {
         layer.b = tensors.vector(name + ".bias", shape.rows);
       }
@@ -191,15 +240,31 @@ nn::decoder_weights<Be> read_decoder(Be& be, const reader& file) {
   }
   w.frozen.norm = norm(names.last_norm);
   if (!c.tied_head) {
-    w.layers.push_back({"lm_head", tensors.matrix("lm_head.weight", c.vocab_size, c.hidden_size)});
+    w.layers.push_back({"lm_head", matrix("lm_head.weight", c.vocab_size, c.hidden_size)});
   }
   tensors.finish(c.rotary.divisors.empty() ? "" : "rope_freqs.weight");
   return w;
 }
 
+}  // namespace detail
+
+// The weights of an open file, dense.
 template <backend Be>
-nn::decoder_weights<Be> read_decoder(Be& be, const std::filesystem::path& path) {
-  return read_decoder(be, reader(path));
+nn::decoder_weights<Be> read_decoder(Be& be, const reader& file) {
+  return detail::read_decoder(be, file, weight_storage::dense, nullptr);
+}
+
+// The weights of a file, kept in this type. Weights that are kept as stored keep the file open.
+template <backend Be>
+nn::decoder_weights<Be> read_decoder(Be& be, const std::filesystem::path& path,
+                                     weight_storage keep = weight_storage::dense) {
+  const auto file = std::make_shared<const reader>(path);
+  return detail::read_decoder(be, *file, keep, file);
+}
+template <backend Be>
+nn::decoder_weights<Be> read_decoder(Be& be, std::shared_ptr<const reader> file,
+                                     weight_storage keep) {
+  return detail::read_decoder(be, *file, keep, file);
 }
 
 }  // namespace preheat::gguf

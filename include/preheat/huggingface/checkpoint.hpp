@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <utility>
@@ -11,7 +12,9 @@
 
 #include "../core/concepts.hpp"
 #include "../safetensors/tensor_files.hpp"
+#include "../safetensors/tensor_rows.hpp"
 #include "../safetensors/tensor_values.hpp"
+#include "../storage/keep.hpp"
 
 namespace preheat::huggingface {
 
@@ -25,7 +28,11 @@ class checkpoint {
 
   // Names may begin with `prefix` or not. `model` says whose tensors they are: "a BERT encoder".
   checkpoint(Be& be, const std::filesystem::path& folder, std::string prefix, std::string model)
-      : be_(be), files_(folder, "model"), prefix_(std::move(prefix)), model_(std::move(model)) {
+      : be_(be),
+        owner_(std::make_shared<const safetensors::tensor_files>(folder, "model")),
+        files_(*owner_),
+        prefix_(std::move(prefix)),
+        model_(std::move(model)) {
     for (const auto& entry : files_.tensors()) {
       std::string name = entry.first;
       if (name.starts_with(prefix_)) {
@@ -38,6 +45,7 @@ class checkpoint {
     }
   }
 
+  Be& backend() const { return be_; }
   bool contains(const std::string& name) const { return stored_.contains(name); }
 
   // The number of outputs of a tensor of two dimensions.
@@ -51,6 +59,25 @@ class checkpoint {
     mat<Be> M = be_.zeros(rows, cols);
     be_.copy(transpose::yes, columns, M);
     return M;
+  }
+  // [rows, cols] as a stored matrix; it keeps the files open if it is kept as they have it.
+  stored_matrix stored_rows(const std::string& name, index_t rows, index_t cols,
+                            weight_storage keep) {
+    const std::string& in_file = checked(name, {rows, cols});
+    if (files_.info(in_file).type == safetensors::dtype::F64) {
+      fail(in_file, "F64 is read with weight_storage::dense only: stored matrices are of floats");
+    }
+    const stored_matrix W(std::make_shared<const safetensors::tensor_rows>(owner_, in_file));
+    if (!storage::all_finite(W)) {
+      fail(in_file, "it has a NaN or infinite entry");
+    }
+    taken_.insert(name);
+    if (keep == weight_storage::as_stored) {
+      return W;
+    }
+    const stored_matrix kept = storage::kept_as(keep, W);
+    files_.release(in_file);
+    return kept;
   }
   // [entries, size] as size × entries, one column per entry.
   mat<Be> table(const std::string& name, index_t entries, index_t size) {
@@ -86,8 +113,8 @@ class checkpoint {
     }
     return found->second;
   }
-  mat<Be> read(const std::string& name, const std::vector<index_t>& shape, index_t rows,
-               index_t cols) {
+  // The name in the file of a floating-point tensor of this shape.
+  const std::string& checked(const std::string& name, const std::vector<index_t>& shape) {
     const std::string& in_file = stored(name);
     const safetensors::tensor_info& tensor = files_.info(in_file);
     if (tensor.shape != shape) {
@@ -98,6 +125,12 @@ class checkpoint {
       fail(in_file, "it is stored as " + std::string(safetensors::name_of(tensor.type)) +
                         "; F64, F32, F16 and BF16 are understood");
     }
+    return in_file;
+  }
+  mat<Be> read(const std::string& name, const std::vector<index_t>& shape, index_t rows,
+               index_t cols) {
+    const std::string& in_file = checked(name, shape);
+    const safetensors::tensor_info& tensor = files_.info(in_file);
     std::vector<T> host(static_cast<std::size_t>(tensor.count()));
     safetensors::read_rows<T>(in_file, tensor, 0, view<T>(host.data(), rows, cols));
     files_.release(in_file);
@@ -111,7 +144,8 @@ class checkpoint {
   }
 
   Be& be_;
-  safetensors::tensor_files files_;
+  std::shared_ptr<const safetensors::tensor_files> owner_;
+  const safetensors::tensor_files& files_;
   std::string prefix_;
   std::string model_;
   std::map<std::string, std::string> stored_;  // the name without prefix -> in the file

@@ -4,7 +4,8 @@
 //   auto net = nn::decoder<Be>(be, huggingface::read_decoder(be, "SmolLM2-135M"));
 //
 // F64, F32, F16 and BF16 are converted to the backend's scalar: the weights take that much memory, and
-// while one tensor is read twice its size more. Names may begin with "model." (GPT-2: "transformer.")
+// while one tensor is read twice its size more. Or they are kept as the files have them, or in bf16 or
+// NF4 (weight_storage, core/stored_matrix.hpp): embedding, head and linear layers, on a CPU. Names may begin with "model." (GPT-2: "transformer.")
 // or not. GPT-2 stores its matrices transposed. Buffers that the config determines (inv_freq, GPT-2's
 // causal mask) are passed over, and so is the head of a tied model if it equals the embedding.
 //
@@ -54,12 +55,25 @@ nn::norm_weights<Be> read_norm(checkpoint<Be>& file, const nn::decoder_config& c
 
 // `stored` is the name in the file, without the prefix.
 template <backend Be>
-base_layer<Be> read_linear(checkpoint<Be>& file, const nn::decoder_config& c,
+weight_of<Be> read_weight(checkpoint<Be>& file, const nn::decoder_config& c, weight_storage keep,
+                          const std::string& name, index_t rows, index_t cols) {
+  if constexpr (stored_matrix_backend<Be>) {
+    if (keep != weight_storage::dense) {
+      return file.stored_rows(name, rows, cols, keep);
+    }
+  }
+  const bool transposed = c.names == nn::decoder_names::gpt2 && name != "lm_head.weight";
+  return storage::stored_by<Be>(
+      file.backend(), keep,
+      transposed ? file.table(name, cols, rows) : file.matrix(name, rows, cols));
+}
+
+template <backend Be>
+base_layer<Be> read_linear(checkpoint<Be>& file, const nn::decoder_config& c, weight_storage keep,
                            const nn::decoder_layer_shape& shape, const std::string& stored,
                            const std::string& name) {
-  const bool transposed = c.names == nn::decoder_names::gpt2;  // [in, out] in the file
-  base_layer<Be> layer{name, transposed ? file.table(stored + ".weight", shape.cols, shape.rows)
-                                        : file.matrix(stored + ".weight", shape.rows, shape.cols)};
+  base_layer<Be> layer{name,
+                       read_weight(file, c, keep, stored + ".weight", shape.rows, shape.cols)};
   if (shape.bias) {
     layer.b = file.vector(stored + ".bias", shape.rows);
   }
@@ -69,15 +83,26 @@ base_layer<Be> read_linear(checkpoint<Be>& file, const nn::decoder_config& c,
 }  // namespace detail
 
 template <backend Be>
-nn::decoder_weights<Be> read_decoder(Be& be, const std::filesystem::path& folder) {
+nn::decoder_weights<Be> read_decoder(Be& be, const std::filesystem::path& folder,
+                                     weight_storage keep = weight_storage::dense) {
+  storage::require_keeps<Be>(keep);
   nn::decoder_weights<Be> w;
   w.config = read_decoder_config(folder);
   const nn::decoder_config& c = w.config;
+  require(keep == weight_storage::dense || !stored_matrix_backend<Be> ||
+              c.names != nn::decoder_names::gpt2,
+          "a folder of GPT-2 has its matrices transposed: read it with weight_storage::dense, or "
+          "from a GGUF file");
   const detail::decoder_tensor_names names = detail::tensor_names(c.names);
   const std::string prefix = names.prefix;
   checkpoint<Be> file(be, folder, prefix, "a decoder");
 
-  w.frozen.words = file.table(std::string(names.words) + ".weight", c.vocab_size, c.hidden_size);
+  const std::string words = std::string(names.words) + ".weight";
+  if (keep == weight_storage::dense || !stored_matrix_backend<Be>) {
+    w.frozen.words = file.table(words, c.vocab_size, c.hidden_size);
+  } else {
+    w.frozen.word_rows = file.stored_rows(words, c.vocab_size, c.hidden_size, keep);
+  }
   if (c.positions == nn::position_kind::learned) {
     w.frozen.positions =
         file.table(std::string(names.positions) + ".weight", c.max_positions, c.hidden_size);
@@ -88,7 +113,7 @@ nn::decoder_weights<Be> read_decoder(Be& be, const std::filesystem::path& folder
     const std::string stored = block.substr(prefix.size());
     for (const nn::decoder_layer_shape& shape : shapes) {
       w.layers.push_back(
-          detail::read_linear(file, c, shape, stored + shape.name, block + shape.name));
+          detail::read_linear(file, c, keep, shape, stored + shape.name, block + shape.name));
     }
     nn::decoder_block_norms<Be> norms{detail::read_norm(file, c, stored + names.attention_norm),
                                       detail::read_norm(file, c, stored + names.mlp_norm)};
@@ -101,11 +126,20 @@ nn::decoder_weights<Be> read_decoder(Be& be, const std::filesystem::path& folder
   w.frozen.norm = detail::read_norm(file, c, names.last_norm);
   const std::string head = "lm_head.weight";
   if (!c.tied_head) {
-    w.layers.push_back({"lm_head", file.matrix(head, c.vocab_size, c.hidden_size)});
+    w.layers.push_back(
+        {"lm_head", detail::read_weight(file, c, keep, head, c.vocab_size, c.hidden_size)});
   } else if (file.contains(head)) {
-    mat<Be> own = file.table(head, c.vocab_size, c.hidden_size);
-    be.apply(linalg::axpby<scalar_of<Be>>{-1, 1}, own, const_view_of<Be>(w.frozen.words));
-    if (be.max_abs(own) != 0) {
+    bool same = false;
+    if (w.frozen.word_rows.empty()) {
+      mat<Be> own = file.table(head, c.vocab_size, c.hidden_size);
+      be.apply(linalg::axpby<scalar_of<Be>>{-1, 1}, own, const_view_of<Be>(w.frozen.words));
+      same = be.max_abs(own) == 0;
+    } else {
+      same = storage::equal(
+          file.stored_rows(head, c.vocab_size, c.hidden_size, weight_storage::as_stored),
+          file.stored_rows(words, c.vocab_size, c.hidden_size, weight_storage::as_stored));
+    }
+    if (!same) {
       file.fail(head, "it is not the embedding, although the config says tie_word_embeddings");
     }
   }

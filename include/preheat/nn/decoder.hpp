@@ -229,14 +229,22 @@ class decoder {
       linear.repeat(false);
     }
   }
+  void embed_token(index_t id, view_of<Be> x) {
+    if constexpr (stored_matrix_backend<Be>) {
+      if (!frozen_->word_rows.empty()) {
+        be_->unpack_rows(frozen_->word_rows, id, x);
+        return;
+      }
+    }
+    be_->copy(transpose::no, view(frozen_->words).col_range(id, 1), x);
+  }
   void embed(std::span<const index_t> ids) {
     be_->resize(embedded_, config_->hidden_size, index_t(ids.size()));
     const view_of<Be> X(embedded_);
     for (std::size_t t = 0; t < ids.size(); ++t) {
       require(0 <= ids[t] && ids[t] < config_->vocab_size, "0 <= id of a token < vocab_size",
               ids[t], config_->vocab_size);
-      be_->copy(transpose::no, view(frozen_->words).col_range(ids[t], 1),
-                X.col_range(index_t(t), 1));
+      embed_token(ids[t], X.col_range(index_t(t), 1));
     }
     for (const attention_span& s : sequences_) {
       require(s.keys <= config_->max_positions, "tokens of a sequence <= max_positions", s.keys,

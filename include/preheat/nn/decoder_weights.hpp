@@ -28,8 +28,9 @@ struct decoder_block_norms {
 // The weights that are never trained, and so shared by copies of a network.
 template <class Be>
 struct decoder_frozen {
-  mat<Be> words;        // hidden × vocab_size: one column a token
-  mat<Be> positions{};  // hidden × max_positions; empty with rotary positions
+  mat<Be> words;  // hidden × vocab_size, one column a token; empty if the embedding is kept stored
+  stored_matrix word_rows{};  // then it is here, vocab_size × hidden, one row a token
+  mat<Be> positions{};        // hidden × max_positions; empty with rotary positions
   std::vector<decoder_block_norms<Be>> blocks;
   norm_weights<Be> norm;  // after the last block
 };
@@ -43,10 +44,17 @@ struct decoder_weights {
 
 // A tied head is computed with the embedding and is no linear layer. This gives it a matrix of its
 // own, "lm_head", a copy, so that it can have an adapter. Cost: vocab_size·hidden_size numbers.
+// A stored embedding is shared by a stored head.
 template <backend Be>
 void untie_head(Be& be, decoder_weights<Be>& w) {
   require(w.config.tied_head, "untie_head: the head is tied");
   w.config.tied_head = false;
+  if constexpr (stored_matrix_backend<Be>) {
+    if (!w.frozen.word_rows.empty()) {
+      w.layers.push_back({"lm_head", w.frozen.word_rows});
+      return;
+    }
+  }
   w.layers.push_back({"lm_head", linalg::transposed(be, const_view_of<Be>(w.frozen.words))});
 }
 
@@ -72,10 +80,22 @@ void require_valid(Be& be, const decoder_weights<Be>& w) {
                           index_t cols, bool bias) {
     require(one.name == name,
             "the layer after the one before is '" + name + "', not '" + one.name + "'");
-    shaped(one.W, rows, cols, name + ": W");
+    require(one.W.rows() == rows, name + ": W: rows as the config says", one.W.rows(), rows);
+    require(one.W.cols() == cols, name + ": W: columns as the config says", one.W.cols(), cols);
+    if (!is_stored<Be>(one.W)) {  // who reads a stored one has looked
+      linalg::require_finite(be, one.W, name + ": W");
+    }
     vector(one.b, bias ? rows : 0, name + ": b");
   };
-  shaped(w.frozen.words, c.hidden_size, c.vocab_size, "the embedding");
+  if (w.frozen.word_rows.empty()) {
+    shaped(w.frozen.words, c.hidden_size, c.vocab_size, "the embedding");
+  } else {
+    require(stored_matrix_backend<Be>, "an embedding that is kept stored needs a CPU");
+    require(w.frozen.word_rows.rows() == c.vocab_size, "the stored embedding: rows",
+            w.frozen.word_rows.rows(), c.vocab_size);
+    require(w.frozen.word_rows.cols() == c.hidden_size, "the stored embedding: columns",
+            w.frozen.word_rows.cols(), c.hidden_size);
+  }
   if (c.positions == position_kind::learned) {
     shaped(w.frozen.positions, c.hidden_size, c.max_positions, "the positions");
   }

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "../core/frozen_weight.hpp"
 #include "causal_batch.hpp"
 #include "pre_norm.hpp"
 
@@ -124,14 +125,26 @@ class token_head {
       }
     }
   }
+  // to = op(E)·x for the embedding E, hidden × vocab_size.
+  void tied_product(Be& be, const decoder_frozen<Be>& frozen, transpose t, const_view_of<Be> x,
+                    view_of<Be> to) {
+    if constexpr (stored_matrix_backend<Be>) {
+      if (!frozen.word_rows.empty()) {
+        multiply_stored<Be>(be, 1, t == transpose::yes ? transpose::no : transpose::yes,
+                            frozen.word_rows, transpose::no, x, 0, to, panel_);
+        return;
+      }
+    }
+    be.gemm(1, t, frozen.words, transpose::no, x, 0, to);
+  }
   template <class Linear>
   view_of<Be> product(Be& be, const decoder_frozen<Be>& frozen, const_view_of<Be> y,
                       Linear& linear) {
     if (!tied()) {
       return linear.forward(layer_, y);
     }
-    be.resize(Z_, frozen.words.cols(), y.cols());
-    be.gemm(1, transpose::yes, frozen.words, transpose::no, y, 0, Z_);
+    be.resize(Z_, config_->vocab_size, y.cols());
+    tied_product(be, frozen, transpose::yes, y, Z_);
     return Z_;
   }
   // From dZ; dy is written if it has columns.
@@ -139,7 +152,7 @@ class token_head {
   void product_backward(Be& be, const decoder_frozen<Be>& frozen, const_view_of<Be> y,
                         Linear& linear, view_of<Be> dy) {
     if (tied()) {
-      be.gemm(1, transpose::no, frozen.words, transpose::no, dZ_, 0, dy);
+      tied_product(be, frozen, transpose::no, dZ_, dy);
       return;
     }
     const view_of<Be> through = linear.backward(layer_, y, dZ_, dy.cols() > 0);
@@ -155,6 +168,7 @@ class token_head {
   std::vector<T> labels_;
   mat<Be> target_;
   mat<Be> G_, Y_, Z_, dZ_, dY_, dG_;
+  mat<Be> panel_;  // of a stored embedding
 };
 
 }  // namespace preheat::nn

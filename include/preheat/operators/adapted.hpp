@@ -54,8 +54,7 @@ class adapted {
   const std::vector<adapted_layer>& layers() const { return adapted_layers_; }
 
   frozen_linear<Be> base(index_t l) const {
-    const base_layer<Be>& frozen = layers_[l];
-    return {frozen.W, frozen.b, adapted_layers_[l].scaling};
+    return {weight(l), layers_[l].b, adapted_layers_[l].scaling};
   }
   void attach(index_t l, params p, scalar scaling) {
     adapted_layer& s = adapted_layers_[l];
@@ -64,12 +63,13 @@ class adapted {
     s.gradient = zeros_like(*be_, s.parameters);
     s.attached = true;
     ++s.starts;
+    room_ = {};  // an init may have asked for all of W
   }
   void detach(index_t l) { adapted_layers_[l].attached = false; }
   // W += ΔW (and b, for adapters that train it); the layer is then detached.
   void merge(index_t l) {
     adapted_layer& s = adapted_layers_[l];
-    base_layer<Be>& frozen = layers_[l];
+    base_layer<Be>& frozen = layers_[l];  // a stored W refuses
     merge_into(adapter_, *be_, s.parameters, s.scaling, view_of<Be>(frozen.W),
                view_of<Be>(frozen.b));
     s.attached = false;
@@ -131,6 +131,10 @@ class adapted {
     return l;
   }
 
+ protected:
+  // W of a layer; a stored one is unpacked in the operator's room.
+  weight_view_of<Be> weight(index_t l) const { return view_in<Be>(*be_, layers_[l].W, room_); }
+
  private:
   using use = layer_use<Be, Adapter>;
   using uses = layer_uses<Be, Adapter>;
@@ -160,6 +164,7 @@ class adapted {
   std::vector<index_t> outputs_;    // the uses that a layer computes in, its own unless shared
   std::vector<index_t> gradients_;  // likewise of input_gradients_
   std::vector<std::vector<mat<Be>>> input_gradients_;
+  [[no_unique_address]] mutable weight_room_of<Be> room_;
   bool again_ = false;
   bool begun_ = false;
   bool training_ = false;

@@ -112,7 +112,7 @@ void for_each_module(Net& net, const reader& adapter, base_weights base,
     const index_t l = layer_of_module(net, module.module);
     check(l >= 0, "the network has no such layer");
     check(seen.insert(l).second, "another module is the same layer of the network");
-    const mat<Be>& W = net.layers()[l].W;
+    const auto& W = net.layers()[l].W;
     check(W.rows() == module.out && W.cols() == module.in,
           "it is for a layer " + std::to_string(module.out) + "×" + std::to_string(module.in) +
               ", the network's is " + std::to_string(W.rows()) + "×" + std::to_string(W.cols()));

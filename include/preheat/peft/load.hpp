@@ -68,7 +68,7 @@ std::vector<std::string> other_tensors(Net& net, const reader& adapter) {
     if (adapted == nullptr) {
       left.push_back(name);
     } else if (!adapted->embedding) {
-      const mat<Be>& W = net.layers()[layer_of_module(net, module)].W;
+      const auto& W = net.layers()[layer_of_module(net, module)].W;
       const std::vector<index_t> shape{W.rows(), W.cols()};
       mat<Be> stored;
       const bool fits = adapter.files().info(name).shape == shape;

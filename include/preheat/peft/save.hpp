@@ -67,7 +67,8 @@ void require_same_output(Net& net, const Adapter& adapter, const Layer& l,
   using T = scalar_of<Be>;
   Be& be = net.backend();
   const base_layer<Be>& layer = net.layers()[l.index];
-  const frozen_linear<Be> base{layer.W, layer.b, T(l.scaling)};
+  weight_room_of<Be> room;
+  const frozen_linear<Be> base{view_in<Be>(be, layer.W, room), layer.b, T(l.scaling)};
   const mat<Be> X = linalg::normal(be, layer.W.cols(), 2, 1, generator(0));
   mat<Be> adapted = be.zeros(layer.W.rows(), 2);
   mat<Be> plain = be.zeros(layer.W.rows(), 2);

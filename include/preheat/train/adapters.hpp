@@ -58,7 +58,7 @@ class training_adapters
         options_(options),
         all_reduce_(net.backend(), options.processes, net.layers().size()),
         gen_(options.seed),
-        targets_(target_layers(net, options.targets)) {
+        targets_(layers_to_adapt<Method>(net, options.targets)) {
     optim_.resize(net.layers().size());
     clamped_.resize(net.layers().size());
     if (!options.processes.alone()) {
@@ -205,7 +205,7 @@ class training_adapters
         }
         ar("starts", s.starts);
         if constexpr (!Method::leaves_base) {
-          ar("W", frozen.W);
+          ar("W", static_cast<mat<Be>&>(frozen.W));
           ar("b", frozen.b);
         }
       });
@@ -243,7 +243,7 @@ class training_adapters
     return r;
   }
   target_layer<Be> target_layer_of(index_t l, index_t rank, double s) const {
-    return {.W = net_->layers()[l].W,
+    return {.W = this->weight(l),
             .rank = rank,
             .scaling = scalar_of<Be>(s),
             .side = adapter_type::side,
@@ -269,7 +269,7 @@ class training_adapters
       backend().gemm(scalar_of<Be>(-s), transpose::no, f.B, transpose::no, f.A, 1, frozen.W);
       base_changed_ = true;
     }
-    const frozen_linear<Be> under{frozen.W, frozen.b, scalar_of<Be>(s)};
+    const frozen_linear<Be> under{this->weight(l), frozen.b, scalar_of<Be>(s)};
     install(l, s, method_.adapter.start(backend(), under, std::move(f), adapter_stream(l)));
   }
   void install(index_t l, double s, params p) {

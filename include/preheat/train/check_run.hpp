@@ -108,7 +108,8 @@ void require_same_run(Net& net, const fit_options& options) {
   all.require_same(net.layers().size(), "number of layers");
   bit_hash base;
   for (const auto& l : net.layers()) {
-    base.add(net.backend(), l.W);
+    for_each_part<typename Net::backend_type>(
+        net.backend(), l.W, [&](const auto& part) { base.add(net.backend(), part); });
     base.add(net.backend(), l.b);
   }
   if constexpr (trains_head<Net>) {

@@ -96,6 +96,27 @@ auto shared_of(const Method& m, Be& be, std::span<const base_layer<Be>> layers,
   return make_shared_factors(m.adapter, be, largest, rank, of_run.fork(purpose::shared));
 }
 
+// The target layers of a method. Errors: also one that changes W (by a residual init, a new base or a
+// chain), and a layer whose W is kept as stored.
+template <class Method, network Net>
+std::vector<index_t> layers_to_adapt(Net& net, const std::vector<std::string>& targets) {
+  const std::vector<index_t> chosen = target_layers(net, targets);
+  if constexpr (!Method::leaves_base) {
+    for (const index_t l : chosen) {
+      const auto& layer = net.layers()[l];
+      if (is_stored<typename Net::backend_type>(layer.W)) {
+        throw invalid_argument("layer '" + layer.name +
+                               "': this method changes W (by a residual init, a new base or a "
+                               "chain), and W is kept as "
+                               "stored: call net.layers()[" +
+                               std::to_string(l) +
+                               "].W.make_dense(be), or read the model with weight_storage::dense");
+      }
+    }
+  }
+  return chosen;
+}
+
 namespace detail {
 // The name of a type, as the compiler writes it: "preheat::init::kaiming". `function` is what
 // naming_function returns: "… [with T = preheat::init::kaiming; …]".

@@ -1,0 +1,80 @@
+// A matrix of a file in the type in which it is to be kept.
+#pragma once
+#include <cmath>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../core/frozen_weight.hpp"
+#include "bf16_rows.hpp"
+#include "nf4_rows.hpp"
+
+namespace preheat::storage {
+
+// Whether every entry is finite. Cost: all of them are unpacked once.
+inline bool all_finite(const stored_matrix& W) {
+  std::vector<float> row(static_cast<std::size_t>(W.cols()));
+  for (index_t i = 0; i < W.rows(); ++i) {
+    W.unpack(i, 0, W.cols(), row.data());
+    for (const float x : row) {
+      if (!std::isfinite(x)) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+// Whether both unpack to the same numbers.
+inline bool equal(const stored_matrix& a, const stored_matrix& b) {
+  bool same = a.rows() == b.rows() && a.cols() == b.cols();
+  std::vector<float> row_a(static_cast<std::size_t>(a.cols())), row_b = row_a;
+  for (index_t i = 0; same && i < a.rows(); ++i) {
+    a.unpack(i, 0, a.cols(), row_a.data());
+    b.unpack(i, 0, b.cols(), row_b.data());
+    same = row_a == row_b;
+  }
+  return same;
+}
+
+// W as it is, in bf16 or in NF4; for `dense` there is frozen_weight::make_dense. Requires finite entries.
+inline stored_matrix kept_as(weight_storage keep, stored_matrix W) {
+  require(keep != weight_storage::dense, "kept_as: a stored type");
+  if (keep == weight_storage::bf16) {
+    return stored_matrix(std::make_shared<const bf16_rows>(W));
+  }
+  if (keep == weight_storage::nf4) {
+    return stored_matrix(std::make_shared<const nf4_rows>(W));
+  }
+  return W;
+}
+
+// Refuses what a backend cannot keep: one that unpacks stored matrices keeps all, one whose second
+// number type is bfloat16 that alone.
+template <class Be>
+void require_keeps(weight_storage keep) {
+  if constexpr (!stored_matrix_backend<Be>) {
+    if constexpr (weight_storing_backend<Be>) {
+      require(keep == weight_storage::dense || keep == weight_storage::bf16,
+              "this backend keeps frozen weights in its scalar or its storage: read them with "
+              "weight_storage::dense or bf16");
+    } else {
+      require(keep == weight_storage::dense,
+              "this backend keeps frozen weights in its scalar only: read them with "
+              "weight_storage::dense");
+    }
+  }
+}
+
+// A dense W in the backend's storage where that is asked for.
+template <class Be>
+weight_of<Be> stored_by(Be& be, weight_storage keep, mat<Be> W) {
+  if constexpr (weight_storing_backend<Be> && !stored_matrix_backend<Be>) {
+    if (keep == weight_storage::bf16) {
+      return be.store(W);
+    }
+  }
+  return W;
+}
+
+}  // namespace preheat::storage

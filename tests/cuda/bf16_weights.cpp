@@ -1,0 +1,158 @@
+// Frozen weights in bfloat16 on cuda<float, cuda_bf16>: a product's error is what rounding both factors to
+// 8 bits allows, runs follow those of the CPU with the rounded weights, and what writes to W is refused.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <preheat/cuda/bf16.hpp>
+#include <preheat/methods.hpp>
+#include <preheat/nn/decoder.hpp>
+#include <preheat/train/fit.hpp>
+
+#include "support/backends.hpp"
+#include "support/refusal.hpp"
+#include "support/small_decoder.hpp"
+#include "support/toy_task.hpp"
+
+using namespace conformance;
+using namespace preheat;
+
+namespace {
+
+using Be = cuda_in_shared_context<float, cuda_bf16>;
+static_assert(weight_storing_backend<Be> && !weight_storing_backend<cuda<float>>);
+static_assert(std::is_same_v<weight_of<cuda<float>>, cuda_matrix<float>>);
+
+constexpr double unit = 0x1p-8;  // of rounding to bfloat16, relative
+
+table magnitudes(table a) {
+  for (double& x : a.values) {
+    x = std::abs(x);
+  }
+  return a;
+}
+
+}  // namespace
+
+TEST_CASE("bf16 weights: W is the nearest in 8 bits, in half the memory") {
+  Be be;
+  const table w = random_table(37, 53, 1);
+  frozen_weight<Be> W(be.store(matrix(be, w)));
+  CHECK(W.is_stored());
+  CHECK(W.stored().type_name() == "BF16");
+  CHECK(W.bytes() == 37 * 53 * 2);
+  weight_room<Be> room;
+  const table rounded = read<Be>(be, weight_view<Be>(be, W, room));
+  for (std::size_t k = 0; k < w.values.size(); ++k) {
+    CHECK(std::abs(rounded.values[k] - w.values[k]) <= unit * std::abs(w.values[k]));
+  }
+  CHECK(gap(rounded, w) > 0);
+  frozen_weight<Be> copy = clone(be, W);
+  copy.make_dense(be);
+  CHECK(same(read<Be>(be, copy), rounded));
+  CHECK(refusal([&] { be.fill(0, W); }).find("kept as stored (BF16, 37x53)") != std::string::npos);
+}
+
+TEST_CASE("bf16 weights: a product's error is what rounding W and X allows") {
+  Be be;
+  for (const index_t n : {1, 7, 300}) {
+    const index_t m = 45;
+    const table w = random_table(m, n, 2);
+    const frozen_weight<Be> W(be.store(matrix(be, w)));
+    weight_room<Be> room;
+    for (const weight_view<Be>& seen : {weight_view<Be>(be, W, room), weight_view<Be>(W)}) {
+      for (const transpose t : {transpose::no, transpose::yes}) {
+        const table op = t == transpose::no ? w : transposed(w);
+        for (const transpose tx : {transpose::no, transpose::yes}) {
+          const table x = random_table(op.cols, 5, 3);
+          const table y = random_table(op.rows, 5, 4);
+          const auto X = matrix(be, tx == transpose::no ? x : transposed(x));
+          auto Y = matrix(be, y);
+          be.gemm(2, t, seen, tx, X, -0.5F, Y);
+          const table error = magnitudes(read<Be>(be, Y) - (2.0 * (op * x) - 0.5 * y));
+          // Σ|w·x|·(2u + u²) of the factors, and of sums in float
+          const table bound = 2 * ((2 + unit) * unit +
+                                   double(op.cols) * epsilon<Be>)*(magnitudes(op) * magnitudes(x)) +
+                              4 * epsilon<Be> * magnitudes(y);
+          for (std::size_t k = 0; k < bound.values.size(); ++k) {
+            CHECK(error.values[k] <= bound.values[k]);
+          }
+          CHECK((n == 1 || largest(error) > 1e-4));  // it is not a product in float
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("bf16 weights: shapes are checked, and an empty batch is none") {
+  Be be;
+  const frozen_weight<Be> W(be.store(matrix(be, random_table(4, 3, 1))));
+  const weight_view<Be> seen(W);
+  auto X = be.zeros(3, 0);
+  auto Y = be.zeros(4, 0);
+  be.gemm(1, transpose::no, seen, transpose::no, X, 0, Y);
+  auto five = be.zeros(5, 2);
+  auto four = be.zeros(4, 2);
+  CHECK(refusal([&] {
+          be.gemm(1, transpose::no, seen, transpose::no, five, 0, four);
+        }).find("inner dimensions") != std::string::npos);
+}
+
+namespace {
+
+// A network whose weights are stored, and the CPU's with the same rounded weights.
+template <class Net, class Reference>
+void store_in_both(Be& be, Net& net, cpu_double& host, Reference& reference) {
+  store_weights(net);
+  for (std::size_t l = 0; l < net.layers().size(); ++l) {
+    auto rounded = clone(be, net.layers()[l].W);
+    rounded.make_dense(be);
+    write<cpu_double>(host, read<Be>(be, rounded), reference.layers()[l].W);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("bf16 weights: a decoder learns as on the CPU, to what rounding activations allows") {
+  for (const named_config& one : small_decoders()) {
+    CAPTURE(one.name);
+    Be be;
+    cpu_double host;
+    auto net = small_decoder(be, one.config);
+    auto reference = small_decoder(host, one.config);
+    store_in_both(be, net, host, reference);
+    const auto run = [](auto& any_net) {
+      using B = typename std::remove_reference_t<decltype(any_net)>::backend_type;
+      struct {
+        nn::causal_batch<B> batch = small_text<B>();
+        void load(const generator&, index_t, nn::causal_batch<B>& to) const { to = batch; }
+      } data;
+      return fit(method<optim::adamw>{.optim = {.lr = 0.01}}, any_net, data,
+                 {.rank = 2, .steps = 8})
+          .losses;
+    };
+    const auto found = run(net);
+    const auto expected = run(reference);
+    for (std::size_t k = 0; k < found.size(); ++k) {
+      CHECK(std::abs(found[k] - expected[k]) < 8 * unit * expected[0]);
+    }
+    CHECK(found.back() < found.front());
+    CHECK(net.layers()[0].W.is_stored());
+  }
+}
+
+TEST_CASE("bf16 weights: an mlp learns as on the CPU, and what writes to W is refused") {
+  Be be;
+  toy_task<Be> task;
+  toy_task<cpu_double> reference;
+  store_in_both(be, task.net, reference.be, reference.net);
+  const fit_options options{.rank = 3, .steps = 20, .seed = 4};
+  const auto a = fit(lora{.optim = {.lr = 0.02}}, task.net, task.data, options);
+  const auto b = fit(lora{.optim = {.lr = 0.02}}, reference.net, reference.data, options);
+  for (std::size_t k = 0; k < a.losses.size(); ++k) {
+    CHECK(std::abs(a.losses[k] - b.losses[k]) < 8 * unit * b.losses[0]);
+  }
+  CHECK(refusal([&] { fit(pissa{}, task.net, task.data, options); }).find("make_dense(be)") !=
+        std::string::npos);
+  const auto c = fit(method<adapter::dora>{}, task.net, task.data, options);
+  CHECK(c.losses.back() < c.losses.front());
+}
