@@ -56,12 +56,7 @@ class tensor_files {
 
   // Errors: invalid_argument, with the most similar names, if there is no such tensor.
   const tensor_info& info(std::string_view name) const {
-    const auto entry = tensors_.find(name);
-    if (entry == tensors_.end()) {
-      throw invalid_argument(source_.string() + ": no tensor " + files::in_quotes(name) +
-                             detail::similar_names(tensors_, name));
-    }
-    return entry->second;
+    return detail::find_tensor(tensors_, source_.string(), name);
   }
 
   // Gives the memory of a tensor's pages back to the system; see mapped_file::release.
