@@ -1,11 +1,16 @@
 // One alias per paper.
 #pragma once
 #include "adapter/asymmetric.hpp"
+#include "adapter/delora.hpp"
 #include "adapter/dora.hpp"
 #include "adapter/full.hpp"
 #include "adapter/gated.hpp"
+#include "adapter/gralora.hpp"
+#include "adapter/hira.hpp"
+#include "adapter/loha.hpp"
 #include "adapter/lora_bias.hpp"
 #include "adapter/prolora.hpp"
+#include "adapter/randlora.hpp"
 #include "adapter/vera.hpp"
 #include "adapter/xs.hpp"
 #include "chain/boost.hpp"
@@ -28,6 +33,8 @@
 #include "init/orthogonal.hpp"
 #include "init/peft_orthogonal.hpp"
 #include "init/pissa.hpp"
+#include "init/random_pair.hpp"
+#include "init/shards.hpp"
 #include "init/sketched_gradient.hpp"
 #include "init/xs.hpp"
 #include "method.hpp"
@@ -56,6 +63,9 @@ using lora_gaussian = method<init::gaussian>;
 using lora_orthogonal = method<init::orthogonal>;
 using lora_peft_orthogonal =
     method<init::peft_orthogonal>;  // "orthogonal" [PEFT]: sets both factors
+
+// Init[AB] (arXiv 2505.23194): both factors are random, and their product is taken out of W.
+using lora_random_pair = method<init::random_pair>;
 
 // Asymmetric LoRA: one factor is frozen at a random orthonormal matrix.
 using lora_train_a = method<adapter::asymmetric<parameter_role::A>, init::orthogonal>;
@@ -136,6 +146,18 @@ using prilora = method<rank::pruned_a<rank::linear>>;
 
 // SoRA (arXiv 2311.11696): learned gates are thresholded until ranks can be dropped.
 using sora = method<adapter::gated<>, optim::proximal<>, rank::sparse_gate>;
+
+// MiSS (arXiv 2409.15371): LoRA with a fixed A that sums shards of the input. s = 1 there.
+using miss = method<init::shards, adapter::asymmetric<parameter_role::B>>;
+
+// Adapters whose ΔW is no B·A: GraLoRA (arXiv 2505.20355), a grid of blocks; HiRA (ICLR 2025) and LoHa (arXiv
+// 2108.06098, 2309.14859), entrywise products; DeLoRA (arXiv 2503.18225), normalized ranks; RandLoRA (arXiv
+// 2502.00987), random bases with trained diagonals.
+using gralora = method<adapter::gralora>;
+using hira = method<adapter::hira>;
+using loha = method<adapter::loha>;
+using delora = method<adapter::delora>;
+using randlora = method<adapter::randlora>;
 
 // DoRA (arXiv 2402.09353), LoRA+ (arXiv 2402.12354), LoRA-FA (arXiv 2308.03303), and LoRA with
 // scaled ("Riemannian preconditioned") gradients (arXiv 2402.02347).
