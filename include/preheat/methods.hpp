@@ -8,6 +8,7 @@
 #include "adapter/gralora.hpp"
 #include "adapter/hira.hpp"
 #include "adapter/loha.hpp"
+#include "adapter/lokr.hpp"
 #include "adapter/lora_bias.hpp"
 #include "adapter/prolora.hpp"
 #include "adapter/randlora.hpp"
@@ -43,6 +44,7 @@
 #include "optim/lora_muon.hpp"
 #include "optim/lora_plus.hpp"
 #include "optim/lora_pro_adamw.hpp"
+#include "optim/lora_rite.hpp"
 #include "optim/masked.hpp"
 #include "optim/muon.hpp"
 #include "optim/proximal.hpp"
@@ -151,11 +153,12 @@ using sora = method<adapter::gated<>, optim::proximal<>, rank::sparse_gate>;
 using miss = method<init::shards, adapter::asymmetric<parameter_role::B>>;
 
 // Adapters whose ΔW is no B·A: GraLoRA (arXiv 2505.20355), a grid of blocks; HiRA (ICLR 2025) and LoHa (arXiv
-// 2108.06098, 2309.14859), entrywise products; DeLoRA (arXiv 2503.18225), normalized ranks; RandLoRA (arXiv
+// 2108.06098, 2309.14859), entrywise products; LoKr (arXiv 2309.14859), a Kronecker product; DeLoRA (arXiv 2503.18225), normalized ranks; RandLoRA (arXiv
 // 2502.00987), random bases with trained diagonals.
 using gralora = method<adapter::gralora>;
 using hira = method<adapter::hira>;
 using loha = method<adapter::loha>;
+using lokr = method<adapter::lokr>;
 using delora = method<adapter::delora>;
 using randlora = method<adapter::randlora>;
 
@@ -168,9 +171,10 @@ using lora_fa = method<adapter::asymmetric<parameter_role::B>, optim::lora_fa>;
 using lora_scaled = method<optim::scaled<optim::adamw>>;
 
 // Steps in the spectral norm: LoRA-Muon (arXiv 2606.12921), of the product B·A; Muon (Jordan et al.,
-// 2024) of each factor. RefLoRA (NeurIPS 2025): gradients of the balanced split.
+// 2024) of each factor. LoRA-RITE (arXiv 2410.20625): a second moment that no split changes. RefLoRA (NeurIPS 2025): gradients of the balanced split.
 using lora_muon = method<optim::lora_muon>;
 using lora_by_muon = method<optim::muon>;
+using lora_rite = method<optim::lora_rite>;
 using reflora = method<optim::reflora<>>;
 
 // AdaLoRA (arXiv 2303.10512): triplets B·diag(E)·A, the least important ones masked. The penalty's

@@ -79,7 +79,7 @@ TEST_CASE_TEMPLATE("delora: ΔW/w is at most λ large, and no rescaling of a ran
   const mat<Be> W = matrix(be, random_table(9, 7, 4));
   const frozen_linear<Be> base{W, {}, 1};
   auto p = adapter::delora{.lambda = 0.3}.start(be, base, 3, generator(1));
-  write(be, random_table(9, 3, 5), view_of<Be>(p.B));
+  write(be, random_table(9, 3, 5), view_of<Be>(p.axes_b));
   const auto change = [&] {
     mat<Be> merged = clone<Be>(be, W);
     adapter::delora{}.merge(be, p, 1, view_of<Be>(merged), {});
@@ -92,8 +92,8 @@ TEST_CASE_TEMPLATE("delora: ΔW/w is at most λ large, and no rescaling of a ran
   }
   const mat<Be> angles = matrix(be, one * diagonal(inverse_w));
   CHECK(read<Be>(be, be.svd(angles).S)(0, 0) <= 0.3 * (1 + tolerance<Be>(1)));
-  be.apply(linalg::scale<scalar_of<Be>>{7}, p.A);
-  be.apply(linalg::scale<scalar_of<Be>>{scalar_of<Be>(0.2)}, p.B);
+  be.apply(linalg::scale<scalar_of<Be>>{7}, p.axes_a);
+  be.apply(linalg::scale<scalar_of<Be>>{scalar_of<Be>(0.2)}, p.axes_b);
   CHECK(gap(change(), one) < tolerance<Be>(10));
 }
 
@@ -105,7 +105,7 @@ TEST_CASE_TEMPLATE("delora: starts at λ = 15, B = 0, without a change, falls, m
   const mat<Be> W = matrix(be, w);
   const auto p = adapter::delora{}.start(be, {W, {}, 1}, 3, generator(1));
   CHECK(read<Be>(be, p.lambda)(0, 0) == 15);
-  CHECK(largest(read<Be>(be, p.B)) == 0);
+  CHECK(largest(read<Be>(be, p.axes_b)) == 0);
   CHECK(trained_size(p) == 3 * 16 + 1);
   const auto norms = column_norms(w);
   for (index_t j = 0; j < 7; ++j) {

@@ -56,7 +56,8 @@ TEST_CASE_TEMPLATE("gralora: the output, merging and the plain LoRA adapter agre
     adapted<Be, adapter::gralora> linear(p.net, {.blocks = k});
     attach_random(p.be, linear, 0, r, 92);
     const auto x = clone_params(p.be, linear.layers()[0].parameters);
-    const table delta = scaling_value * blocks_of(read<Be>(p.be, x.A), read<Be>(p.be, x.B), k);
+    const table delta =
+        scaling_value * blocks_of(read<Be>(p.be, x.blocks_a), read<Be>(p.be, x.blocks_b), k);
     p.net.loss(p.batch, linear);
     const table wanted =
         (w + delta) * read<Be>(p.be, p.batch.X) + read<Be>(p.be, frozen.b) * table(1, 7, 1);
@@ -79,8 +80,8 @@ TEST_CASE_TEMPLATE("gralora: starts without a change, falls, merges, chains", Be
   const frozen_linear<Be> base{W, {}, 1};
   const auto p = adapter::gralora{}.start(be, base, 8, generator(3));
   const double bound = std::sqrt(2.0 / 20);
-  CHECK(largest(read<Be>(be, p.A)) <= bound * (1 + epsilon<Be>));
-  CHECK(largest(read<Be>(be, p.A)) > 0.9 * bound);
+  CHECK(largest(read<Be>(be, p.blocks_a)) <= bound * (1 + epsilon<Be>));
+  CHECK(largest(read<Be>(be, p.blocks_a)) > 0.9 * bound);
   CHECK(trained_size(p) == 8 * 50);  // LoRA's
   const auto refused = [&](index_t blocks, index_t rank) {
     CHECK_THROWS_AS((adapter::gralora{.blocks = blocks}.start(be, base, rank, generator())),

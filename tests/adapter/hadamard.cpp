@@ -68,8 +68,8 @@ TEST_CASE_TEMPLATE("hadamard: the draws of hira and loha", Be, PREHEAT_BACKENDS)
     CHECK(std::abs(square_norm(t) / count / (bound * bound) - 1.0 / 3) <
           5 * 0.3 / std::sqrt(count));
   };
-  uniform(h.A, a);
-  CHECK(largest(read<Be>(be, h.B)) == 0);
+  uniform(h.inner_a, a);
+  CHECK(largest(read<Be>(be, h.inner_b)) == 0);
   const auto l = adapter::loha{}.start(be, base, 8, generator(3));
   uniform(l.A1, a);
   uniform(l.B1, r);
@@ -113,8 +113,8 @@ TEST_CASE("hadamard: masks and changes of rank work on the factors") {
           batches, {.rank = 3, .steps = 20});
   CHECK(report.losses[16] < report.losses[0]);
   auto p = clone_params(be, report.layers[0].parameters);
-  const table A = read<cpu_double>(be, p.A);
+  const table A = read<cpu_double>(be, p.inner_a);
   select_ranks(be, p, {2, 0}, 1);
-  CHECK(same(rows(read<cpu_double>(be, p.A), 0, 1), rows(A, 2, 1)));
-  CHECK(p.B.cols() == 3);
+  CHECK(same(rows(read<cpu_double>(be, p.inner_a), 0, 1), rows(A, 2, 1)));
+  CHECK(p.inner_b.cols() == 3);
 }

@@ -242,7 +242,7 @@ for name in cases:
 count = parity.write_all(work / "parity")
 done = subprocess.run([fit_and_save, "parity", work / "parity"], capture_output=True, text=True)
 print(done.stdout, end="")
-check("parity: MiSS, HiRA, DeLoRA, GraLoRA, RandLoRA, LoHa and VeRA compute what PEFT computes",
+check("parity: MiSS, HiRA, DeLoRA, GraLoRA, RandLoRA, LoHa, LoKr and VeRA compute what PEFT computes",
       done.returncode == 0 and done.stdout.endswith(f"{count} cases\n"), done.stderr)
 
 # ---------------------------------------------------------------- the recipe of docs/adapters.md, as it stands

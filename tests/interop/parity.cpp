@@ -118,6 +118,8 @@ void check_case(const std::string& name, const fixture& file) {
     of_rank(adapter::gralora{.blocks = method == "gralora" ? 2 : 4}, file.matrix(be, "p.A").rows());
   } else if (method == "loha") {
     of_rank(adapter::loha{}, file.matrix(be, "p.A1").rows());
+  } else if (method == "lokr") {
+    of_rank(adapter::lokr{}, file.matrix(be, "p.A").rows());
   } else if (method == "randlora") {
     using bases = adapter::randlora::shared<Be>;
     const adapter::randlora adapter{.scale = s};

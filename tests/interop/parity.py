@@ -10,7 +10,7 @@ from pathlib import Path
 warnings.filterwarnings("ignore")
 
 import torch
-from peft import (DeloraConfig, GraloraConfig, HiraConfig, LoHaConfig, MissConfig, RandLoraConfig, VeraConfig,
+from peft import (DeloraConfig, GraloraConfig, HiraConfig, LoHaConfig, LoKrConfig, MissConfig, RandLoraConfig, VeraConfig,
                   get_peft_model)
 from safetensors.torch import save_file
 
@@ -69,6 +69,9 @@ METHODS = {
     "loha": (lambda: LoHaConfig(r=4, alpha=6, target_modules=["lin"], init_weights=False),
              plain(("A1", "hada_w1_b"), ("B1", "hada_w1_a"), ("A2", "hada_w2_b"), ("B2", "hada_w2_a")),
              lambda layer: {}, lambda layer: layer.scaling["default"]),
+    "lokr": (lambda: LoKrConfig(r=1, alpha=2, target_modules=["lin"], init_weights=False),
+             plain(("K", "lokr_w1"), ("A", "lokr_w2_b"), ("B", "lokr_w2_a")), lambda layer: {},
+             lambda layer: layer.scaling["default"]),
     "vera": (lambda: VeraConfig(r=5, target_modules=["lin"], init_weights=False),
              column((("lambda_d", "vera_lambda_d"), ("lambda_b", "vera_lambda_b"))),
              lambda layer: {"shared.A": layer.vera_A["default"], "shared.B": layer.vera_B["default"]}, lambda layer: 1.0),

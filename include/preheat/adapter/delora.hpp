@@ -50,11 +50,12 @@ struct delora {
 
   template <class Be>
   struct params {
-    mat<Be> A, B, lambda, w;
+    // Not called A and B, which optimizers for ΔW = s·B·A would take for such a pair.
+    mat<Be> axes_a, axes_b, lambda, w;
     static constexpr auto parameters() {
       return std::tuple(
-          make_parameter<parameter_role::A, along::rows>("A", &params::A),
-          make_parameter<parameter_role::B, along::cols>("B", &params::B),
+          make_parameter<parameter_role::A, along::rows>("A", &params::axes_a),
+          make_parameter<parameter_role::B, along::cols>("B", &params::axes_b),
           make_parameter<parameter_role::magnitude>("lambda", &params::lambda),
           make_parameter<parameter_role::weight, along::none, false>("w", &params::w));
     }
@@ -93,43 +94,43 @@ struct delora {
     be.resize(t.X, x.adapter_input.rows(), x.adapter_input.cols());
     be.copy(transpose::no, x.adapter_input, t.X);
     be.scale_rows(p.w, t.X);
-    to_ranks<Be>(be, p.A, t.X, t.H);
+    to_ranks<Be>(be, p.axes_a, t.X, t.H);
     be.resize(t.cH, t.H.rows(), t.H.cols());
     be.copy(transpose::no, t.H, t.cH);
     be.scale_rows(t.ranks.c, t.cH);
-    be.gemm(base.scaling, transpose::no, p.B, transpose::no, t.cH, 1, Y);
+    be.gemm(base.scaling, transpose::no, p.axes_b, transpose::no, t.cH, 1, Y);
   }
   template <backend Be>
   void backward(Be& be, const params<Be>& p, const frozen_linear<Be>& base, const layer_input<Be>&,
                 const_view_of<Be> dY, params<Be>& gradient, const input_gradient<Be>& dx,
                 saved_activations<Be>& t) const {
     using T = scalar_of<Be>;
-    const index_t r = p.A.rows();
-    be.gemm(base.scaling, transpose::no, dY, transpose::yes, t.cH, 1, gradient.B);
+    const index_t r = p.axes_a.rows();
+    be.gemm(base.scaling, transpose::no, dY, transpose::yes, t.cH, 1, gradient.axes_b);
     be.resize(t.D, r, dY.cols());
-    be.gemm(base.scaling, transpose::yes, p.B, transpose::no, dY, 0, t.D);
+    be.gemm(base.scaling, transpose::yes, p.axes_b, transpose::no, dY, 0, t.D);
     be.resize(t.q, r, 1);
     be.fill(0, t.q);
     be.add_row_dots(1, t.D, t.H, t.q);
     be.gemm(1, transpose::yes, t.q, transpose::no, t.ranks.inverse, 1, gradient.lambda);
     be.scale_rows(t.ranks.c, t.D);
-    be.gemm(1, transpose::no, t.D, transpose::yes, t.X, 1, gradient.A);
+    be.gemm(1, transpose::no, t.D, transpose::yes, t.X, 1, gradient.axes_a);
 
     be.resize(t.pull, r, 1);
     be.apply(pull_of_norm<T>{T(least_norm)}, t.pull, t.q, t.ranks.c, t.ranks.aa);
-    be.resize(t.scaled, r, p.A.cols());
-    be.copy(transpose::no, p.A, t.scaled);
+    be.resize(t.scaled, r, p.axes_a.cols());
+    be.copy(transpose::no, p.axes_a, t.scaled);
     be.scale_rows(t.pull, t.scaled);
-    be.apply(linalg::axpby<T>{1, 1}, gradient.A, t.scaled);
+    be.apply(linalg::axpby<T>{1, 1}, gradient.axes_a, t.scaled);
     be.apply(pull_of_norm<T>{T(least_norm)}, t.pull, t.q, t.ranks.c, t.ranks.bb);
-    be.resize(t.scaled, p.B.rows(), r);
-    be.copy(transpose::no, p.B, t.scaled);
+    be.resize(t.scaled, p.axes_b.rows(), r);
+    be.copy(transpose::no, p.axes_b, t.scaled);
     be.scale_cols(t.pull, t.scaled);
-    be.apply(linalg::axpby<T>{1, 1}, gradient.B, t.scaled);
+    be.apply(linalg::axpby<T>{1, 1}, gradient.axes_b, t.scaled);
 
     if (dx.wanted()) {
       frozen_backward(be, base, dY, dx.base);
-      be.gemm(1, transpose::yes, p.A, transpose::no, t.D, 0, t.X);
+      be.gemm(1, transpose::yes, p.axes_a, transpose::no, t.D, 0, t.X);
       be.scale_rows(p.w, t.X);
       be.apply(linalg::axpby<T>{1, 1}, dx.adapter_input, t.X);
     }
@@ -145,27 +146,27 @@ struct delora {
   factors<Be> product(Be& be, const params<Be>& p) const {
     rank_scales<Be> ranks;
     measure(be, p, ranks);
-    factors<Be> f{clone<Be>(be, p.A), clone<Be>(be, p.B)};
+    factors<Be> f{clone<Be>(be, p.axes_a), clone<Be>(be, p.axes_b)};
     be.scale_cols(p.w, f.A);
     be.scale_cols(ranks.c, f.B);
     return f;
   }
   template <class Be>
   index_t rank(const params<Be>& p) const {
-    return p.A.rows();
+    return p.axes_a.rows();
   }
 
  private:
   template <backend Be>
   static void measure(Be& be, const params<Be>& p, rank_scales<Be>& ranks) {
-    const index_t r = p.A.rows();
-    be.resize(ranks.Bt, r, p.B.rows());
-    be.copy(transpose::yes, p.B, ranks.Bt);
+    const index_t r = p.axes_a.rows();
+    be.resize(ranks.Bt, r, p.axes_b.rows());
+    be.copy(transpose::yes, p.axes_b, ranks.Bt);
     for (mat<Be>* x : {&ranks.aa, &ranks.bb, &ranks.inverse, &ranks.c}) {
       be.resize(*x, r, 1);
       be.fill(0, *x);
     }
-    be.add_row_dots(1, p.A, p.A, ranks.aa);
+    be.add_row_dots(1, p.axes_a, p.axes_a, ranks.aa);
     be.add_row_dots(1, ranks.Bt, ranks.Bt, ranks.bb);
     using T = scalar_of<Be>;
     be.apply(inverse_of_norms<T>{T(r), T(least_norm)}, ranks.inverse, ranks.aa, ranks.bb);

@@ -32,11 +32,12 @@ struct gralora {
 
   template <class Be>
   struct params {
-    mat<Be> A;
-    mat<Be> B;
+    // Not called A and B, which optimizers for ΔW = s·B·A would take for such a pair.
+    mat<Be> blocks_a;
+    mat<Be> blocks_b;
     static constexpr auto parameters() {
-      return std::tuple(make_parameter<parameter_role::A>("A", &params::A),
-                        make_parameter<parameter_role::B>("B", &params::B));
+      return std::tuple(make_parameter<parameter_role::A>("A", &params::blocks_a),
+                        make_parameter<parameter_role::B>("B", &params::blocks_b));
     }
   };
   template <class Be>
@@ -61,15 +62,15 @@ struct gralora {
   void forward(Be& be, const params<Be>& p, const frozen_linear<Be>& base, const layer_input<Be>& x,
                view_of<Be> Y, saved_activations<Be>& t) const {
     frozen_forward(be, base, x.base, Y);
-    const grid at{p.B.rows(), p.A.cols(), p.A.rows(), blocks};
+    const grid at{p.blocks_b.rows(), p.blocks_a.cols(), p.blocks_a.rows(), blocks};
     be.resize(t.H, at.k * at.r, Y.cols());
     for (index_t j = 0; j < at.k; ++j) {
-      be.gemm(1, transpose::no, at.a(p.A, j), transpose::no, at.inputs(x.adapter_input, j), 0,
-              at.of_input(t.H, j));
+      be.gemm(1, transpose::no, at.a(p.blocks_a, j), transpose::no, at.inputs(x.adapter_input, j),
+              0, at.of_input(t.H, j));
     }
     at.each([&](index_t i, index_t j) {
-      be.gemm(base.scaling, transpose::no, at.b(p.B, i, j), transpose::no, at.part(t.H, i, j), 1,
-              at.outputs(Y, i));
+      be.gemm(base.scaling, transpose::no, at.b(p.blocks_b, i, j), transpose::no,
+              at.part(t.H, i, j), 1, at.outputs(Y, i));
     });
   }
   template <backend Be>
@@ -77,12 +78,12 @@ struct gralora {
                 const layer_input<Be>& x, const_view_of<Be> dY, params<Be>& gradient,
                 const input_gradient<Be>& dx, saved_activations<Be>& t) const {
     const scalar_of<Be> s = base.scaling;
-    const grid at{p.B.rows(), p.A.cols(), p.A.rows(), blocks};
+    const grid at{p.blocks_b.rows(), p.blocks_a.cols(), p.blocks_a.rows(), blocks};
     be.resize(t.D, at.k * at.r, dY.cols());
     at.each([&](index_t i, index_t j) {
       be.gemm(s, transpose::no, at.outputs(dY, i), transpose::yes, at.part(t.H, i, j), 1,
-              at.b(gradient.B, i, j));
-      be.gemm(s, transpose::yes, at.b(p.B, i, j), transpose::no, at.outputs(dY, i), 0,
+              at.b(gradient.blocks_b, i, j));
+      be.gemm(s, transpose::yes, at.b(p.blocks_b, i, j), transpose::no, at.outputs(dY, i), 0,
               at.part(t.D, i, j));
     });
     if (dx.wanted()) {
@@ -90,38 +91,38 @@ struct gralora {
     }
     for (index_t j = 0; j < at.k; ++j) {
       be.gemm(1, transpose::no, at.of_input(t.D, j), transpose::yes, at.inputs(x.adapter_input, j),
-              1, at.a(gradient.A, j));
+              1, at.a(gradient.blocks_a, j));
       if (dx.wanted()) {
-        be.gemm(1, transpose::yes, at.a(p.A, j), transpose::no, at.of_input(t.D, j), 1,
+        be.gemm(1, transpose::yes, at.a(p.blocks_a, j), transpose::no, at.of_input(t.D, j), 1,
                 at.inputs(dx.adapter_input, j));
       }
     }
   }
   template <backend Be>
   void merge(Be& be, const params<Be>& p, scalar_of<Be> s, view_of<Be> W, view_of<Be>) const {
-    const grid at{p.B.rows(), p.A.cols(), p.A.rows(), blocks};
+    const grid at{p.blocks_b.rows(), p.blocks_a.cols(), p.blocks_a.rows(), blocks};
     at.each([&](index_t i, index_t j) {
-      be.gemm(s, transpose::no, at.b(p.B, i, j), transpose::no, at.a_part(p.A, i, j), 1,
-              at.inputs_of_rows(at.outputs(W, i), j));
+      be.gemm(s, transpose::no, at.b(p.blocks_b, i, j), transpose::no, at.a_part(p.blocks_a, i, j),
+              1, at.inputs_of_rows(at.outputs(W, i), j));
     });
   }
   // The factors of rank k·r with the same ΔW and s.
   template <backend Be>
   factors<Be> product(Be& be, const params<Be>& p) const {
-    const grid at{p.B.rows(), p.A.cols(), p.A.rows(), blocks};
+    const grid at{p.blocks_b.rows(), p.blocks_a.cols(), p.blocks_a.rows(), blocks};
     factors<Be> f{be.zeros(at.k * at.r, at.n), be.zeros(at.m, at.k * at.r)};
     at.each([&](index_t i, index_t j) {
       const index_t first = j * at.r + i * at.part_rank();
-      be.copy(transpose::no, at.a_part(p.A, i, j),
+      be.copy(transpose::no, at.a_part(p.blocks_a, i, j),
               view(f.A).block(first, j * at.n / at.k, at.part_rank(), at.n / at.k));
-      be.copy(transpose::no, at.b(p.B, i, j),
+      be.copy(transpose::no, at.b(p.blocks_b, i, j),
               view(f.B).block(i * at.m / at.k, first, at.m / at.k, at.part_rank()));
     });
     return f;
   }
   template <class Be>
   index_t rank(const params<Be>& p) const {
-    return p.A.rows();
+    return p.blocks_a.rows();
   }
 
  private:

@@ -27,11 +27,12 @@ struct hira {
 
   template <class Be>
   struct params {
-    mat<Be> A;
-    mat<Be> B;
+    // Not called A and B, which optimizers for ΔW = s·B·A would take for such a pair.
+    mat<Be> inner_a;
+    mat<Be> inner_b;
     static constexpr auto parameters() {
-      return std::tuple(make_parameter<parameter_role::A, along::rows>("A", &params::A),
-                        make_parameter<parameter_role::B, along::cols>("B", &params::B));
+      return std::tuple(make_parameter<parameter_role::A, along::rows>("A", &params::inner_a),
+                        make_parameter<parameter_role::B, along::cols>("B", &params::inner_b));
     }
   };
   template <class Be>
@@ -63,8 +64,8 @@ struct hira {
     be.resize(t.E, base.W.rows(), base.W.cols());
     be.gemm(1, transpose::no, dY, transpose::yes, x.adapter_input, 0, t.E);
     be.apply(linalg::multiply<scalar_of<Be>>{}, t.E, base.W);
-    be.gemm(s, transpose::yes, p.B, transpose::no, t.E, 1, gradient.A);
-    be.gemm(s, transpose::no, t.E, transpose::yes, p.A, 1, gradient.B);
+    be.gemm(s, transpose::yes, p.inner_b, transpose::no, t.E, 1, gradient.inner_a);
+    be.gemm(s, transpose::no, t.E, transpose::yes, p.inner_a, 1, gradient.inner_b);
     if (dx.wanted()) {
       frozen_backward(be, base, dY, dx.base);
       be.gemm(1, transpose::yes, t.D, transpose::no, dY, 1, dx.adapter_input);
@@ -79,7 +80,7 @@ struct hira {
   }
   template <class Be>
   index_t rank(const params<Be>& p) const {
-    return p.A.rows();
+    return p.inner_a.rows();
   }
 
  private:
@@ -87,7 +88,7 @@ struct hira {
   static void form_delta(Be& be, const params<Be>& p, const_view_of<Be> W, scalar_of<Be> s,
                          mat<Be>& D) {
     be.resize(D, W.rows(), W.cols());
-    be.gemm(s, transpose::no, p.B, transpose::no, p.A, 0, D);
+    be.gemm(s, transpose::no, p.inner_b, transpose::no, p.inner_a, 0, D);
     be.apply(linalg::multiply<scalar_of<Be>>{}, D, W);
   }
 };
