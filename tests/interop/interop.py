@@ -22,6 +22,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
+import parity
+
 transformers_logging.disable_progress_bar()
 torch.set_num_threads(2)
 
@@ -235,6 +237,13 @@ for name in cases:
     optimizer.step()
     after = model(input_ids=text, labels=text).loss
     check(f"decoder {name}: PEFT trains on", after < before, f"({before:.4f} to {after:.4f})")
+
+# ---------------------------------------------------------------- layers of other adapters, number by number
+count = parity.write_all(work / "parity")
+done = subprocess.run([fit_and_save, "parity", work / "parity"], capture_output=True, text=True)
+print(done.stdout, end="")
+check("parity: MiSS, HiRA, DeLoRA, GraLoRA, RandLoRA, LoHa, LoKr and VeRA compute what PEFT computes",
+      done.returncode == 0 and done.stdout.endswith(f"{count} cases\n"), done.stderr)
 
 # ---------------------------------------------------------------- the recipe of docs/adapters.md, as it stands
 blocks = re.findall(r"```(python|sh)\n(.*?)```", recipe.read_text().split("<!-- recipe -->")[1].split("<!-- end -->")[0], re.S)

@@ -92,6 +92,10 @@ class training_adapters
     for (const index_t l : chosen) {
       if constexpr (shares_factors<adapter_type, Be>) {
         install(l, 1, method_.adapter.start(backend(), base(l), shared(), adapter_stream(l)));
+      } else if constexpr (starts_of_rank<adapter_type, Be>) {
+        const index_t r = start_rank(l);
+        install(l, start_scaling(options_, l, r),
+                method_.adapter.start(backend(), base(l), r, adapter_stream(l)));
       } else {
         install(l, 1, method_.adapter.start(backend(), base(l), adapter_stream(l)));
       }
