@@ -185,6 +185,11 @@ for init in ("pissa", "olora"):
     same(f"{init}: our start on our residual base", logits(load(work / f"{init}-plain-start", base=residual), ids),
          logits(base_model(), ids))
 
+# ---------------------------------------------------------------- a case a kind of fault or wish
+import kinds
+
+kinds.check_all(sys.modules[__name__])
+
 # ---------------------------------------------------------------- trained by fit, saved by peft::save
 trained = work / "trained"
 bert = golden / "bert/a_plain"
