@@ -19,10 +19,39 @@ namespace {
 
 using preheat::transpose;
 
+// The same for experts first… of a 3-D parameter, each a column of `W`. Rows e·r… of A belong to expert e, and
+// of every E columns of B the e-th.
+template <class T>
+void add_experts(const merged_layer& m, const stored_factors<T>& f, view<T> W, index_t first) {
+  const peft::adapter_layer& l = *m.layer;
+  const index_t r = l.rank / l.experts;
+  matrix<T> Bt(r, l.out);
+  for (index_t c = 0; c < W.cols(); ++c) {
+    const index_t e = first + c;
+    for (index_t j = 0; j < l.out; ++j) {
+      for (index_t k = 0; k < r; ++k) {
+        Bt.data()[k + j * Bt.ld()] = f.Bt.data()[k * l.experts + e + j * f.Bt.ld()];
+      }
+    }
+    const view<const T> At = view(f.At).col_range(e * r, r);
+    T* const begin = W.col_range(c, 1).data();
+    const double factor = m.weight * l.scaling;
+    if (m.transposed) {
+      add_product<T>(factor, transpose::yes, Bt, transpose::yes, At, view<T>(begin, l.out, l.in));
+    } else {
+      add_product<T>(factor, transpose::no, At, transpose::no, Bt, view<T>(begin, l.in, l.out));
+    }
+  }
+}
+
 // W += w·s·B·A for rows first… of W, which are the columns of `W`.
 template <class T>
 void add_layer(const merged_layer& m, const stored_factors<T>& f, view<T> W, index_t first) {
   const double factor = m.weight * m.layer->scaling;
+  if (m.layer->experts > 0) {
+    add_experts<T>(m, f, W, first);
+    return;
+  }
   if (m.transposed) {  // columns first… of s·B·A (out×in)
     add_product<T>(factor, transpose::yes, f.Bt, transpose::yes,
                    view(f.At).row_range(first, W.cols()), W);
@@ -132,7 +161,7 @@ void merge(const merge_options& o) {
   std::vector<weighted_adapter> weighted;
   std::vector<const peft::reader*> all;
   for (std::size_t i = 0; i < o.adapters.size(); ++i) {
-    adapters.emplace_back(o.adapters[i]);
+    adapters.emplace_back(o.adapters[i], peft::experts::understood);
     report.read(adapters.back());
     weighted.push_back({&adapters.back(), o.weights.empty() ? 1 : o.weights[i]});
     all.push_back(&adapters.back());

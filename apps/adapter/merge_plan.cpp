@@ -7,6 +7,7 @@
 
 #include "base.hpp"
 #include "orientation.hpp"
+#include "outputs.hpp"
 #include "sources.hpp"
 
 namespace apps::adapter {
@@ -88,6 +89,10 @@ class planner {
   }
 
   void add_layer(const peft::adapter_layer& l) {
+    if (l.experts > 0) {
+      add_experts(l);
+      return;
+    }
     refuse_quantized(base_.tensors(), l.module);
     auto* const found = find(l.module, ".weight");
     if (found == nullptr) {
@@ -122,6 +127,18 @@ class planner {
       bias->second.biases.push_back({adapter_, &l, weight_, false});
       use(l.bias);
     }
+  }
+
+  void add_experts(const peft::adapter_layer& l) {
+    const found_experts found = find_experts(*adapter_, l, base_, names_);
+    require_weight(base_.tensors(), found.name);
+    entry(found.name, found.name, found.name)
+        ->second.layers.push_back({adapter_, &l, weight_, found.transposed});
+    use(l.A);
+    use(l.B);
+    use(l.alpha);
+    refuse_if(!l.bias.empty() || !l.magnitude.empty(),
+              "module " + l.module + ": experts with a bias of B or DoRA are not merged");
   }
 
   void add_further(const std::string& name) {

@@ -27,7 +27,7 @@ struct merged_layer {
   const peft::reader* adapter = nullptr;
   const peft::adapter_layer* layer = nullptr;
   double weight = 1;
-  bool transposed = false;  // the base stores in×out
+  bool transposed = false;  // the base stores in×out, for experts each of them
 };
 
 struct merged_tensor {

@@ -181,7 +181,7 @@ class config {
            (type == nullptr ? std::string("absent") : files::in_quotes(type->dump())));
     }
     for (const char* const variant : {"kasa_config", "use_bdlora", "use_qalora", "velora_config",
-                                      "monteclora_config", "arrow_config", "target_parameters"}) {
+                                      "monteclora_config", "arrow_config"}) {
       if (has(variant)) {
         fail(std::string(variant) + " is set; this variant of LoRA is not understood");
       }

@@ -31,6 +31,7 @@ struct adapter_layer {
   index_t out = 0;
   index_t in = 0;
   index_t rank = 0;
+  index_t experts = 0;     // of a 3-D parameter (target_parameters), whose rank is that of all together
   double scaling = 1;      // s
   std::string adapter{};   // the adapter's name in the names of the tensors, "default"; mostly empty
   bool embedding = false;  // W is in×out: the transpose of s·B·A is added to it
@@ -160,7 +161,7 @@ class grouping {
         continue;
       }
       check_settings(layer, part, *name);
-      const double s = part.config.scaling(part.config.alpha(*name), layer.rank);
+      const double s = part.config.scaling(part.config.alpha(*name), rank_of_one(layer));
       if (first != nullptr && part.prefix.size() < first->prefix.size()) {
         continue;  // of the whole model, where a part has its own
       }
@@ -179,7 +180,7 @@ class grouping {
       fail(layer.alpha, "alpha is one finite number");
     }
     const double s = first != nullptr
-                         ? first->config.scaling(value, layer.rank)
+                         ? first->config.scaling(value, rank_of_one(layer))
                          : scaling_of(scaling_rule::form::over_rank, value, layer.rank);
     constexpr double rounding_of_bf16 = 8e-3;
     const bool rounded = alpha.type != safetensors::dtype::F32 && alpha.type != safetensors::dtype::F64;
@@ -198,9 +199,18 @@ class grouping {
   }
   static std::string shown(double value) { return preheat::detail::shown_number(value).text(); }
 
-  void check_settings(const adapter_layer& layer, const settings_part& part,
+  static index_t rank_of_one(const adapter_layer& layer) {
+    return layer.experts > 0 ? layer.rank / layer.experts : layer.rank;
+  }
+
+  void check_settings(adapter_layer& layer, const settings_part& part,
                       const std::string& name) const {
     const index_t expected = part.config.rank(name);
+    if (part.config.has("target_parameters") && part.has_rank && layer.rank > expected &&
+        layer.rank % expected == 0) {
+      layer.experts = layer.rank / expected;
+      return;
+    }
     if (part.has_rank && layer.rank != expected) {
       fail(layer.A, "its rank is " + std::to_string(layer.rank) + ", " + part.said_in + " says " +
                         std::to_string(expected));

@@ -39,10 +39,13 @@ namespace preheat::peft {
 //   for (const preheat::peft::adapter_layer& layer : adapter.layers()) {
 //     std::cout << layer.module << ' ' << layer.rank << ' ' << layer.scaling << '\n';
 //   }
+enum class experts { refused, understood };
+
 class reader {
  public:
-  // A folder, or a single file.
-  explicit reader(const std::filesystem::path& path)
+  // A folder, or a single file. Factors of 3-D parameters (target_parameters: adapter_layer::experts) are only for
+  // who asks for them; else they are refused.
+  explicit reader(const std::filesystem::path& path, experts wanted = experts::refused)
       : path_(path), files_(checked(path), "adapter_model") {
     read_config();
     for (settings_part& part : settings_of_header(files_.metadata(), files_.source().string())) {
@@ -51,6 +54,10 @@ class reader {
     const detail::grouping modules(files_.tensors(), settings_, files_.source().string(),
                                    is_folder());
     layers_ = modules.layers(others_);
+    if (has("target_parameters") && wanted == experts::refused) {
+      throw io_error(files_.source().string() +
+                     ": target_parameters is set; LoRA of experts in one tensor can be merged only");
+    }
   }
 
   const std::filesystem::path& path() const { return path_; }
