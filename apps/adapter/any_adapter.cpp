@@ -45,7 +45,8 @@ std::optional<any_adapter> read_lycoris(const std::filesystem::path& path) {
     };
     for (const std::string_view part : lycoris_parts) {
       take(part);
-      found = found || (understood && !part.starts_with("lora_down") && !part.starts_with("lora_up"));
+      found =
+          found || (understood && !part.starts_with("lora_down") && !part.starts_with("lora_up"));
       if (understood) {
         break;
       }
@@ -65,8 +66,9 @@ std::optional<any_adapter> read_lycoris(const std::filesystem::path& path) {
   const lycoris_reader reader(files);
   for (const auto& [module, parts] : modules) {
     if (parts.contains("lora_up.weight") && !parts.contains("lora_mid.weight")) {
-      throw preheat::invalid_argument(path.string() + ": module " + module +
-                                      " is plain LoRA beside LoHa or LoKr; such a file is not converted");
+      throw preheat::invalid_argument(
+          path.string() + ": module " + module +
+          " is plain LoRA beside LoHa or LoKr; such a file is not converted");
     }
     adapter.layers.push_back(reader.layer(module, parts));
   }
@@ -87,12 +89,14 @@ any_adapter read_gguf(const std::filesystem::path& path, const base_model* base)
     l.scaling = header.alpha / double(pair.rank);
     const bool pairs = gguf::detail::has_rows_in_pairs(header.architecture, pair.layer);
     const index_t head =
-        pairs ? head_size(base, path.string() + ": the rows of " + pair.weight + " are in pairs") : 0;
+        pairs ? head_size(base, path.string() + ": the rows of " + pair.weight + " are in pairs")
+              : 0;
     refuse_if(pairs && l.out % head != 0, path.string() + ": " + pair.weight + " has " +
                                               std::to_string(l.out) + " rows, heads of " +
                                               std::to_string(head));
     l.read = [file, pair, head] {
-      stored_factors<double> f{matrix<double>(pair.in, pair.rank), matrix<double>(pair.rank, pair.out)};
+      stored_factors<double> f{matrix<double>(pair.in, pair.rank),
+                               matrix<double>(pair.rank, pair.out)};
       const std::string A = pair.weight + std::string(gguf::detail::factor_a);
       const std::string B = pair.weight + std::string(gguf::detail::factor_b);
       gguf::read_rows<double>(A, file->info(A), 0, f.At);
@@ -103,8 +107,8 @@ any_adapter read_gguf(const std::filesystem::path& path, const base_model* base)
         std::copy_n(rows.data() + from * rows.ld(), pair.rank, f.Bt.data() + i * f.Bt.ld());
       }
       for (const matrix<double>* M : {&f.At, &f.Bt}) {
-        refuse_if(!std::isfinite(norm<double>(*M)), file->source() + ": a factor of " + pair.weight +
-                                                        " has a NaN or infinite entry");
+        refuse_if(!std::isfinite(norm<double>(*M)),
+                  file->source() + ": a factor of " + pair.weight + " has a NaN or infinite entry");
       }
       return f;
     };
@@ -139,16 +143,18 @@ any_adapter read_lora(const std::filesystem::path& path) {
 
 index_t head_size(const base_model* base, const std::string& why) {
   const auto number = [&](const char* key) -> index_t {
-    const bool there = base != nullptr && base->config().is_object() && base->config().contains(key) &&
-                       base->config()[key].is_number_integer();
+    const bool there = base != nullptr && base->config().is_object() &&
+                       base->config().contains(key) && base->config()[key].is_number_integer();
     return there ? base->config()[key].get<index_t>() : 0;
   };
   const index_t given = number("head_dim");
   const index_t heads = number("num_attention_heads");
   const index_t width = number("hidden_size");
   const index_t size = given > 0 ? given : heads > 0 ? width / heads : 0;
-  refuse_if(size < 2 || size % 2 != 0,
-            why + "; --base with the model's folder, whose config.json has the size of a head, is needed");
+  refuse_if(
+      size < 2 || size % 2 != 0,
+      why +
+          "; --base with the model's folder, whose config.json has the size of a head, is needed");
   return size;
 }
 

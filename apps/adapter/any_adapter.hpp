@@ -22,7 +22,8 @@ struct any_layer {
   index_t rank = 0;
   double scaling = 1;
   bool embedding = false;
-  std::vector<index_t> kernel{};  // of a convolution, whose in is that of the inputs times the kernel
+  std::vector<index_t>
+      kernel{};  // of a convolution, whose in is that of the inputs times the kernel
   safetensors::dtype type = safetensors::dtype::F32;
   std::function<stored_factors<double>()> read{};
 };

@@ -46,8 +46,8 @@ class base_model {
     const auto says = [](const nlohmann::ordered_json& c) {
       return c.is_object() && c.contains("tie_word_embeddings") && c["tie_word_embeddings"] == true;
     };
-    return says(config_) || (config_.is_object() && config_.contains("text_config") &&
-                             says(config_["text_config"]));
+    return says(config_) ||
+           (config_.is_object() && config_.contains("text_config") && says(config_["text_config"]));
   }
 
   // How the module's matrix is stored, by what the caller said, the kind of model, or, for names that
@@ -55,8 +55,10 @@ class base_model {
   layout stored_as(const std::string& module) const {
     const std::size_t dot = module.rfind('.');
     const std::string last = dot == std::string::npos ? module : module.substr(dot + 1);
-    const bool named_so = last == "c_attn" || last == "c_proj" || last == "c_fc" || last == "q_attn";
-    if (config_.is_object() && config_.contains("model_type") && config_["model_type"].is_string()) {
+    const bool named_so =
+        last == "c_attn" || last == "c_proj" || last == "c_fc" || last == "q_attn";
+    if (config_.is_object() && config_.contains("model_type") &&
+        config_["model_type"].is_string()) {
       const std::string type = config_["model_type"].get<std::string>();
       for (const char* const conv1d : {"gpt2", "openai-gpt", "imagegpt", "decision_transformer"}) {
         if (type == conv1d) {
@@ -72,7 +74,8 @@ class base_model {
       return layout::unknown;
     }
     // c_attn makes 3·n of n, c_fc mostly 4·n.
-    const std::size_t above = dot == std::string::npos || dot == 0 ? std::string::npos : module.rfind('.', dot - 1);
+    const std::size_t above =
+        dot == std::string::npos || dot == 0 ? std::string::npos : module.rfind('.', dot - 1);
     const std::string block = above == std::string::npos ? "" : module.substr(0, above + 1);
     for (const char* const sibling : {"attn.c_attn.weight", "mlp.c_fc.weight"}) {
       const std::string name = block + sibling;

@@ -35,8 +35,8 @@ class block_weights {
       } else {
         good = false;
       }
-      refuse_if(!good, "--layers takes N=W or N-M=W, as 0-3=0.5, not " +
-                           preheat::files::in_quotes(text));
+      refuse_if(!good,
+                "--layers takes N=W or N-M=W, as 0-3=0.5, not " + preheat::files::in_quotes(text));
       ranges_.push_back(r);
     }
   }

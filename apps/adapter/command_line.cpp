@@ -60,9 +60,7 @@ CLI::Option* add_choice(CLI::App& command, const std::string& name, Kind& value,
   for (const auto& choice : choices) {
     names += (names.empty() ? "" : "|") + choice.first;
   }
-  return command.add_option(name, value, text)
-      ->type_name(names)
-      ->transform(one_of(choices, names));
+  return command.add_option(name, value, text)->type_name(names)->transform(one_of(choices, names));
 }
 
 void add_layout(CLI::App& command, layout& value) {
@@ -80,16 +78,16 @@ CLI::Option* add_sum(CLI::App& c, reduce_options& o) {
       ->type_name("R");
   c.add_option("--energy", o.energy, "keep this part of each layer's ‖ΔW‖²")->type_name("E");
   c.add_option("--ratio", o.ratio, "keep singular values of at least σ₁/X")->type_name("X");
-  CLI::Option* const type = add_choice(c, "--type", o.type,
-                                       std::map<std::string, kind>{
-                                           {"svd", kind::svd},
-                                           {"linear", kind::linear},
-                                           {"cat", kind::cat},
-                                           {"ties", kind::ties},
-                                           {"dare_linear", kind::dare_linear},
-                                           {"dare_ties", kind::dare_ties},
-                                           {"magnitude_prune", kind::magnitude_prune}},
-                                       "as PEFT's combination_type; default svd");
+  CLI::Option* const type =
+      add_choice(c, "--type", o.type,
+                 std::map<std::string, kind>{{"svd", kind::svd},
+                                             {"linear", kind::linear},
+                                             {"cat", kind::cat},
+                                             {"ties", kind::ties},
+                                             {"dare_linear", kind::dare_linear},
+                                             {"dare_ties", kind::dare_ties},
+                                             {"magnitude_prune", kind::magnitude_prune}},
+                 "as PEFT's combination_type; default svd");
   c.add_option("--density", o.density, "the part that ties, dare_… and magnitude_prune keep")
       ->type_name("D");
   add_choice(c, "--majority", o.sign,
@@ -112,8 +110,9 @@ std::vector<std::filesystem::path> targets_of(const init_options& o) {
 
 // Leaves command(options) in `run` when the command line is parsed.
 template <class Options>
-void on_parsed(CLI::App& c, const std::shared_ptr<Options>& options, void (*command)(const Options&),
-               std::function<void()>& run, std::vector<std::filesystem::path>& targets) {
+void on_parsed(CLI::App& c, const std::shared_ptr<Options>& options,
+               void (*command)(const Options&), std::function<void()>& run,
+               std::vector<std::filesystem::path>& targets) {
   c.callback([options, command, &run, &targets] {
     run = [options, command] { command(*options); };
     targets = targets_of(*options);
@@ -170,7 +169,8 @@ void describe_commands(CLI::App& app, std::function<void()>& run,
     c.add_option("--base", o.base, "the model before")->required()->type_name("FILE");
     c.add_option("--rank", o.rank, "of every layer, or the most with --energy")->type_name("R");
     c.add_option("--energy", o.energy, "keep this part of each layer's ‖ΔW‖²")->type_name("E");
-    c.add_option("--targets", o.targets, "matches the whole name of the modules; default all matrices")
+    c.add_option("--targets", o.targets,
+                 "matches the whole name of the modules; default all matrices")
         ->type_name("REGEX");
     c.add_flag("--norms", o.norms, "take norms that changed along, in modules_to_save");
     c.add_flag("--biases", o.biases, "take biases that changed along, as bias \"all\"");
@@ -210,7 +210,8 @@ void describe_commands(CLI::App& app, std::function<void()>& run,
     convert_options& o = *kept;
     using style = convert_options::style;
     CLI::App& c = *app.add_subcommand(
-        "convert", "an adapter on a residual base (PiSSA, …), DoRA, LoHa, LoKr as plain LoRA; other formats");
+        "convert",
+        "an adapter on a residual base (PiSSA, …), DoRA, LoHa, LoKr as plain LoRA; other formats");
     c.add_option("adapter", o.adapter, "the trained adapter")->required()->type_name("DIR");
     c.add_option("--initial", o.initial, "the adapter before training, of one on a residual base")
         ->type_name("DIR0");
@@ -224,7 +225,8 @@ void describe_commands(CLI::App& app, std::function<void()>& run,
     c.add_option("--base", o.base, "the model: its names, its weights for DoRA")->type_name("FILE");
     c.add_option("--map", o.map, "in the adapter's names of modules, if the base has others")
         ->type_name("OLD=NEW");
-    c.add_option("--architecture", o.architecture, "of a GGUF file; default the base's")->type_name("A");
+    c.add_option("--architecture", o.architecture, "of a GGUF file; default the base's")
+        ->type_name("A");
     c.add_option("--rank", o.rank, "recompress to this rank; default exactly")->type_name("R");
     add_common(c, o, true);
     on_parsed(c, kept, convert, run, targets);
@@ -232,7 +234,8 @@ void describe_commands(CLI::App& app, std::function<void()>& run,
   {
     const auto kept = std::make_shared<merge_options>();
     merge_options& o = *kept;
-    CLI::App& c = *app.add_subcommand("merge", "the base with adapters in it, as a file or a model's folder");
+    CLI::App& c =
+        *app.add_subcommand("merge", "the base with adapters in it, as a file or a model's folder");
     c.add_option("adapters", o.adapters, "one adapter or several")->required()->type_name("DIR");
     c.add_option("--weights", o.weights, "one for each adapter; default 1")->type_name("W");
     c.add_option("--base", o.base, "the model")->required()->type_name("FILE");

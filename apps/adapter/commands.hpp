@@ -61,7 +61,7 @@ struct init_options : common_options {
   std::filesystem::path residual;  // where the base without the adapter's product goes
   std::string targets;             // a regular expression that matches the whole name of a module
   index_t rank = 0;
-  double alpha = 0;    // 0: the rank
+  double alpha = 0;  // 0: the rank
   layout stored_as = layout::unknown;
   bool rslora = false;
   bool exact = false;

@@ -42,10 +42,10 @@ void convert(const convert_options& o) {
   for (const peft::adapter_layer& l : trained.layers()) {
     const peft::adapter_layer* const before = start.find(l.module);
     refuse_if(before == nullptr, "module " + l.module + " is not in " + o.initial.string());
-    refuse_if(before->out != l.out || before->in != l.in || before->scaling != l.scaling,
-              fmt::format("module {}: {}×{} with s = {:g}, in {} {}×{} with s = {:g}", l.module, l.out,
-                          l.in, l.scaling, o.initial.string(), before->out, before->in,
-                          before->scaling));
+    refuse_if(
+        before->out != l.out || before->in != l.in || before->scaling != l.scaling,
+        fmt::format("module {}: {}×{} with s = {:g}, in {} {}×{} with s = {:g}", l.module, l.out,
+                    l.in, l.scaling, o.initial.string(), before->out, before->in, before->scaling));
     terms.push_back({{&trained, &l}, {&start, before, preheat::weights_of_start}});
     const index_t all = l.rank + before->rank;
     const index_t rank = o.rank > 0 ? std::min({o.rank, all, l.out, l.in}) : all;

@@ -13,11 +13,11 @@
 
 #include <preheat/convert/low_rank_difference.hpp>
 #include <preheat/cpu/backend.hpp>
-#include <preheat/gguf/writer.hpp>
 #include <preheat/peft/base_names.hpp>
 
 #include "any_adapter.hpp"
 #include "base.hpp"
+#include "gguf_file.hpp"
 #include "sources.hpp"
 #include "styles.hpp"
 
@@ -25,14 +25,6 @@ namespace apps::adapter {
 namespace {
 
 using style = convert_options::style;
-
-// The layers under their plain names, as they will be written.
-struct styled_layer {
-  const any_layer* source = nullptr;
-  plain_module module;
-  index_t rank = 0;
-  std::vector<index_t> kernel;
-};
 
 std::vector<styled_layer> plan_layers(const convert_options& o, const any_adapter& adapter,
                                       const base_model* base, bool dora) {
@@ -79,11 +71,16 @@ peft::adapter_plan plan_file(const convert_options& o, const any_adapter& adapte
   for (const styled_layer& s : layers) {
     const any_layer& l = *s.source;
     const double scaling = dora ? 1 : l.scaling;
-    peft::planned_layer p = peft::new_layer(o.to == style::peft ? s.module.name : styled_name(o.to, s.module),
-                                            l.out, l.in, s.rank, scaling, o.stored.value_or(l.type));
+    peft::planned_layer p =
+        peft::new_layer(o.to == style::peft ? s.module.name : styled_name(o.to, s.module), l.out,
+                        l.in, s.rank, scaling, o.stored.value_or(l.type));
     const std::string begin = styled_name(o.to, s.module);
-    p.layer.A = begin + (l.embedding ? ".lora_embedding_A" : o.to == style::kohya ? ".lora_down.weight" : ".lora_A.weight");
-    p.layer.B = begin + (l.embedding ? ".lora_embedding_B" : o.to == style::kohya ? ".lora_up.weight" : ".lora_B.weight");
+    p.layer.A = begin + (l.embedding            ? ".lora_embedding_A"
+                         : o.to == style::kohya ? ".lora_down.weight"
+                                                : ".lora_A.weight");
+    p.layer.B = begin + (l.embedding            ? ".lora_embedding_B"
+                         : o.to == style::kohya ? ".lora_up.weight"
+                                                : ".lora_B.weight");
     if (!s.kernel.empty()) {
       index_t size = 1;
       for (const index_t extent : s.kernel) {
@@ -101,21 +98,26 @@ peft::adapter_plan plan_file(const convert_options& o, const any_adapter& adapte
   }
   if (o.to == style::peft) {
     const bool from_peft = adapter.lora != nullptr && adapter.lora->is_folder();
-    plan.config = from_peft ? adapter.lora->config() : peft::config::plain(o.base.string(), modules);
+    plan.config =
+        from_peft ? adapter.lora->config() : peft::config::plain(o.base.string(), modules);
     plan.config->set("target_modules", modules);
     if (dora) {
       plan.config->set("use_dora", false);
     }
     plan.single_file = as_single_file(o);
   } else if (o.to == style::kohya) {
-    plan.metadata = {{"format", "pt"}, {"ss_network_module", "networks.lora"}, {"ss_network_dim", ""}, {"ss_network_alpha", ""}};
+    plan.metadata = {{"format", "pt"},
+                     {"ss_network_module", "networks.lora"},
+                     {"ss_network_dim", ""},
+                     {"ss_network_alpha", ""}};
   } else if (o.to == style::diffusers) {
     nlohmann::ordered_json fields = nlohmann::ordered_json::object();
     for (const component part : parts) {
       std::string prefix = styled_name(style::diffusers, {part, "", false});
       fields[prefix + "peft_type"] = "LORA";
       prefix.pop_back();
-      plan.header.push_back({prefix, peft::config::plain("", {}), "lora_adapter_metadata of the header"});
+      plan.header.push_back(
+          {prefix, peft::config::plain("", {}), "lora_adapter_metadata of the header"});
     }
     plan.metadata["lora_adapter_metadata"] = fields.dump();
     plan.new_modules = true;
@@ -144,8 +146,9 @@ converted_layer convert_layer(const styled_layer& s) {
 }
 
 // DoRA: diag(m/‖row‖)·(W + s·B·A) − W, in its main directions.
-converted_layer convert_dora(const styled_layer& s, const peft::reader& lora, const base_model& base,
-                             const peft::base_names& names, const preheat::generator& gen) {
+converted_layer convert_dora(const styled_layer& s, const peft::reader& lora,
+                             const base_model& base, const peft::base_names& names,
+                             const preheat::generator& gen) {
   using T = float;
   using Be = preheat::cpu<T>;
   const peft::adapter_layer& l = *lora.find(s.source->module);
@@ -179,63 +182,13 @@ converted_layer convert_dora(const styled_layer& s, const peft::reader& lora, co
       with_values_on_both<T>({std::move(part.d.V), std::move(part.d.S), std::move(part.d.U)});
   const auto doubled = [](const matrix<T>& M) {
     matrix<double> to(M.rows(), M.cols());
-    std::transform(M.data(), M.data() + M.rows() * M.cols(), to.data(), [](T x) { return double(x); });
+    std::transform(M.data(), M.data() + M.rows() * M.cols(), to.data(),
+                   [](T x) { return double(x); });
     return to;
   };
   c.f = {doubled(both.At), doubled(both.Bt)};
   return c;
 }
-
-// llama.cpp's file: one alpha, so what differs from it goes into B.
-class gguf_file {
- public:
-  gguf_file(const convert_options& o, const base_model* base) : base_(base), stored_(o.stored) {
-    architecture_ = o.architecture;
-    if (architecture_.empty() && base != nullptr && base->config().is_object()) {
-      architecture_ = base->config().value("model_type", "");
-      architecture_ = architecture_ == "mistral" ? "llama" : architecture_;
-    }
-    refuse_if(architecture_.empty(),
-              "convert: a GGUF file says which architecture it is for; say --architecture or --base");
-    preheat::gguf::tensor_names(architecture_);  // refuses an unknown one
-    file_.metadata().set("general.architecture", architecture_);
-    file_.metadata().set("general.type", "adapter");
-    file_.metadata().set("adapter.type", "lora");
-  }
-  void add(const styled_layer& s, const peft::planned_layer& p, const stored_factors<double>& f) {
-    const auto name = preheat::gguf::gguf_name(architecture_, s.module.name + ".weight");
-    refuse_if(!name, "convert: module " + s.module.name + " has no name in GGUF files of " + architecture_);
-    if (alpha_ == 0) {
-      alpha_ = double(float(p.layer.scaling * double(s.rank)));
-      refuse_if(alpha_ == 0, "convert: the scale of " + s.module.name + " is 0");
-      file_.metadata().set("adapter.lora.alpha", float(alpha_));
-    }
-    const double factor = p.layer.scaling * double(s.rank) / alpha_;
-    const bool pairs = preheat::gguf::detail::has_rows_in_pairs(architecture_, s.module.name);
-    const index_t head = pairs ? head_size(base_, "convert: the rows of " + *name + " go in pairs") : 0;
-    std::vector<double> B(std::size_t(p.layer.out * s.rank));
-    for (index_t i = 0; i < p.layer.out; ++i) {
-      const index_t to = head > 0 ? preheat::gguf::rows_in_pairs(head)(i) : i;
-      for (index_t j = 0; j < s.rank; ++j) {
-        B[std::size_t(to * s.rank + j)] = factor * f.Bt.data()[j + i * f.Bt.ld()];
-      }
-    }
-    const auto type = p.A_type == safetensors::dtype::F16    ? preheat::gguf::tensor_type::F16
-                      : p.A_type == safetensors::dtype::BF16 ? preheat::gguf::tensor_type::BF16
-                                                             : preheat::gguf::tensor_type::F32;
-    file_.add<double>(*name + ".lora_a", {s.rank, p.layer.in},
-                      {f.At.data(), std::size_t(s.rank * p.layer.in)}, type);
-    file_.add<double>(*name + ".lora_b", {p.layer.out, s.rank}, B, type);
-  }
-  void write(const std::filesystem::path& path) { file_.write(path); }
-
- private:
-  const base_model* base_;
-  std::optional<safetensors::dtype> stored_;
-  std::string architecture_;
-  double alpha_ = 0;
-  preheat::gguf::writer file_;
-};
 
 }  // namespace
 
@@ -295,17 +248,24 @@ void convert_style(const convert_options& given) {
         gguf ? 1 : o.threads, layers.size(), [&](std::size_t i) { return layers[i].module.name; },
         [&](std::size_t i) {
           const any_layer& l = *layers[i].source;
-          const preheat::generator gen = preheat::generator(o.seed).fork(preheat::purpose::factors, i);
-          const converted_layer c =
-              dora ? convert_dora(layers[i], *adapter.lora, *base, *names, gen) : convert_layer(layers[i]);
+          const preheat::generator gen =
+              preheat::generator(o.seed).fork(preheat::purpose::factors, i);
+          const converted_layer c = dora
+                                        ? convert_dora(layers[i], *adapter.lora, *base, *names, gen)
+                                        : convert_layer(layers[i]);
           if (gguf) {
             gguf->add(layers[i], plan.layers[i], c.f);
           } else {
             writer->write<double>(i, c.f.At, c.f.Bt);
           }
-          results[i] = {.module = l.module, .out = l.out, .in = l.in, .rank_before = l.rank,
-                        .rank = layers[i].rank, .scaling = plan.layers[i].layer.scaling,
-                        .norm = c.norm, .energy = c.energy};
+          results[i] = {.module = l.module,
+                        .out = l.out,
+                        .in = l.in,
+                        .rank_before = l.rank,
+                        .rank = layers[i].rank,
+                        .scaling = plan.layers[i].layer.scaling,
+                        .norm = c.norm,
+                        .energy = c.energy};
         });
     gguf ? gguf->write(o.out) : writer->commit();
     if (o.rank > 0) {

@@ -74,9 +74,9 @@ differences compare(const extract_options& o, const base_model& tuned, const bas
     const safetensors::tensor_files& other = pair == &now ? then : now;
     for (const auto& entry : pair->tensors()) {
       if (!other.contains(entry.first)) {
-        throw preheat::invalid_argument(pair->source().string() + ": " + other.source().string() +
-                                        " has no tensor \"" + entry.first + "\"" +
-                                        safetensors::detail::similar_names(other.tensors(), entry.first));
+        throw preheat::invalid_argument(
+            pair->source().string() + ": " + other.source().string() + " has no tensor \"" +
+            entry.first + "\"" + safetensors::detail::similar_names(other.tensors(), entry.first));
       }
     }
   }
@@ -88,10 +88,10 @@ differences compare(const extract_options& o, const base_model& tuned, const bas
   for (const auto& [name, tensor] : now.tensors()) {
     const safetensors::tensor_info& before = then.info(name);
     if (tensor.shape != before.shape) {
-      throw preheat::invalid_argument("tensor \"" + name + "\" is " + safetensors::shape_text(tensor.shape) +
-                                      " in " + now.source().string() + " and " +
-                                      safetensors::shape_text(before.shape) + " in " +
-                                      then.source().string());
+      throw preheat::invalid_argument(
+          "tensor \"" + name + "\" is " + safetensors::shape_text(tensor.shape) + " in " +
+          now.source().string() + " and " + safetensors::shape_text(before.shape) + " in " +
+          then.source().string());
     }
     if (same_bytes(now, then, name)) {
       ++found.unchanged;
@@ -102,9 +102,11 @@ differences compare(const extract_options& o, const base_model& tuned, const bas
     constexpr std::string_view ending = ".weight";
     const std::size_t dot = name.rfind('.');
     const std::string module = dot == std::string::npos ? name : name.substr(0, dot);
-    const bool convolution = tensor.shape.size() == 4 || tensor.shape.size() == 5 || (tensor.shape.size() == 3 && module.find("experts") == std::string::npos);
-    if (name.ends_with(ending) && (tensor.shape.size() == 2 || convolution) && !is_embedding(module) &&
-        (!targets || targets->matches(module))) {
+    const bool convolution =
+        tensor.shape.size() == 4 || tensor.shape.size() == 5 ||
+        (tensor.shape.size() == 3 && module.find("experts") == std::string::npos);
+    if (name.ends_with(ending) && (tensor.shape.size() == 2 || convolution) &&
+        !is_embedding(module) && (!targets || targets->matches(module))) {
       const bool turned = tensor.shape.size() == 2 && base.stored_as(module) == layout::conv1d;
       const index_t out = tensor.shape[turned ? 1 : 0];
       found.matrices.push_back({module, out, tensor.count() / out, turned});
@@ -171,8 +173,8 @@ void plan_others(const extract_options& o, const differences& found, const base_
   }
   for (const auto& [kind, names] : left) {
     const std::string option = kind == "other tensors" ? "" : "; --" + kind + " takes them along";
-    report.line("left", fmt::format("{} {} that changed are left out, the first is {}{}", names.size(),
-                                    kind, names.front(), option));
+    report.line("left", fmt::format("{} {} that changed are left out, the first is {}{}",
+                                    names.size(), kind, names.front(), option));
   }
 }
 
@@ -194,8 +196,9 @@ void extract(const extract_options& o) {
   }
   const differences found = compare(o, tuned, base);
   refuse_if(found.matrices.empty(),
-            o.targets.empty() ? "extract: no matrix differs between the two models"
-                              : "extract: --targets \"" + o.targets + "\" matches no matrix that differs");
+            o.targets.empty()
+                ? "extract: no matrix differs between the two models"
+                : "extract: --targets \"" + o.targets + "\" matches no matrix that differs");
 
   // The ranks: as asked, or found by a first pass.
   std::vector<index_t> ranks;
@@ -235,7 +238,8 @@ void extract(const extract_options& o) {
     if (!m.turned) {  // of the transpose
       std::swap(part.d.U, part.d.V);
     }
-    factors[i] = with_values_on_both<T>({std::move(part.d.U), std::move(part.d.S), std::move(part.d.V)});
+    factors[i] =
+        with_values_on_both<T>({std::move(part.d.U), std::move(part.d.S), std::move(part.d.V)});
     return rank;
   };
   if (o.energy > 0 && !o.dry_run) {

@@ -103,7 +103,8 @@ layer_result start_layer(const hrp_options& o, const std::vector<peft::term>& te
 
 void hrp(const hrp_options& o) {
   refuse_if(o.rank < 1, fmt::format("hrp: --rank is {}; a rank is 1 or more", o.rank));
-  refuse_if(!(o.row_norm > 0), fmt::format("hrp: --row-norm is {:g}; a norm is more than 0", o.row_norm));
+  refuse_if(!(o.row_norm > 0),
+            fmt::format("hrp: --row-norm is {:g}; a norm is more than 0", o.row_norm));
   check_outputs(o);
   reporter report("hrp", o);
   std::vector<peft::reader> adapters;
@@ -122,8 +123,9 @@ void hrp(const hrp_options& o) {
     report.read(adapters.back());
     peft::require_same_kind(adapters[0], adapters[1]);
     for (const peft::adapter_layer& l : adapters[0].layers()) {
-      refuse_if(adapters[1].find(l.module) == nullptr,
-                "hrp: module " + l.module + " is not in the initial adapter, " + o.initial.string());
+      refuse_if(
+          adapters[1].find(l.module) == nullptr,
+          "hrp: module " + l.module + " is not in the initial adapter, " + o.initial.string());
     }
   }
   const chosen_side side = choose_side(o, adapters);

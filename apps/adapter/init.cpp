@@ -75,11 +75,13 @@ std::vector<std::string> find_targets(const safetensors::tensor_files& base,
                   ", an embedding; starts are for layers alone, so leave it out of --targets");
     modules.push_back(module);
   }
-  refuse_if(modules.empty(), "init: --targets \"" + pattern +
-                                 "\" matches no module with a matrix; it must match a whole name, such as \"" +
-                                 example + "\"");
+  refuse_if(modules.empty(),
+            "init: --targets \"" + pattern +
+                "\" matches no module with a matrix; it must match a whole name, such as \"" +
+                example + "\"");
   if (others > 0) {
-    report.line("note", fmt::format("{} modules match whose weight is no matrix; they are left out", others));
+    report.line("note", fmt::format("{} modules match whose weight is no matrix; they are left out",
+                                    others));
   }
   return modules;
 }
@@ -89,10 +91,11 @@ bool is_conv1d(const base_model& base, const std::string& module) {
   const layout stored = base.stored_as(module);
   const std::string last = module.substr(module.rfind('.') + 1);
   const bool named_so = last == "c_attn" || last == "c_proj" || last == "c_fc" || last == "q_attn";
-  refuse_if(stored == layout::unknown && named_so,
-            "module " + module +
-                ": nothing says whether the base stores it [out, in] or, as GPT-2's Conv1D, [in, out]; "
-                "say --layout linear or --layout conv1d");
+  refuse_if(
+      stored == layout::unknown && named_so,
+      "module " + module +
+          ": nothing says whether the base stores it [out, in] or, as GPT-2's Conv1D, [in, out]; "
+          "say --layout linear or --layout conv1d");
   return stored == layout::conv1d;
 }
 
@@ -104,8 +107,9 @@ void init(const init_options& o) {
   const bool takes_away = o.type != kind::orthogonal;
   refuse_if(!takes_away && !o.residual.empty(),
             "init: orthogonal leaves the base as it is; --residual is for pissa, milora and olora");
-  refuse_if(o.type == kind::milora && o.residual.empty(),
-            "init: milora needs --residual: PEFT does not know how to take its product out of a base");
+  refuse_if(
+      o.type == kind::milora && o.residual.empty(),
+      "init: milora needs --residual: PEFT does not know how to take its product out of a base");
   check_outputs(o);
   if (!o.residual.empty()) {
     check_target(o.residual);
@@ -127,8 +131,8 @@ void init(const init_options& o) {
     const index_t out = W.shape[conv1d ? 1 : 0];
     const index_t in = W.shape[conv1d ? 0 : 1];
     refuse_if(o.rank > std::min(out, in),
-              fmt::format("module {}: it is {}×{}, so its rank is at most {}; --rank is {}", module, out,
-                          in, std::min(out, in), o.rank));
+              fmt::format("module {}: it is {}×{}, so its rank is at most {}; --rank is {}", module,
+                          out, in, std::min(out, in), o.rank));
     const double scaling = plan.config->scaling(o.alpha > 0 ? o.alpha : double(o.rank), o.rank);
     plan.layers.push_back(
         peft::new_layer(module, out, in, o.rank, scaling, o.stored.value_or(W.type)));
@@ -175,7 +179,8 @@ void init(const init_options& o) {
           writer.write<T>(i, At, Bt);
           if (residual) {
             rewrite_rows<T>(
-                base, name, *residual, name, base.info(name).type, [&](view<T> piece, index_t first) {
+                base, name, *residual, name, base.info(name).type,
+                [&](view<T> piece, index_t first) {
                   if (turned[i]) {
                     add_product<T>(-l.scaling, preheat::transpose::yes, Bt, preheat::transpose::yes,
                                    view(At).row_range(first, piece.cols()), piece);

@@ -23,8 +23,8 @@ using preheat::host_factors;
 using preheat::host_matrix;
 
 inline constexpr std::array<std::string_view, 16> lycoris_parts = {
-    {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2", "lokr_w1", "lokr_w1_a",
-     "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2", "lora_mid.weight",
+    {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2", "lokr_w1",
+     "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2", "lora_mid.weight",
      "lora_down.weight", "lora_up.weight"}};
 
 using parts_of_module = std::map<std::string, std::string>;  // the tensor's name by its part
@@ -98,10 +98,11 @@ class lycoris_reader {
 
  private:
   [[noreturn]] void fail(const std::string& tensor, const std::string& problem) const {
-    throw preheat::invalid_argument(files_->source().string() + ": tensor \"" + tensor + "\": " +
-                                    problem);
+    throw preheat::invalid_argument(files_->source().string() + ": tensor \"" + tensor +
+                                    "\": " + problem);
   }
-  void require_part(const parts_of_module& parts, const char* part, const std::string& module) const {
+  void require_part(const parts_of_module& parts, const char* part,
+                    const std::string& module) const {
     if (!parts.contains(part)) {
       fail(parts.begin()->second, "module " + module + " has no " + part + " beside it");
     }
@@ -110,7 +111,8 @@ class lycoris_reader {
     const std::string& name = parts.at(part);
     const safetensors::tensor_info& tensor = files_->info(name);
     if (tensor.shape.size() < 2 || tensor.count() == 0 || !safetensors::is_floating(tensor.type)) {
-      fail(name, "it is a matrix of numbers; its shape is " + safetensors::shape_text(tensor.shape));
+      fail(name,
+           "it is a matrix of numbers; its shape is " + safetensors::shape_text(tensor.shape));
     }
     return tensor;
   }
@@ -169,7 +171,8 @@ class lycoris_reader {
     return {transposed_of(read(parts, a)),
             preheat::tucker_inputs(read(parts, t), read(parts, b), kernel)};
   }
-  host_factors<double> kronecker_part(const parts_of_module& parts, const std::string& whole) const {
+  host_factors<double> kronecker_part(const parts_of_module& parts,
+                                      const std::string& whole) const {
     if (parts.contains(whole)) {
       return preheat::as_factors(read(parts, whole.c_str()));
     }
@@ -190,10 +193,11 @@ class lycoris_reader {
     if (parts.contains("lora_mid.weight")) {
       const index_t kernel = product_of(kernel_of(info(parts, "lora_mid.weight").shape));
       return {read(parts, "lora_up.weight"),
-              preheat::tucker_inputs(read(parts, "lora_mid.weight"), read(parts, "lora_down.weight"),
-                                     kernel)};
+              preheat::tucker_inputs(read(parts, "lora_mid.weight"),
+                                     read(parts, "lora_down.weight"), kernel)};
     }
-    return preheat::kronecker_factors(kronecker_part(parts, "lokr_w1"), kronecker_part(parts, "lokr_w2"));
+    return preheat::kronecker_factors(kronecker_part(parts, "lokr_w1"),
+                                      kronecker_part(parts, "lokr_w2"));
   }
 
   std::shared_ptr<const safetensors::tensor_files> files_;

@@ -150,8 +150,8 @@ std::vector<output_tensor> plan_output(const merge_options& o, const base_model&
 void merge(const merge_options& o) {
   check_outputs(o);
   refuse_if(!o.weights.empty() && o.weights.size() != o.adapters.size(),
-            fmt::format("merge: {} weights for {} adapters; one for each is needed", o.weights.size(),
-                        o.adapters.size()));
+            fmt::format("merge: {} weights for {} adapters; one for each is needed",
+                        o.weights.size(), o.adapters.size()));
   for (const double w : o.weights) {
     refuse_if(!std::isfinite(w), "merge: a weight is not finite");
   }

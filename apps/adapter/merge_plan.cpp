@@ -25,6 +25,7 @@ class planner {
     adapter_ = one.adapter;
     weight_ = one.weight;
     used_.clear();
+    unused_.clear();
     for (const peft::adapter_layer& l : adapter_->layers()) {
       add_layer(l);
     }
@@ -32,7 +33,7 @@ class planner {
       add_further(name);
     }
     for (const auto& entry : adapter_->files().tensors()) {  // nothing is passed over
-      if (!used_.contains(entry.first)) {
+      if (!used_.contains(entry.first) && !unused_.contains(entry.first)) {
         fail(entry.first, "it has no use in a merge");
       }
     }
@@ -67,7 +68,8 @@ class planner {
     }
     const std::string last = module.substr(module.rfind('.') + 1);
     if (ending == ".weight" && last == "lm_head" && base_.tied()) {
-      for (const char* const embedding : {"embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight"}) {
+      for (const char* const embedding :
+           {"embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight"}) {
         for (const auto& tensor : base_.tensors().tensors()) {
           if (tensor.first == embedding || tensor.first.ends_with(std::string(".") + embedding)) {
             plan_.new_heads.insert(module + ending);
@@ -78,7 +80,8 @@ class planner {
     }
     return nullptr;
   }
-  std::pair<const std::string, merged_weight>* entry(const std::string& name, const std::string& base,
+  std::pair<const std::string, merged_weight>* entry(const std::string& name,
+                                                     const std::string& base,
                                                      const std::string& asked) {
     if (name != asked && noted_.insert(asked).second && noted_.size() <= 3) {
       plan_.notes.push_back(asked + " goes into " + name);
@@ -110,8 +113,9 @@ class planner {
     refuse_quantized(base_.tensors(), name.substr(0, name.rfind('.')));
     const bool transposed = is_transposed(*adapter_, l, base_, names_, name);
     if (!l.magnitude.empty() && transposed) {
-      throw preheat::invalid_argument("module " + l.module +
-                                      ": DoRA on a weight that the base stores transposed is not merged");
+      throw preheat::invalid_argument(
+          "module " + l.module +
+          ": DoRA on a weight that the base stores transposed is not merged");
     }
     found->second.layers.push_back({adapter_, &l, weight_, transposed});
     use(l.A);
@@ -144,7 +148,12 @@ class planner {
   void add_further(const std::string& name) {
     peft::require_sound(adapter_->files(), name);
     const peft::further_tensor t = peft::understood(name);
-    if (t.kind == further_kind::unknown) {
+    if (t.kind == further_kind::original && is_saved(t.target)) {
+      plan_.notes.push_back(name + " is not used: modules_to_save has another one in its place");
+      unused_.insert(name);
+      return;
+    }
+    if (t.kind == further_kind::unknown || t.kind == further_kind::original) {
       fail(name, "it is not understood");
     }
     const std::size_t dot = t.target.rfind('.');
@@ -184,11 +193,20 @@ class planner {
     to.saved = part;
     to.saved_is_base = is_base;
   }
+  // Whether the adapter has a whole tensor for a tensor of the base.
+  bool is_saved(const std::string& target) const {
+    const auto& others = adapter_->others();
+    return std::any_of(others.begin(), others.end(), [&](const std::string& name) {
+      const peft::further_tensor t = peft::understood(name);
+      return t.kind == further_kind::saved && t.target == target;
+    });
+  }
   void refuse_weight(const std::string& name, bool is_base) const {
     if (weight_ != 1 && !is_base) {
-      fail(name, fmt::format("it is no difference but takes the base's place; it cannot be scaled by "
-                             "the weight {:g}",
-                             weight_));
+      fail(name,
+           fmt::format("it is no difference but takes the base's place; it cannot be scaled by "
+                       "the weight {:g}",
+                       weight_));
     }
   }
 
@@ -197,36 +215,23 @@ class planner {
     refuse_weight(part.name, false);
     const safetensors::tensor_info& rows = part.from->info(part.name);
     const safetensors::tensor_info& W = base_.tensors().info(to.base);
-    const auto shapes = shape_text(rows.shape) + ", the base's \"" + to.base + "\" is " + shape_text(W.shape);
+    const auto shapes =
+        shape_text(rows.shape) + ", the base's \"" + to.base + "\" is " + shape_text(W.shape);
     if (rows.shape.size() != 2 || W.shape.size() != 2 || rows.shape[1] != W.shape[1]) {
       fail(part.name, "its shape is " + shapes);
     }
-    const nlohmann::ordered_json* list = nullptr;
-    for (const peft::settings_part& s : adapter_->settings()) {
-      const auto field = s.config.fields().find("trainable_token_indices");
-      if (field == s.config.fields().end()) {
-        continue;
-      }
-      if (field->is_array()) {
-        list = &*field;
-      } else if (field->is_object()) {
-        for (const auto& [key, value] : field->items()) {
-          if (module == key || module.ends_with("." + key)) {
-            list = &value;
-          }
-        }
-      }
-    }
+    const nlohmann::ordered_json* const list = token_indices(*adapter_, module);
     if (list == nullptr || !list->is_array() || index_t(list->size()) != rows.shape[0]) {
-      fail(part.name, "it has " + std::to_string(rows.shape[0]) +
-                          " rows, and trainable_token_indices names " +
-                          (list == nullptr || !list->is_array() ? "none" : std::to_string(list->size())));
+      fail(part.name,
+           "it has " + std::to_string(rows.shape[0]) + " rows, and trainable_token_indices names " +
+               (list == nullptr || !list->is_array() ? "none" : std::to_string(list->size())));
     }
     if (to.tokens) {
       fail(part.name, "two adapters train rows of \"" + to.base + "\"");
     }
     for (const auto& row : *list) {
-      if (!row.is_number_integer() || row.get<double>() < 0 || row.get<double>() >= double(W.shape[0])) {
+      if (!row.is_number_integer() || row.get<double>() < 0 ||
+          row.get<double>() >= double(W.shape[0])) {
         fail(part.name, "trainable_token_indices has " + row.dump() + ", the base's \"" + to.base +
                             "\" the rows 0 to " + std::to_string(W.shape[0] - 1));
       }
@@ -240,22 +245,10 @@ class planner {
   const peft::reader* adapter_ = nullptr;
   double weight_ = 1;
   std::set<std::string> used_;
+  std::set<std::string> unused_;
   std::set<std::string> noted_;
   merge_plan plan_;
 };
-
-void refuse_what_cannot_be_merged(const peft::reader& adapter) {
-  require_plain(adapter);
-  const auto refuse = [&](const char* field, const std::string& why) {
-    if (adapter.has(field)) {
-      throw preheat::invalid_argument(adapter.path().string() + ": " + field + " is set: " + why);
-    }
-  };
-  refuse("alora_invocation_tokens",
-         "an Activated LoRA (aLoRA) acts only behind these tokens, so it cannot be merged");
-  refuse("layer_replication",
-         "the adapter belongs to a model with repeated layers, which the base is not");
-}
 
 }  // namespace
 
@@ -275,15 +268,17 @@ merge_plan plan_merge(const std::vector<weighted_adapter>& adapters, const base_
         continue;
       }
       if (name.ends_with("embed_tokens.weight") || name.ends_with("wte.weight")) {
-        plan.notes.push_back(name + " changes, and the head that is tied to it with it "
-                                    "(tie_word_embeddings is true)");
+        plan.notes.push_back(name +
+                             " changes, and the head that is tied to it with it "
+                             "(tie_word_embeddings is true)");
       } else if (name.ends_with("lm_head.weight")) {
         plan.new_heads.insert(name);
       }
     }
     if (!plan.new_heads.empty()) {
-      plan.notes.push_back("tie_word_embeddings is true in the base's config.json and must be false for "
-                           "the merged model, whose head differs from its embedding now");
+      plan.notes.push_back(
+          "tie_word_embeddings is true in the base's config.json and must be false for "
+          "the merged model, whose head differs from its embedding now");
     }
   }
   return plan;

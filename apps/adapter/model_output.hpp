@@ -78,7 +78,9 @@ class model_output {
   }
 
   // Whether this output is a file rather than a folder.
-  static bool is_file(const std::filesystem::path& out) { return out.extension() == ".safetensors"; }
+  static bool is_file(const std::filesystem::path& out) {
+    return out.extension() == ".safetensors";
+  }
 
   safetensors::stream& stream_of(const std::string& tensor) {
     return *shards_[shard_of_.at(tensor)];
@@ -114,11 +116,12 @@ class model_output {
       const std::string name = entry.path().filename().string();
       const std::string kind = entry.path().extension().string();
       bool weights = name.ends_with(".index.json");
-      for (const char* const other : {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5",
-                                      ".msgpack", ".onnx", ".onnx_data", ".ot"}) {
+      for (const char* const other : {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf",
+                                      ".h5", ".msgpack", ".onnx", ".onnx_data", ".ot"}) {
         weights = weights || kind == other;
       }
-      if (weights || !fs::is_regular_file(entry.path()) || name.find(".tmp-") != std::string::npos) {
+      if (weights || !fs::is_regular_file(entry.path()) ||
+          name.find(".tmp-") != std::string::npos) {
         continue;
       }
       if (name == "config.json" && base.config().is_object()) {
@@ -129,13 +132,15 @@ class model_output {
         if (failed) {
           throw preheat::io_error(entry.path().string() + ": cannot copy: " + failed.message());
         }
-        fs::permissions(folder_->path() / name, fs::perms::owner_write, fs::perm_options::add, failed);
+        fs::permissions(folder_->path() / name, fs::perms::owner_write, fs::perm_options::add,
+                        failed);
       }
       ++copied_;
     }
   }
 
-  static nlohmann::ordered_json changed(nlohmann::ordered_json config, const config_changes& changes) {
+  static nlohmann::ordered_json changed(nlohmann::ordered_json config,
+                                        const config_changes& changes) {
     const auto change = [&](nlohmann::ordered_json& c) {
       if (changes.untied && c.contains("tie_word_embeddings")) {
         c["tie_word_embeddings"] = false;

@@ -62,7 +62,8 @@ inline bool is_transposed(const peft::reader& adapter, const peft::adapter_layer
   }
   throw preheat::invalid_argument(
       "module " + l.module + ": the base's weight is square, " + safetensors::shape_text(W.shape) +
-      ", so its shape does not say whether it is stored [out, in] or, as GPT-2's Conv1D, [in, out], "
+      ", so its shape does not say whether it is stored [out, in] or, as GPT-2's Conv1D, [in, "
+      "out], "
       "and the base has no config.json that does; say --layout linear or --layout conv1d");
 }
 
@@ -80,7 +81,8 @@ inline found_experts find_experts(const peft::reader& adapter, const peft::adapt
   while (module.ends_with(nested)) {
     module.erase(module.size() - nested.size());
   }
-  const bool gpt_oss = base.config().is_object() && base.config().value("model_type", "") == "gpt_oss";
+  const bool gpt_oss =
+      base.config().is_object() && base.config().value("model_type", "") == "gpt_oss";
   std::map<std::string, found_experts> fitting;
   for (const peft::settings_part& part : adapter.settings()) {
     for (const auto& target : peft::detail::field_of(part.config, "target_parameters")) {

@@ -38,8 +38,9 @@ inline void clear_leftovers(std::filesystem::path target, long of_process = 0) {
     }
     char* end = nullptr;
     const long process = std::strtol(name.c_str() + begin.size(), &end, 10);
-    const bool gone = of_process > 0 ? process == of_process
-                                     : process > 0 && ::kill(pid_t(process), 0) != 0 && errno == ESRCH;
+    const bool gone = of_process > 0
+                          ? process == of_process
+                          : process > 0 && ::kill(pid_t(process), 0) != 0 && errno == ESRCH;
     if (gone && *end == '-') {
       fs::remove_all(entry.path(), ignored);
     }

@@ -44,8 +44,8 @@ void check(const reduce_options& o) {
   refuse_if(!prunes(o.type) && o.density != 0,
             "reduce: --density is for ties, dare_ties, dare_linear and magnitude_prune");
   refuse_if(!o.weights.empty() && o.weights.size() != o.adapters.size(),
-            fmt::format("reduce: {} weights for {} adapters; one for each is needed", o.weights.size(),
-                        o.adapters.size()));
+            fmt::format("reduce: {} weights for {} adapters; one for each is needed",
+                        o.weights.size(), o.adapters.size()));
   for (const double w : o.weights) {
     refuse_if(!std::isfinite(w), "reduce: a weight is not finite");
   }
@@ -115,10 +115,12 @@ stored_factors<T> pruned(const reduce_options& o, const std::vector<peft::term>&
   const peft::adapter_layer& l = *terms.front().layer;
   stored_factors<T> sum{matrix<T>(l.in, l.rank), matrix<T>(l.rank, l.out)};
   using preheat::purpose;
-  std::ranges::copy(preheat::pruned_sum<T>(std::move(all_A), on_A, options, gen.fork(purpose::user, 0)),
-                    sum.At.data());
-  std::ranges::copy(preheat::pruned_sum<T>(std::move(all_B), on_B, options, gen.fork(purpose::user, 1)),
-                    sum.Bt.data());
+  std::ranges::copy(
+      preheat::pruned_sum<T>(std::move(all_A), on_A, options, gen.fork(purpose::user, 0)),
+      sum.At.data());
+  std::ranges::copy(
+      preheat::pruned_sum<T>(std::move(all_B), on_B, options, gen.fork(purpose::user, 1)),
+      sum.Bt.data());
   return sum;
 }
 
@@ -210,8 +212,9 @@ void reduce(const reduce_options& o) {
       t.weights.on_A *= of_block;
     }
     const peft::term& first = list.front();
-    const bool balanced = two_bytes(o.stored.value_or(first.adapter->files().info(first.layer->A).type)) &&
-                          o.type != kind::svd;
+    const bool balanced =
+        two_bytes(o.stored.value_or(first.adapter->files().info(first.layer->A).type)) &&
+        o.type != kind::svd;
     place_weights(o.type, balanced, list);
     ranks.push_back(largest_rank(o, list));
     terms.push_back(std::move(list));
@@ -264,8 +267,9 @@ void reduce(const reduce_options& o) {
   } else {
     require_all_sound(adapters);
     if (o.energy > 0 || o.ratio > 0) {
-      report.line("note",
-                  "the ranks come from the spectra, which a dry run does not compute: at most these");
+      report.line(
+          "note",
+          "the ranks come from the spectra, which a dry run does not compute: at most these");
     }
   }
   report.wrote(plan);

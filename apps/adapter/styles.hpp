@@ -10,9 +10,11 @@
 #include <array>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <preheat/peft/tensor_names.hpp>
 
+#include "any_adapter.hpp"
 #include "commands.hpp"
 
 namespace apps::adapter {
@@ -70,7 +72,9 @@ inline std::string styled_name(convert_options::style style, const plain_module&
       return (m.part == component::text_2 ? "lora_te2_" : text ? "lora_te_" : "lora_unet_") + flat;
     }
     case kind::diffusers:
-      return (m.part == component::text_2 ? "text_encoder_2." : text ? "text_encoder." : "transformer.") +
+      return (m.part == component::text_2 ? "text_encoder_2."
+              : text                      ? "text_encoder."
+                                          : "transformer.") +
              m.name;
     case kind::comfy:
       return (text ? "text_encoders." : "diffusion_model.") + m.name;
@@ -78,5 +82,13 @@ inline std::string styled_name(convert_options::style style, const plain_module&
       return std::string(peft::module_prefix) + m.name;
   }
 }
+
+// A layer under its plain name, as it will be written.
+struct styled_layer {
+  const any_layer* source = nullptr;
+  plain_module module;
+  index_t rank = 0;
+  std::vector<index_t> kernel;
+};
 
 }  // namespace apps::adapter

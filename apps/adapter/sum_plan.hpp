@@ -18,15 +18,15 @@ inline void note_other_base(reporter& report, const peft::reader& a, const peft:
       return peft::detail::field_of(adapter.config(), "base_model_name_or_path").dump();
     };
     if (base_of(a) != base_of(b)) {
-      report.line("note", fmt::format("the adapters name different base models: {} and {}", base_of(a),
-                                      base_of(b)));
+      report.line("note", fmt::format("the adapters name different base models: {} and {}",
+                                      base_of(a), base_of(b)));
     }
   }
 }
 
 // What the sum says of itself: the config, the tensors beside the factors, biases.
 inline void plan_sum(const reduce_options& o, const std::vector<peft::reader>& adapters,
-              peft::adapter_plan& plan, const peft::passed_tensors& passed) {
+                     peft::adapter_plan& plan, const peft::passed_tensors& passed) {
   plan.copied = passed.copied;
   for (const peft::summed_tensor& sum : passed.sums) {
     const safetensors::tensor_info& first = sum.parts.front().from->info(sum.name);

@@ -60,7 +60,8 @@ void use_layers(const safetensors::file_header& header, const peft::config* conf
     promise(l.rank >= 1 && l.in >= 1 && l.out >= 1);
     promise(A.count() == l.rank * l.in && B.count() == l.rank * l.out);
     promise(safetensors::is_floating(A.type) && safetensors::is_floating(B.type));
-    promise(config == nullptr || config->rank(l.module) * std::max<index_t>(1, l.experts) == l.rank);
+    promise(config == nullptr ||
+            config->rank(l.module) * std::max<index_t>(1, l.experts) == l.rank);
     promise(std::isfinite(l.scaling));
     if (l.experts == 0) {
       modules.push_back({l.module, l.rank, l.scaling});

@@ -37,6 +37,14 @@ def run(*arguments):
     return done.stdout
 
 
+def fails(*arguments):
+    """The error of a command that is refused."""
+    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode != 2:
+        sys.exit(f"preheat-adapter {' '.join(map(str, arguments))}\nexit {done.returncode}, a refusal expected\n{done.stdout}")
+    return done.stderr
+
+
 def check(what, holds, note=""):
     global checks
     checks += 1

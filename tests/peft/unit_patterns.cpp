@@ -29,7 +29,8 @@ std::vector<std::string> expert_modules(int layers, int experts) {
 }
 
 peft::config with_ranks(const nlohmann::ordered_json& pattern) {
-  const nlohmann::ordered_json fields = {{"peft_type", "LORA"}, {"r", 4}, {"rank_pattern", pattern}};
+  const nlohmann::ordered_json fields = {
+      {"peft_type", "LORA"}, {"r", 4}, {"rank_pattern", pattern}};
   return peft::config::parse(fields.dump(), "config");
 }
 
@@ -56,7 +57,9 @@ TEST_CASE("peft patterns: between expressions and names the order of the file de
 
 #if defined(PREHEAT_PCRE2)
 TEST_CASE("peft patterns: repetitions, groups and look-around as in Python") {
-  const peft::config c = with_ranks({{"layers\\.\\d{2}\\.q", 6}, {"(?P<kind>k|v)_proj", 7}, {"(?!layers\\.1\\.)layers\\.\\d\\.o", 8}});
+  const peft::config c = with_ranks({{"layers\\.\\d{2}\\.q", 6},
+                                     {"(?P<kind>k|v)_proj", 7},
+                                     {"(?!layers\\.1\\.)layers\\.\\d\\.o", 8}});
   CHECK(c.rank("model.layers.12.q") == 6);
   CHECK(c.rank("model.layers.3.q") == 4);
   CHECK(c.rank("layers.3.v_proj") == 7);
@@ -100,7 +103,8 @@ TEST_CASE("peft patterns: compact expressions match their names and no others") 
   }
 }
 
-TEST_CASE("peft patterns: eighteen thousand modules of several ranks, written and read in seconds") {
+TEST_CASE(
+    "peft patterns: eighteen thousand modules of several ranks, written and read in seconds") {
   const std::vector<std::string> names = expert_modules(48, 128);
   std::vector<peft::module_rank> modules;
   for (std::size_t i = 0; i < names.size(); ++i) {

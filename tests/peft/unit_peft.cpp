@@ -166,7 +166,8 @@ TEST_CASE("peft config: what is refused, and what the error says") {
   CHECK(has(error(config_text({{"rank_pattern", {{"a(", 3}}}})), "regular expression"));
   CHECK(has(error(config_text({{"rank_pattern", {{"(" + std::string(40'000, 'a') + ")", 3}}}})),
             "regular expression"));
-  CHECK(error(config_text({{"rank_pattern", {{"q18446744073709551615", 3}}}})) == "none");  // a name
+  CHECK(error(config_text({{"rank_pattern", {{"q18446744073709551615", 3}}}})) ==
+        "none");  // a name
 #if !defined(PREHEAT_PCRE2)
   for (const char* const hostile : {"(a{9}){9}", "(a)|\\1"}) {
     CAPTURE(hostile);

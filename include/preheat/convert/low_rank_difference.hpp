@@ -26,12 +26,26 @@ struct low_rank_part {
   double retained = 1;  // the part of it in the triplets
 };
 
+namespace detail {
+
+// ‖D‖² by columns, so that a sum of millions of squares in float keeps its digits.
+template <backend Be>
+double squared_norm_by_columns(Be& be, const_view_of<Be> D) {
+  double sum = 0;
+  for (index_t j = 0; j < D.cols(); ++j) {
+    sum += double(be.dot(D.col_range(j, 1), D.col_range(j, 1)));
+  }
+  return sum;
+}
+
+}  // namespace detail
+
 // The first `rank` triplets.
 template <backend Be, random_generator G>
 low_rank_part<Be> low_rank_difference(Be& be, const_view_of<Be> D, index_t rank, const G& gen) {
   low_rank_part<Be> part;
   part.d = linalg::krylov_svd<Be>(be, D, rank, {}, gen);
-  part.energy = double(be.dot(D, D));
+  part.energy = detail::squared_norm_by_columns<Be>(be, D);
   const std::vector<scalar_of<Be>> s = be.download(part.d.S);
   const std::vector<double> sigma(s.begin(), s.end());
   part.retained = linalg::energy_share(sigma, part.energy);

@@ -85,7 +85,8 @@ host_factors<T> as_factors(host_matrix<T> M) {
 // A (r × in·k) of mid (r × r₂·k: row p, then q and the kernel, the kernel fastest) and down (r₂ × in);
 // its columns are those of a convolution: the inputs, then the kernel.
 template <class T>
-host_matrix<T> tucker_inputs(const host_matrix<T>& mid, const host_matrix<T>& down, index_t kernel) {
+host_matrix<T> tucker_inputs(const host_matrix<T>& mid, const host_matrix<T>& down,
+                             index_t kernel) {
   require(kernel > 0 && mid.cols == down.rows * kernel, "Tucker: columns of mid = rank·kernel",
           mid.cols, down.rows * kernel);
   host_matrix<T> A(mid.rows, down.cols * kernel);

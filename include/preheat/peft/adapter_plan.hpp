@@ -49,7 +49,7 @@ struct adapter_plan {
   std::map<std::string, std::string> metadata = {{"format", "pt"}};
   std::vector<settings_part> header;  // what the metadata say about ranks and scales
   bool new_modules = false;           // other ones than the header may say
-  bool single_file = false;           // although there is a config, which goes into the metadata then
+  bool single_file = false;  // although there is a config, which goes into the metadata then
 };
 
 // A layer of a new PEFT folder, out×in, stored as `type`.
@@ -125,7 +125,8 @@ inline void set_ranks(adapter_plan& plan) {
     p.layer.alpha.clear();  // of a folder: its config says it
     if (alphas_in_file) {
       const auto name = detail::read_tensor_name(p.layer.A);
-      p.layer.alpha = std::string(name ? name->module : std::string_view(p.layer.module)) + ".alpha";
+      p.layer.alpha =
+          std::string(name ? name->module : std::string_view(p.layer.module)) + ".alpha";
     }
   }
 }

@@ -32,8 +32,9 @@ class name_map {
     for (const std::string& text : texts) {
       const std::size_t sign = text.find('=');
       if (sign == std::string::npos || sign == 0) {
-        throw invalid_argument("a map is OLD=NEW, as model.layers=model.language_model.layers, not " +
-                               files::in_quotes(text));
+        throw invalid_argument(
+            "a map is OLD=NEW, as model.layers=model.language_model.layers, not " +
+            files::in_quotes(text));
       }
       pairs_.emplace_back(text.substr(0, sign), text.substr(sign + 1));
     }
@@ -43,7 +44,8 @@ class name_map {
   // The name, with the first map that fits carried out.
   std::string operator()(const std::string& name) const {
     for (const auto& [from, to] : pairs_) {
-      for (std::size_t at = name.find(from); at != std::string::npos; at = name.find(from, at + 1)) {
+      for (std::size_t at = name.find(from); at != std::string::npos;
+           at = name.find(from, at + 1)) {
         const std::size_t end = at + from.size();
         const bool begins = at == 0 || name[at - 1] == '.' || from.front() == '.';
         const bool ends = end == name.size() || name[end] == '.' || from.back() == '.';
@@ -95,7 +97,8 @@ class base_names {
     }
     std::vector<std::string> found;
     const auto look = [&](const std::string& name) {
-      if (base_.contains(name + ending) && std::find(found.begin(), found.end(), name) == found.end()) {
+      if (base_.contains(name + ending) &&
+          std::find(found.begin(), found.end(), name) == found.end()) {
         found.push_back(name);
       }
     };
@@ -130,9 +133,9 @@ class base_names {
   }
 
  private:
-  static constexpr std::array<std::string_view, 6> wrappers = {
-      {"model.diffusion_model.", "diffusion_model.", "transformer.", "unet.", "model.",
-       "base_model."}};
+  static constexpr std::array<std::string_view, 6> wrappers = {{"model.diffusion_model.",
+                                                                "diffusion_model.", "transformer.",
+                                                                "unet.", "model.", "base_model."}};
   static constexpr std::array<std::string_view, 8> kohya_prefixes = {
       {"lora_unet_", "lora_transformer_", "lora_te1_", "lora_te2_", "lora_te3_", "lora_te_",
        "lycoris_", "lora_"}};
@@ -178,7 +181,8 @@ class base_names {
 
   const safetensors::tensor_files& base_;
   name_map map_;
-  std::map<std::string, std::string, std::less<>> flat_;  // modules by their names with "_" for dots
+  std::map<std::string, std::string, std::less<>>
+      flat_;  // modules by their names with "_" for dots
 };
 
 }  // namespace preheat::peft

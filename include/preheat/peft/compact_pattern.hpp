@@ -54,7 +54,8 @@ inline std::string expression_of(std::span<const name_parts> names, std::size_t 
       ++end;
     }
     const bool ends = names[begin].size() == depth + 1;
-    const std::span<const name_parts> longer = names.subspan(begin + (ends ? 1 : 0), end - begin - (ends ? 1 : 0));
+    const std::span<const name_parts> longer =
+        names.subspan(begin + (ends ? 1 : 0), end - begin - (ends ? 1 : 0));
     std::string rest;
     if (!longer.empty()) {
       rest = "\\." + expression_of(longer, depth + 1);

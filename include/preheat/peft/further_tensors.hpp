@@ -8,6 +8,8 @@
 //                  embed_tokens.token_adapter.trainable_tokens_delta
 //   difference   is added to the base's tensor, times the adapter's weight
 //                  x.diff, x.diff_b, x.w_norm, x.b_norm
+//   original     what a module of modules_to_save was before; PEFT saves its bias with bias "all"
+//                  classifier.original_module.bias
 //   unknown      nobody can tell where it belongs
 #pragma once
 #include <array>
@@ -26,7 +28,7 @@
 
 namespace preheat::peft {
 
-enum class further_kind { saved, base_layer, tokens, difference, unknown };
+enum class further_kind { saved, base_layer, tokens, difference, original, unknown };
 
 struct further_tensor {
   further_kind kind = further_kind::saved;
@@ -78,9 +80,15 @@ inline further_tensor understood(const std::string& name) {
     t.canonical = name.substr(0, name.rfind(wrapped)) + end;
     return t;
   }
+  constexpr std::string_view original = ".original_module.";
+  if (const std::size_t at = t.target.rfind(original); at != std::string::npos) {
+    t.target.erase(at, original.size() - 1);
+    t.kind = further_kind::original;
+    return t;
+  }
   for (const std::string_view part :
-       {".original_module.", ".trainable_tokens_original", ".token_adapter.", ".lora_", ".hada_",
-        ".lokr_", ".oft_", ".reshape_weight", ".ia3_", ".vera_", ".boft_", ".glora_"}) {
+       {".trainable_tokens_original", ".token_adapter.", ".lora_", ".hada_", ".lokr_", ".oft_",
+        ".reshape_weight", ".ia3_", ".vera_", ".boft_", ".glora_"}) {
     if (t.target.find(part) != std::string::npos) {
       t.kind = further_kind::unknown;
     }
@@ -93,7 +101,8 @@ inline further_tensor understood(const std::string& name) {
 inline void require_sound(const safetensors::tensor_files& files, const std::string& name) {
   const safetensors::tensor_info& tensor = files.info(name);
   const auto fail = [&](const std::string& problem) {
-    throw invalid_argument(files.source().string() + ": tensor " + files::in_quotes(name) + problem);
+    throw invalid_argument(files.source().string() + ": tensor " + files::in_quotes(name) +
+                           problem);
   };
   if (tensor.count() == 0) {
     fail(" is empty, its shape is " + safetensors::shape_text(tensor.shape) +

@@ -31,9 +31,10 @@ struct adapter_layer {
   index_t out = 0;
   index_t in = 0;
   index_t rank = 0;
-  index_t experts = 0;     // of a 3-D parameter (target_parameters), whose rank is that of all together
-  double scaling = 1;      // s
-  std::string adapter{};   // the adapter's name in the names of the tensors, "default"; mostly empty
+  index_t experts =
+      0;               // of a 3-D parameter (target_parameters), whose rank is that of all together
+  double scaling = 1;  // s
+  std::string adapter{};  // the adapter's name in the names of the tensors, "default"; mostly empty
   bool embedding = false;  // W is in×out: the transpose of s·B·A is added to it
 };
 
@@ -143,7 +144,8 @@ class grouping {
     if (layer.magnitude.ends_with(".dora_scale") && info(layer.magnitude).shape.size() > 1 &&
         info(layer.magnitude).shape[0] != layer.out) {
       fail(layer.magnitude, "it has one entry for each of the inputs; only DoRA along the " +
-                                std::to_string(layer.out) + " outputs is understood; its shape is " +
+                                std::to_string(layer.out) +
+                                " outputs is understood; its shape is " +
                                 safetensors::shape_text(info(layer.magnitude).shape));
     }
     find_scaling(layer);
@@ -183,7 +185,8 @@ class grouping {
                          ? first->config.scaling(value, rank_of_one(layer))
                          : scaling_of(scaling_rule::form::over_rank, value, layer.rank);
     constexpr double rounding_of_bf16 = 8e-3;
-    const bool rounded = alpha.type != safetensors::dtype::F32 && alpha.type != safetensors::dtype::F64;
+    const bool rounded =
+        alpha.type != safetensors::dtype::F32 && alpha.type != safetensors::dtype::F64;
     if (first != nullptr && !agree(s, layer.scaling, rounded ? rounding_of_bf16 : 1e-5)) {
       disagree(layer, s, "its tensor .alpha", layer.scaling, first->said_in);
     }
@@ -192,10 +195,10 @@ class grouping {
   static bool agree(double a, double b, double tolerance) {
     return std::abs(a - b) <= tolerance * std::max(std::abs(a), std::abs(b));
   }
-  [[noreturn]] void disagree(const adapter_layer& layer, double a, const std::string& in_a, double b,
-                             const std::string& in_b) const {
-    fail(layer.A, "two scales: s = " + shown(a) + " by " + in_a + ", s = " + shown(b) + " by " + in_b +
-                      "; correct one of them");
+  [[noreturn]] void disagree(const adapter_layer& layer, double a, const std::string& in_a,
+                             double b, const std::string& in_b) const {
+    fail(layer.A, "two scales: s = " + shown(a) + " by " + in_a + ", s = " + shown(b) + " by " +
+                      in_b + "; correct one of them");
   }
   static std::string shown(double value) { return preheat::detail::shown_number(value).text(); }
 

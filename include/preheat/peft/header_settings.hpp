@@ -28,8 +28,8 @@ namespace preheat::peft {
 struct settings_part {
   std::string prefix;
   peft::config config;
-  std::string said_in;         // for errors: "adapter_config.json", "lora_adapter_metadata of the header"
-  bool has_rank = true;        // it says r
+  std::string said_in;   // for errors: "adapter_config.json", "lora_adapter_metadata of the header"
+  bool has_rank = true;  // it says r
   bool only_otherwise = false;  // it counts where nothing else says a scale
 
   // The module's name behind the prefix; nothing if it has another one.
@@ -136,8 +136,8 @@ inline std::vector<settings_part> settings_of_header(const detail::metadata_map&
   for (auto& [prefix, some] : detail::flat_fields(metadata)) {
     const std::string said = (prefix.empty() ? "" : prefix + ".") + "lora_alpha of the header";
     const bool has_rank = some.contains("r");
-    parts.push_back({prefix, detail::config_of_fields(std::move(some), source + ": " + said), said,
-                     has_rank});
+    parts.push_back(
+        {prefix, detail::config_of_fields(std::move(some), source + ": " + said), said, has_rank});
   }
   const auto alpha = metadata.find("ss_network_alpha");
   if (alpha != metadata.end()) {
@@ -150,9 +150,8 @@ inline std::vector<settings_part> settings_of_header(const detail::metadata_map&
     }
   }
   // The longest prefix first.
-  std::stable_sort(parts.begin(), parts.end(), [](const auto& a, const auto& b) {
-    return a.prefix.size() > b.prefix.size();
-  });
+  std::stable_sort(parts.begin(), parts.end(),
+                   [](const auto& a, const auto& b) { return a.prefix.size() > b.prefix.size(); });
   return parts;
 }
 
@@ -194,7 +193,8 @@ inline detail::metadata_map with_ranks(detail::metadata_map metadata,
           names.push_back(m.module);
         }
         json[begin + "target_modules"] = names;
-        for (const char* const limit : {"exclude_modules", "layers_to_transform", "layers_pattern"}) {
+        for (const char* const limit :
+             {"exclude_modules", "layers_to_transform", "layers_pattern"}) {
           json.erase(begin + limit);
         }
       }

@@ -36,8 +36,8 @@ inline std::optional<literal_key> as_literal(std::string_view key) {
   }
   for (std::size_t i = 0; i < key.size(); ++i) {
     const char c = key[i];
-    const bool itself = ('a' <= c && c <= 'z') || ('A' <= c && c <= 'Z') || ('0' <= c && c <= '9') ||
-                        c == '_' || c == '-' || c == '/' || c == ':';
+    const bool itself = ('a' <= c && c <= 'z') || ('A' <= c && c <= 'Z') ||
+                        ('0' <= c && c <= '9') || c == '_' || c == '-' || c == '/' || c == ':';
     if (c == '.') {
       literal.any.push_back(literal.text.size());
     } else if (c == '\\' && key.substr(i).starts_with("\\.")) {
@@ -89,7 +89,8 @@ class module_pattern {
     const std::size_t place = values_.size();
     values_.push_back(value);
     if (const auto literal = as_literal(key)) {
-      const auto shape = std::make_pair(literal->whole, std::make_pair(literal->text.size(), literal->any));
+      const auto shape =
+          std::make_pair(literal->whole, std::make_pair(literal->text.size(), literal->any));
       groups_.try_emplace(shape, *literal).first->second.add(*literal, place);
       return;
     }
@@ -99,9 +100,11 @@ class module_pattern {
       try {
         name_expression alone(key);  // for an error about what the file says
       } catch (const invalid_argument& error) {
-        throw io_error(source + ": " + std::string(error.what()).substr(std::string("preheat: ").size()));
+        throw io_error(source + ": " +
+                       std::string(error.what()).substr(std::string("preheat: ").size()));
       }
-      throw io_error(source + ": the pattern " + files::in_quotes(key) + " is not a regular expression");
+      throw io_error(source + ": the pattern " + files::in_quotes(key) +
+                     " is not a regular expression");
     }
   }
 
@@ -123,7 +126,8 @@ class module_pattern {
 
  private:
   std::vector<Value> values_;
-  std::map<std::pair<bool, std::pair<std::size_t, std::vector<std::size_t>>>, literal_group> groups_;
+  std::map<std::pair<bool, std::pair<std::size_t, std::vector<std::size_t>>>, literal_group>
+      groups_;
   std::vector<std::pair<std::size_t, name_expression>> expressions_;
 };
 

@@ -51,11 +51,11 @@ class name_expression {
     const std::string written = with_lower_bounds(expression);
     int code = 0;
     PCRE2_SIZE place = 0;
-    code_.reset(
-        pcre2_compile(reinterpret_cast<PCRE2_SPTR>(written.data()), written.size(),
-                      PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_NEVER_BACKSLASH_C | PCRE2_NEVER_UTF,
-                      &code, &place, nullptr),
-        pcre2_code_free);
+    code_.reset(pcre2_compile(
+                    reinterpret_cast<PCRE2_SPTR>(written.data()), written.size(),
+                    PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_NEVER_BACKSLASH_C | PCRE2_NEVER_UTF,
+                    &code, &place, nullptr),
+                pcre2_code_free);
     if (code_ == nullptr) {
       PCRE2_UCHAR message[256] = {};
       pcre2_get_error_message(code, message, sizeof message);
@@ -79,8 +79,8 @@ class name_expression {
     const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(name.data()),
                                   name.size(), 0, 0, match.get(), limits_.get());
     if (found < 0 && found != PCRE2_ERROR_NOMATCH) {
-      detail::refuse_expression(text_, "to match it with " + files::in_quotes(name) +
-                                           " takes more than a million steps");
+      detail::refuse_expression(
+          text_, "to match it with " + files::in_quotes(name) + " takes more than a million steps");
     }
     return found >= 0;
   }
@@ -133,8 +133,8 @@ class name_expression {
       }
       expression_ = std::regex(std::string(expression), syntax);
     } catch (const std::regex_error&) {
-      detail::refuse_expression(expression,
-                                "without PCRE2, at most 1000 characters, no {} and no long numbers");
+      detail::refuse_expression(
+          expression, "without PCRE2, at most 1000 characters, no {} and no long numbers");
     }
   }
 

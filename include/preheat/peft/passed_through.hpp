@@ -55,7 +55,8 @@ inline passed_tensors passed_through(std::span<const reader> adapters,
       if (t.kind == further_kind::difference) {
         require_sound(a.files(), name);
         summed_tensor& sum = sums[t.canonical];
-        if (!sum.parts.empty() && sum.parts.front().from->info(sum.name).shape != a.files().info(name).shape) {
+        if (!sum.parts.empty() &&
+            sum.parts.front().from->info(sum.name).shape != a.files().info(name).shape) {
           throw invalid_argument("tensor " + files::in_quotes(name) + " has other shapes in " +
                                  sum.parts.front().from->source().string() + " and " +
                                  a.files().source().string());
@@ -65,10 +66,11 @@ inline passed_tensors passed_through(std::span<const reader> adapters,
         continue;
       }
       if (weights[i] != 1 && t.kind != further_kind::base_layer) {
-        throw invalid_argument(a.files().source().string() + ": tensor " + files::in_quotes(name) +
-                               " is no difference but takes the base's place; it cannot be scaled by "
-                               "the weight " +
-                               preheat::detail::shown_number(weights[i]).text());
+        throw invalid_argument(
+            a.files().source().string() + ": tensor " + files::in_quotes(name) +
+            " is no difference but takes the base's place; it cannot be scaled by "
+            "the weight " +
+            preheat::detail::shown_number(weights[i]).text());
       }
       keep(a, name, t.canonical);
     }

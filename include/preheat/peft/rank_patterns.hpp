@@ -114,8 +114,8 @@ inline written_ranks written_ranks_of(const std::vector<module_rank>& modules) {
     }
   }
   written_ranks written{most_frequent(ranks), most_frequent(alphas), {}, {}};
-  written.rank_pattern = pattern_of(ranks, written.rank, ends,
-                                    [](index_t r) { return nlohmann::ordered_json(r); });
+  written.rank_pattern =
+      pattern_of(ranks, written.rank, ends, [](index_t r) { return nlohmann::ordered_json(r); });
   written.alpha_pattern = pattern_of(alphas, written.alpha, ends, json_number);
   return written;
 }

@@ -55,8 +55,9 @@ class reader {
                                    is_folder());
     layers_ = modules.layers(others_);
     if (has("target_parameters") && wanted == experts::refused) {
-      throw io_error(files_.source().string() +
-                     ": target_parameters is set; LoRA of experts in one tensor can be merged only");
+      throw io_error(
+          files_.source().string() +
+          ": target_parameters is set; LoRA of experts in one tensor can be merged only");
     }
   }
 
@@ -141,9 +142,9 @@ class reader {
       return;
     }
     folder_ = true;
-    settings_.push_back(
-        {"", peft::config::parse(files::read_text_file(file, longest), file.string()),
-         "adapter_config.json"});
+    settings_.push_back({"",
+                         peft::config::parse(files::read_text_file(file, longest), file.string()),
+                         "adapter_config.json"});
   }
 
   std::filesystem::path path_;

@@ -45,7 +45,7 @@ inline constexpr std::array<name_suffix, 11> name_suffixes = {{
 }};
 
 struct read_name {
-  std::string_view module;  // with what PEFT has before it
+  std::string_view module;   // with what PEFT has before it
   std::string_view adapter;  // "default"; empty if the name has none
   tensor_kind kind = tensor_kind::A;
 };

@@ -37,9 +37,10 @@ inline config united_config(std::span<const reader> adapters, std::vector<std::s
   std::string bias = "none";
   for (const reader& a : adapters) {
     const auto refuse_other = [&](const char* key, const reader& first) {
-      throw invalid_argument(first.path().string() + " and " + a.path().string() + " differ in " + key + ": " +
-                             files::in_quotes(detail::field_of(first.config(), key).dump()) + " and " +
-                             files::in_quotes(detail::field_of(a.config(), key).dump()));
+      throw invalid_argument(first.path().string() + " and " + a.path().string() + " differ in " +
+                             key + ": " +
+                             files::in_quotes(detail::field_of(first.config(), key).dump()) +
+                             " and " + files::in_quotes(detail::field_of(a.config(), key).dump()));
     };
     for (const char* const key : {"alora_invocation_tokens", "layer_replication"}) {
       const bool both_without = !united.has(key) && !a.config().has(key);

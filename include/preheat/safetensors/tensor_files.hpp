@@ -30,7 +30,8 @@ inline void refuse_other_formats(const std::filesystem::path& path) {
   constexpr const char* pickle =
       "not safetensors but a pickle of PyTorch (.bin, .ckpt, .pt); save it as safetensors first";
   const char* format = nullptr;
-  if (text.starts_with("PK\x03\x04") || (text[0] == '\x80' && text[1] > 0 && text[1] <= 5 && (text[4] != 0 || text[5] != 0))) {
+  if (text.starts_with("PK\x03\x04") ||
+      (text[0] == '\x80' && text[1] > 0 && text[1] <= 5 && (text[4] != 0 || text[5] != 0))) {
     format = pickle;
   } else if (text.starts_with("GGUF")) {
     format = "not safetensors but a GGUF file";

@@ -68,7 +68,8 @@ inline fs::path save(const fs::path& path, const tensors& all,
 
 // A PEFT folder; `fields` beside r 4, lora_alpha 8.
 inline fs::path folder(const fs::path& path, json fields, const tensors& all) {
-  json config = {{"peft_type", "LORA"}, {"r", 4}, {"lora_alpha", 8}, {"target_modules", {"q_proj"}}};
+  json config = {
+      {"peft_type", "LORA"}, {"r", 4}, {"lora_alpha", 8}, {"target_modules", {"q_proj"}}};
   config.update(fields);
   fs::create_directories(path);
   scratch::write_file(path / "adapter_config.json", config.dump());
@@ -79,8 +80,8 @@ inline fs::path folder(const fs::path& path, json fields, const tensors& all) {
 inline const std::string prefix = "base_model.model.";
 
 // The factors of a module out×in of rank 4 under PEFT's names, added to `all`.
-inline std::pair<matrix, matrix> add_lora(tensors& all, const std::string& module, index_t out, index_t in,
-                                          std::uint64_t seed, index_t rank = 4) {
+inline std::pair<matrix, matrix> add_lora(tensors& all, const std::string& module, index_t out,
+                                          index_t in, std::uint64_t seed, index_t rank = 4) {
   const matrix A = random(rank, in, seed);
   const matrix B = random(out, rank, seed + 1000);
   all.insert_or_assign(prefix + module + ".lora_A.weight", A);
@@ -92,7 +93,8 @@ inline matrix read(const safetensors::tensor_files& files, const std::string& na
   const safetensors::tensor_info& info = files.info(name);
   const index_t rows = info.shape.empty() ? 1 : info.shape[0];
   matrix M(rows, info.count() / rows);
-  safetensors::read_rows<double>(name, info, 0, preheat::view<double>(M.data(), M.cols(), M.rows()));
+  safetensors::read_rows<double>(name, info, 0,
+                                 preheat::view<double>(M.data(), M.cols(), M.rows()));
   return M;
 }
 inline matrix read(const fs::path& file, const std::string& name) {

@@ -26,7 +26,8 @@ TEST_CASE("merge: a saved base layer and its factors give W + s·B·A") {
   tensors all;
   const auto [A, B] = add_lora(all, "lm_head", 40, 16, 5);
   all.insert_or_assign(prefix + "lm_head.base_layer.weight", base.at("lm_head.weight"));
-  const fs::path out = merged(folder(d / "a", {}, all), save(d / "base.safetensors", base), d / "m.safetensors");
+  const fs::path out =
+      merged(folder(d / "a", {}, all), save(d / "base.safetensors", base), d / "m.safetensors");
   CHECK(distance(read(out, "lm_head.weight"), base.at("lm_head.weight").values + 2 * B * A) < 1e-6);
   CHECK(safetensors::tensor_files(out).tensors().size() == base.size());
 }
@@ -51,25 +52,27 @@ TEST_CASE("merge: trained rows of an embedding take their place, by a list or by
     CHECK(distance(read(out, "model.embed_tokens.weight"), right) == 0);
     CHECK(safetensors::tensor_files(out).tensors().size() == base.size());
     CHECK(error_of([&] {
-            merged(folder(d / (name + "x"), {{"trainable_token_indices", {7, 40, 1}}}, all), file, d / "x.safetensors");
+            merged(folder(d / (name + "x"), {{"trainable_token_indices", {7, 40, 1}}}, all), file,
+                   d / "x.safetensors");
           }).find("0 to 39") != std::string::npos);
   }
 }
 
 TEST_CASE("merge: a tensor without a place in the base is refused, whatever its kind") {
   const scratch::temporary_directory d;
-  const fs::path base = save(d / "base.safetensors", {{"model.language_model.layers.0.q_proj.weight", random(16, 16, 1)},
-                                                      {"model.language_model.embed_tokens.weight", random(40, 16, 2)}});
+  const fs::path base = save(d / "base.safetensors",
+                             {{"model.language_model.layers.0.q_proj.weight", random(16, 16, 1)},
+                              {"model.language_model.embed_tokens.weight", random(40, 16, 2)}});
   int number = 0;
-  for (const char* const name : {"model.embed_tokens.weight", "model.norm.weight", "model.layers.0.mlp.bias",
-                                 "x.original_module.weight", "bundle_emb.a"}) {
+  for (const char* const name :
+       {"model.embed_tokens.weight", "model.norm.weight", "model.layers.0.mlp.bias",
+        "x.original_module.weight", "bundle_emb.a"}) {
     CAPTURE(name);
     tensors all;
     add_lora(all, "model.language_model.layers.0.q_proj", 16, 16, 5);
     all.insert_or_assign(prefix + name, random(40, 16, 3));
-    const std::string error = error_of([&] {
-      merged(folder(d / std::to_string(number++), {}, all), base, d / "m.safetensors");
-    });
+    const std::string error = error_of(
+        [&] { merged(folder(d / std::to_string(number++), {}, all), base, d / "m.safetensors"); });
     CHECK(error.find(name) != std::string::npos);
     CHECK_FALSE(fs::exists(d / "m.safetensors"));
   }
@@ -97,15 +100,20 @@ TEST_CASE("merge: full differences of weights and biases are added") {
   const matrix db = random(20, 1, 6);
   const matrix dn = random(16, 1, 7);
   const std::string k = "diffusion_model.blocks.0.";
-  const fs::path lora = save(d / "x.safetensors", {{k + "k.lora_down.weight", A},
-                                                   {k + "k.lora_up.weight", B},
-                                                   {k + "k.alpha", number(2, dtype::BF16)},
-                                                   {k + "k.diff_b", {db, std::vector<index_t>{20}}},
-                                                   {k + "norm.diff", {dn, std::vector<index_t>{16}}}});
-  const fs::path out = merged(lora, save(d / "base.safetensors", base), d / "m.safetensors", {.weights = {0.5}});
-  CHECK(distance(read(out, "blocks.0.k.weight"), base.at("blocks.0.k.weight").values + 0.25 * B * A) < 1e-6);
-  CHECK(distance(read(out, "blocks.0.k.bias"), base.at("blocks.0.k.bias").values + 0.5 * db) < 1e-6);
-  CHECK(distance(read(out, "blocks.0.norm.weight"), base.at("blocks.0.norm.weight").values + 0.5 * dn) < 1e-6);
+  const fs::path lora =
+      save(d / "x.safetensors", {{k + "k.lora_down.weight", A},
+                                 {k + "k.lora_up.weight", B},
+                                 {k + "k.alpha", number(2, dtype::BF16)},
+                                 {k + "k.diff_b", {db, std::vector<index_t>{20}}},
+                                 {k + "norm.diff", {dn, std::vector<index_t>{16}}}});
+  const fs::path out =
+      merged(lora, save(d / "base.safetensors", base), d / "m.safetensors", {.weights = {0.5}});
+  CHECK(distance(read(out, "blocks.0.k.weight"),
+                 base.at("blocks.0.k.weight").values + 0.25 * B * A) < 1e-6);
+  CHECK(distance(read(out, "blocks.0.k.bias"), base.at("blocks.0.k.bias").values + 0.5 * db) <
+        1e-6);
+  CHECK(distance(read(out, "blocks.0.norm.weight"),
+                 base.at("blocks.0.norm.weight").values + 0.5 * dn) < 1e-6);
 }
 
 TEST_CASE("merge: kohya's names, wrappers and a map find their modules") {
@@ -115,8 +123,9 @@ TEST_CASE("merge: kohya's names, wrappers and a map find their modules") {
   const matrix B = random(20, 4, 5);
   const fs::path base = save(d / "base.safetensors", {{"double_blocks.0.img_attn.proj.weight", W}});
   int number = 0;
-  for (const char* const name : {"lora_unet_double_blocks_0_img_attn_proj", "diffusion_model.double_blocks.0.img_attn.proj",
-                                 "transformer.double_blocks.0.img_attn.proj"}) {
+  for (const char* const name :
+       {"lora_unet_double_blocks_0_img_attn_proj", "diffusion_model.double_blocks.0.img_attn.proj",
+        "transformer.double_blocks.0.img_attn.proj"}) {
     CAPTURE(name);
     const std::string n = name;
     const fs::path file = save(d / (std::to_string(number++) + ".safetensors"),
@@ -128,15 +137,18 @@ TEST_CASE("merge: kohya's names, wrappers and a map find their modules") {
   const auto [PA, PB] = add_lora(all, "encoder.0.q_proj", 20, 16, 9);
   const fs::path adapter = folder(d / "a", {}, all);
   const fs::path other = save(d / "other.safetensors", {{"model.vision.0.q_proj.weight", W}});
-  CHECK_THROWS_WITH(merged(adapter, other, d / "n.safetensors"), Contains("--map encoder=model.vision"));
+  CHECK_THROWS_WITH(merged(adapter, other, d / "n.safetensors"),
+                    Contains("--map encoder=model.vision"));
   merged(adapter, other, d / "n.safetensors", {.map = {"encoder=model.vision"}});
-  CHECK(distance(read(d / "n.safetensors", "model.vision.0.q_proj.weight"), W + 2 * PB * PA) < 1e-6);
+  CHECK(distance(read(d / "n.safetensors", "model.vision.0.q_proj.weight"), W + 2 * PB * PA) <
+        1e-6);
 }
 
 TEST_CASE("merge: the shapes, the kind of model or nothing say how a matrix is stored") {
   const scratch::temporary_directory d;
   const std::string c_proj = "transformer.h.0.attn.c_proj";
-  const tensors weights = {{c_proj + ".weight", random(16, 16, 1)}, {"lm_head.weight", random(40, 16, 2)},
+  const tensors weights = {{c_proj + ".weight", random(16, 16, 1)},
+                           {"lm_head.weight", random(40, 16, 2)},
                            {"transformer.h.0.attn.c_attn.weight", random(16, 48, 3)}};
   tensors all;
   const auto [A, B] = add_lora(all, c_proj, 16, 16, 5);
@@ -144,10 +156,13 @@ TEST_CASE("merge: the shapes, the kind of model or nothing say how a matrix is s
   const auto [CA, CB] = add_lora(all, "transformer.h.0.attn.c_attn", 48, 16, 7);
   const fs::path adapter = folder(d / "a", {{"fan_in_fan_out", false}}, all);
   const auto check = [&](const fs::path& out) {
-    CHECK(distance(read(out, c_proj + ".weight"), weights.at(c_proj + ".weight").values + 2 * (B * A).transpose()) < 1e-6);
-    CHECK(distance(read(out, "lm_head.weight"), weights.at("lm_head.weight").values + 2 * HB * HA) < 1e-6);
+    CHECK(distance(read(out, c_proj + ".weight"),
+                   weights.at(c_proj + ".weight").values + 2 * (B * A).transpose()) < 1e-6);
+    CHECK(distance(read(out, "lm_head.weight"), weights.at("lm_head.weight").values + 2 * HB * HA) <
+          1e-6);
     CHECK(distance(read(out, "transformer.h.0.attn.c_attn.weight"),
-                   weights.at("transformer.h.0.attn.c_attn.weight").values + 2 * (CB * CA).transpose()) < 1e-6);
+                   weights.at("transformer.h.0.attn.c_attn.weight").values +
+                       2 * (CB * CA).transpose()) < 1e-6);
   };
   save(d / "base" / "model.safetensors", weights);
   scratch::write_file(d / "base" / "config.json", R"({"model_type": "gpt2"})");
@@ -160,15 +175,19 @@ TEST_CASE("merge: the shapes, the kind of model or nothing say how a matrix is s
   const fs::path one = folder(d / "square", {}, square);
   CHECK_THROWS_WITH(merged(one, lonely, d / "m.safetensors"), Contains("--layout"));
   merged(one, lonely, d / "conv.safetensors", {.stored_as = layout::conv1d});
-  CHECK(distance(read(d / "conv.safetensors", c_proj + ".weight"), random(16, 16, 1) + 2 * (B * A).transpose()) < 1e-6);
+  CHECK(distance(read(d / "conv.safetensors", c_proj + ".weight"),
+                 random(16, 16, 1) + 2 * (B * A).transpose()) < 1e-6);
 }
 
-TEST_CASE("merge: a tied head that is trained becomes a tensor of its own, and the folder says so") {
+TEST_CASE(
+    "merge: a tied head that is trained becomes a tensor of its own, and the folder says so") {
   const scratch::temporary_directory d;
   tensors base = small_base();
   base.erase("lm_head.weight");
   save(d / "base" / "model.safetensors", base);
-  scratch::write_file(d / "base" / "config.json", R"({"model_type": "llama", "tie_word_embeddings": true, "torch_dtype": "float32"})");
+  scratch::write_file(
+      d / "base" / "config.json",
+      R"({"model_type": "llama", "tie_word_embeddings": true, "torch_dtype": "float32"})");
   scratch::write_file(d / "base" / "tokenizer.json", "{}");
   tensors all;
   add_lora(all, q, 16, 16, 5);
@@ -176,7 +195,8 @@ TEST_CASE("merge: a tied head that is trained becomes a tensor of its own, and t
   all.insert_or_assign(prefix + "lm_head.weight", head);
   const fs::path out = merged(folder(d / "a", {}, all), d / "base", d / "merged");
   CHECK(distance(read(out, "lm_head.weight"), head) == 0);
-  CHECK(distance(read(out, "model.embed_tokens.weight"), base.at("model.embed_tokens.weight").values) == 0);
+  CHECK(distance(read(out, "model.embed_tokens.weight"),
+                 base.at("model.embed_tokens.weight").values) == 0);
   CHECK(json::parse(scratch::read_file(out / "config.json"))["tie_word_embeddings"] == false);
   CHECK(scratch::read_file(out / "tokenizer.json") == "{}");
 }
@@ -184,13 +204,18 @@ TEST_CASE("merge: a tied head that is trained becomes a tensor of its own, and t
 TEST_CASE("merge: a folder keeps shards and index, in one dtype if asked") {
   const scratch::temporary_directory d;
   const fs::path base = d / "base";
-  save(base / "model-00001-of-00002.safetensors", {{q + ".weight", {random(16, 16, 1), dtype::BF16}}});
-  save(base / "model-00002-of-00002.safetensors", {{"norm.weight", {random(16, 1, 2), std::vector<index_t>{16}}}});
+  save(base / "model-00001-of-00002.safetensors",
+       {{q + ".weight", {random(16, 16, 1), dtype::BF16}}});
+  save(base / "model-00002-of-00002.safetensors",
+       {{"norm.weight", {random(16, 1, 2), std::vector<index_t>{16}}}});
   scratch::write_file(base / "model.safetensors.index.json",
                       json{{"metadata", {{"total_size", 1}}},
-                           {"weight_map", {{q + ".weight", "model-00001-of-00002.safetensors"},
-                                           {"norm.weight", "model-00002-of-00002.safetensors"}}}}.dump());
-  scratch::write_file(base / "config.json", R"({"model_type": "llama", "torch_dtype": "bfloat16"})");
+                           {"weight_map",
+                            {{q + ".weight", "model-00001-of-00002.safetensors"},
+                             {"norm.weight", "model-00002-of-00002.safetensors"}}}}
+                          .dump());
+  scratch::write_file(base / "config.json",
+                      R"({"model_type": "llama", "torch_dtype": "bfloat16"})");
   tensors all;
   const auto [A, B] = add_lora(all, q, 16, 16, 5);
   merge_options o;
@@ -221,54 +246,26 @@ TEST_CASE("merge: several weighted adapters add up") {
   o.base = file;
   o.out = d / "m.safetensors";
   apps::adapter::merge(o);
-  CHECK(distance(read(o.out, q + ".weight"), base.at(q + ".weight").values + B * A - 4 * D * C) < 1e-6);
+  CHECK(distance(read(o.out, q + ".weight"), base.at(q + ".weight").values + B * A - 4 * D * C) <
+        1e-6);
 }
 
-TEST_CASE("merge: what acts only sometimes, or belongs to another model, is refused in every container") {
+TEST_CASE(
+    "merge: what acts only sometimes, or belongs to another model, is refused in every container") {
   const scratch::temporary_directory d;
   const fs::path base = save(d / "base.safetensors", small_base());
-  for (const auto& [field, value] : {std::pair<std::string, json>{"alora_invocation_tokens", {1, 2}},
-                                     std::pair<std::string, json>{"layer_replication", {{0, 1}}}}) {
+  for (const auto& [field, value] :
+       {std::pair<std::string, json>{"alora_invocation_tokens", {1, 2}},
+        std::pair<std::string, json>{"layer_replication", {{0, 1}}}}) {
     CAPTURE(field);
     tensors all;
     const auto [A, B] = add_lora(all, q, 16, 16, 5);
-    CHECK_THROWS_WITH(merged(folder(d / field, {{field, value}}, all), base, d / "m.safetensors"), Contains(field.c_str()));
+    CHECK_THROWS_WITH(merged(folder(d / field, {{field, value}}, all), base, d / "m.safetensors"),
+                      Contains(field.c_str()));
     const json header = {{"r", 4}, {"lora_alpha", 8}, {field, value}};
-    const fs::path file = save(d / (field + ".safetensors"), {{q + ".lora_A.weight", A}, {q + ".lora_B.weight", B}},
-                               {{"lora_adapter_metadata", header.dump()}});
+    const fs::path file =
+        save(d / (field + ".safetensors"), {{q + ".lora_A.weight", A}, {q + ".lora_B.weight", B}},
+             {{"lora_adapter_metadata", header.dump()}});
     CHECK_THROWS_WITH(merged(file, base, d / "m.safetensors"), Contains(field.c_str()));
   }
-}
-
-TEST_CASE("merge: experts in one tensor, as target_parameters adapts them") {
-  const scratch::temporary_directory d;
-  constexpr index_t E = 3;
-  constexpr index_t r = 4;
-  const std::string experts = "model.layers.0.mlp.experts";
-  const matrix gate_up = random(E, 20 * 16, 1);  // [E, out, in]
-  const matrix down = random(E, 10 * 16, 2);     // [E, in, out]
-  const fs::path base = save(d / "base.safetensors", {{experts + ".gate_up_proj", {gate_up, std::vector<index_t>{E, 20, 16}}},
-                                                      {experts + ".down_proj", {down, std::vector<index_t>{E, 10, 16}}}});
-  tensors all;
-  const auto [A, B] = add_lora(all, experts + ".base_layer", 20, 16, 5, E * r);
-  const auto [C, D] = add_lora(all, experts, 16, 10, 6, E * r);
-  const fs::path adapter = folder(d / "a", {{"target_parameters", {"experts.gate_up_proj", "experts.down_proj"}}}, all);
-  const fs::path out = merged(adapter, base, d / "m.safetensors");
-  const matrix got_up = read(out, experts + ".gate_up_proj");
-  const matrix got_down = read(out, experts + ".down_proj");
-  const auto part_of_B = [&](const matrix& M, index_t e) {  // PEFT: reshape(out, r, E)
-    matrix part(M.rows(), r);
-    for (index_t k = 0; k < r; ++k) {
-      part.col(k) = M.col(k * E + e);
-    }
-    return part;
-  };
-  for (index_t e = 0; e < E; ++e) {
-    CAPTURE(e);
-    const matrix up = 2 * part_of_B(B, e) * A.middleRows(e * r, r);
-    CHECK(distance(Eigen::Map<const matrix>(got_up.row(e).data(), 20, 16) - Eigen::Map<const matrix>(gate_up.row(e).data(), 20, 16), up) < 1e-5);
-    const matrix turned = (2 * part_of_B(D, e) * C.middleRows(e * r, r)).transpose();
-    CHECK(distance(Eigen::Map<const matrix>(got_down.row(e).data(), 10, 16) - Eigen::Map<const matrix>(down.row(e).data(), 10, 16), turned) < 1e-5);
-  }
-  CHECK_THROWS_WITH(reduced({adapter}, d / "r", 2), Contains("target_parameters"));
 }

@@ -35,7 +35,9 @@ TEST_CASE("scale: an adapter's file without its folder has the config beside it"
   CHECK(distance(delta(small, q), 8 * B * A) < 1e-5);
 }
 
-TEST_CASE("scale: the header of a file says it, with a part's name or flat, and states the result's afterwards") {
+TEST_CASE(
+    "scale: the header of a file says it, with a part's name or flat, and states the result's "
+    "afterwards") {
   const scratch::temporary_directory d;
   const matrix A = random(8, 24, 1);
   const matrix B = random(20, 8, 2);
@@ -56,7 +58,8 @@ TEST_CASE("scale: the header of a file says it, with a part's name or flat, and 
     const auto& metadata = small.files().metadata();
     CHECK_FALSE(metadata.contains("sshs_model_hash"));
     for (const auto& [key, text] : metadata) {
-      if (key == "r" || key == "lora_alpha" || key == "ss_network_dim" || key == "ss_network_alpha") {
+      if (key == "r" || key == "lora_alpha" || key == "ss_network_dim" ||
+          key == "ss_network_alpha") {
         CHECK(text == "3");
       }
     }
@@ -71,11 +74,17 @@ TEST_CASE("scale: two sources that disagree are refused") {
   const matrix A = random(8, 24, 1);
   const matrix B = random(20, 8, 2);
   tensors all = {{"x.lora_A.weight", A}, {"x.lora_B.weight", B}, {"x.alpha", number(8)}};
-  CHECK_THROWS_WITH(peft::reader(save(d / "a.safetensors", all, {{"lora_alpha", "16"}})), Contains("two scales"));
-  CHECK(peft::reader(save(d / "b.safetensors", all, {{"lora_alpha", "8"}})).find("x")->scaling == 1);
-  CHECK_THROWS_WITH(peft::reader(save(d / "c.safetensors", all, {{"lora_alpha", "much"}})), Contains("lora_alpha"));
-  CHECK_THROWS_WITH(peft::reader(save(d / "e.safetensors", all, diffusers({{"r", 4}, {"lora_alpha", 4}}))), Contains("rank is 8"));
-  CHECK_THROWS_WITH(peft::reader(folder(d / "null", {{"lora_alpha", nullptr}}, all)), Contains("lora_alpha"));
+  CHECK_THROWS_WITH(peft::reader(save(d / "a.safetensors", all, {{"lora_alpha", "16"}})),
+                    Contains("two scales"));
+  CHECK(peft::reader(save(d / "b.safetensors", all, {{"lora_alpha", "8"}})).find("x")->scaling ==
+        1);
+  CHECK_THROWS_WITH(peft::reader(save(d / "c.safetensors", all, {{"lora_alpha", "much"}})),
+                    Contains("lora_alpha"));
+  CHECK_THROWS_WITH(
+      peft::reader(save(d / "e.safetensors", all, diffusers({{"r", 4}, {"lora_alpha", 4}}))),
+      Contains("rank is 8"));
+  CHECK_THROWS_WITH(peft::reader(folder(d / "null", {{"lora_alpha", nullptr}}, all)),
+                    Contains("lora_alpha"));
 }
 
 TEST_CASE("names: raw checkpoints have the adapter's name in them, which goes") {
@@ -83,8 +92,9 @@ TEST_CASE("names: raw checkpoints have the adapter's name in them, which goes") 
   for (const std::string name : {"default", "lora_adapter"}) {
     const matrix A = random(4, 16, 1);
     const matrix B = random(16, 4, 2);
-    const fs::path in = folder(d / name, {}, {{prefix + q + ".lora_A." + name + ".weight", A},
-                                              {prefix + q + ".lora_B." + name + ".weight", B}});
+    const fs::path in = folder(d / name, {},
+                               {{prefix + q + ".lora_A." + name + ".weight", A},
+                                {prefix + q + ".lora_B." + name + ".weight", B}});
     const peft::reader out(reduced({in}, d / (name + "-out"), 4));
     CHECK(distance(delta(out, q), 2 * B * A) < 1e-5);
     CHECK(out.files().contains(prefix + q + ".lora_A.weight"));
@@ -98,12 +108,22 @@ TEST_CASE("sums: PEFT loads every module of the result") {
   add_lora(one, q, 16, 16, 1);
   add_lora(two, q, 16, 16, 2);
   add_lora(two, "model.layers.1.self_attn.v_proj", 16, 16, 3);
-  two.insert_or_assign(prefix + "model.embed_tokens.token_adapter.trainable_tokens_delta", random(2, 16, 4));
+  two.insert_or_assign(prefix + "model.embed_tokens.token_adapter.trainable_tokens_delta",
+                       random(2, 16, 4));
   two.insert_or_assign(prefix + "classifier.weight", random(3, 16, 5));
-  two.insert_or_assign(prefix + q + ".lora_B.bias", tensor(random(16, 1, 6), std::vector<index_t>{16}));
-  const fs::path a = folder(d / "a", {{"exclude_modules", {"v_proj"}}, {"layers_to_transform", {0}}, {"layers_pattern", "layers"}}, one);
-  const fs::path b = folder(d / "b", {{"trainable_token_indices", {5, 7}}, {"modules_to_save", {"classifier"}}, {"lora_bias", true}}, two);
-  for (const auto& [order, name] : {std::pair(std::vector<fs::path>{a, b}, "ab"), std::pair(std::vector<fs::path>{b, a}, "ba")}) {
+  two.insert_or_assign(prefix + q + ".lora_B.bias",
+                       tensor(random(16, 1, 6), std::vector<index_t>{16}));
+  const fs::path a = folder(
+      d / "a",
+      {{"exclude_modules", {"v_proj"}}, {"layers_to_transform", {0}}, {"layers_pattern", "layers"}},
+      one);
+  const fs::path b = folder(d / "b",
+                            {{"trainable_token_indices", {5, 7}},
+                             {"modules_to_save", {"classifier"}},
+                             {"lora_bias", true}},
+                            two);
+  for (const auto& [order, name] : {std::pair(std::vector<fs::path>{a, b}, "ab"),
+                                    std::pair(std::vector<fs::path>{b, a}, "ba")}) {
     const peft::reader sum(reduced(order, d / name, 8));
     const json c = sum.config().fields();
     CHECK((!c.contains("exclude_modules") || c["exclude_modules"].is_null()));
@@ -123,7 +143,8 @@ TEST_CASE("sums: PEFT loads every module of the result") {
 TEST_CASE("sums: weights scale all differences and refuse whole tensors") {
   const scratch::temporary_directory d;
   const matrix diff = random(20, 1, 3);
-  const tensors file = {{"x.lora_down.weight", random(4, 16, 1)}, {"x.lora_up.weight", random(20, 4, 2)},
+  const tensors file = {{"x.lora_down.weight", random(4, 16, 1)},
+                        {"x.lora_up.weight", random(20, 4, 2)},
                         {"x.diff_b", {diff, std::vector<index_t>{20}}}};
   const fs::path in = save(d / "x.safetensors", file);
   reduced({in}, d / "half.safetensors", 4, {.weights = {0.5}});
@@ -136,7 +157,8 @@ TEST_CASE("sums: weights scale all differences and refuse whole tensors") {
   const fs::path saved = folder(d / "a", {{"modules_to_save", {"classifier"}}}, all);
   CHECK_THROWS_WITH(reduced({saved}, d / "b", 4, {.weights = {0.5}}), Contains("classifier"));
   reduced({saved}, d / "b", 4);
-  CHECK(distance(read(d / "b" / "adapter_model.safetensors", prefix + "classifier.weight"), random(3, 16, 5)) == 0);
+  CHECK(distance(read(d / "b" / "adapter_model.safetensors", prefix + "classifier.weight"),
+                 random(3, 16, 5)) == 0);
 }
 
 TEST_CASE("numbers: NaN and empty tensors are refused wherever they stand, in a dry run too") {
@@ -149,7 +171,8 @@ TEST_CASE("numbers: NaN and empty tensors are refused wherever they stand, in a 
       add_lora(all, q, 16, 16, 1);
       matrix bad = random(4, 16, 2);
       bad(1, 2) = NAN;
-      all.insert_or_assign(name, empty ? tensor(matrix(0, 0), std::vector<index_t>{0}) : tensor(bad));
+      all.insert_or_assign(name,
+                           empty ? tensor(matrix(0, 0), std::vector<index_t>{0}) : tensor(bad));
       const fs::path in = folder(d / std::to_string(number++), {}, all);
       for (const bool dry : {false, true}) {
         reduce_options o;
@@ -169,12 +192,15 @@ TEST_CASE("numbers: a small alpha in F16 costs no more than F16's rounding, svd 
   for (index_t j = 0; j < B.cols(); ++j) {
     B.col(j) /= std::sqrt(double(j + 1));
   }
-  const fs::path in = save(d / "x.safetensors", {{"x.lora_down.weight", {A, dtype::F16}}, {"x.lora_up.weight", {B, dtype::F16}}, {"x.alpha", number(0.5, dtype::F16)}});
+  const fs::path in = save(d / "x.safetensors", {{"x.lora_down.weight", {A, dtype::F16}},
+                                                 {"x.lora_up.weight", {B, dtype::F16}},
+                                                 {"x.alpha", number(0.5, dtype::F16)}});
   const matrix before = delta(peft::reader(in), "x");
   CHECK(distance(delta(peft::reader(reduced({in}, d / "y.safetensors", 64)), "x"), before) < 1e-3);
   reduce_options o;
   o.type = reduce_options::kind::cat;
-  CHECK(distance(delta(peft::reader(reduced({in}, d / "z.safetensors", 0, o)), "x"), before) < 1e-3);
+  CHECK(distance(delta(peft::reader(reduced({in}, d / "z.safetensors", 0, o)), "x"), before) <
+        1e-3);
 }
 
 TEST_CASE("hrp: DoRA in a single file is refused as in a folder; a scale of 0 stays 0") {
@@ -200,7 +226,8 @@ TEST_CASE("hrp: DoRA in a single file is refused as in a folder; a scale of 0 st
 TEST_CASE("init: embeddings are refused, Conv1D is started in its own layout") {
   const scratch::temporary_directory d;
   const std::string c = "transformer.h.0.attn.c_attn";
-  save(d / "base" / "model.safetensors", {{c + ".weight", random(16, 48, 1)}, {"transformer.wte.weight", random(40, 16, 2)}});
+  save(d / "base" / "model.safetensors",
+       {{c + ".weight", random(16, 48, 1)}, {"transformer.wte.weight", random(40, 16, 2)}});
   scratch::write_file(d / "base" / "config.json", R"({"model_type": "gpt2"})");
   init_options o;
   o.base = d / "base";
@@ -214,7 +241,8 @@ TEST_CASE("init: embeddings are refused, Conv1D is started in its own layout") {
   const peft::reader start(o.out);
   CHECK(start.find(c)->out == 48);
   CHECK(start.config().fan_in_fan_out());
-  CHECK(distance(read(o.residual, c + ".weight") + delta(start, c).transpose(), random(16, 48, 1)) < 1e-5);
+  CHECK(distance(read(o.residual, c + ".weight") + delta(start, c).transpose(), random(16, 48, 1)) <
+        1e-5);
 }
 
 TEST_CASE("combine: blocks are weighted and left out; density keeps a part") {
@@ -228,8 +256,11 @@ TEST_CASE("combine: blocks are weighted and left out; density keeps a part") {
   const peft::reader before(in);
   const peft::reader after(d / "b");
   CHECK(after.layers().size() == 3);
-  CHECK(distance(delta(after, "model.layers.1.q_proj"), 0.5 * delta(before, "model.layers.1.q_proj")) < 1e-5);
-  CHECK(distance(delta(after, "model.layers.2.q_proj"), delta(before, "model.layers.2.q_proj")) < 1e-5);
+  CHECK(distance(delta(after, "model.layers.1.q_proj"),
+                 0.5 * delta(before, "model.layers.1.q_proj")) < 1e-5);
+  CHECK(distance(delta(after, "model.layers.2.q_proj"), delta(before, "model.layers.2.q_proj")) <
+        1e-5);
   CHECK_THROWS_WITH(reduced({in}, d / "c", 4, {.layers = {"0:1"}}), Contains("--layers"));
-  CHECK_THROWS_WITH(reduced({in}, d / "c", 0, {.type = reduce_options::kind::ties}), Contains("--density"));
+  CHECK_THROWS_WITH(reduced({in}, d / "c", 0, {.type = reduce_options::kind::ties}),
+                    Contains("--density"));
 }

@@ -42,16 +42,19 @@ void run_line(const std::string& line) {
 tensors model(double change) {
   tensors all;
   std::uint64_t seed = 1;
-  for (const char* const name : {"bert.layer.0.query", "bert.layer.0.value", "bert.layer.1.query"}) {
+  for (const char* const name :
+       {"bert.layer.0.query", "bert.layer.0.value", "bert.layer.1.query"}) {
     const matrix W = random(24, 16, seed) + change * random(24, 16, seed + 100);
     all.insert_or_assign(std::string(name) + ".weight", W);
     ++seed;
   }
   for (const char* const name : {"bert.norm.weight", "bert.norm.bias"}) {
-    all.insert_or_assign(name, tensor(random(16, 1, seed) + change * random(16, 1, seed + 100), std::vector<index_t>{16}));
+    all.insert_or_assign(name, tensor(random(16, 1, seed) + change * random(16, 1, seed + 100),
+                                      std::vector<index_t>{16}));
     ++seed;
   }
-  all.insert_or_assign("bert.embed_tokens.weight", random(30, 16, 50) + change * random(30, 16, 51));
+  all.insert_or_assign("bert.embed_tokens.weight",
+                       random(30, 16, 50) + change * random(30, 16, 51));
   return all;
 }
 
@@ -80,8 +83,10 @@ void set_up() {
     folder(name, {{"target_modules", {"query"}}, {"use_dora", name == std::string("dora")}}, all);
   }
   const std::string k = "lora_unet_bert_layer_0_query.";
-  save("loha.safetensors", {{k + "hada_w1_a", random(24, 2, 61)}, {k + "hada_w1_b", random(2, 16, 62)},
-                            {k + "hada_w2_a", random(24, 2, 63)}, {k + "hada_w2_b", random(2, 16, 64)},
+  save("loha.safetensors", {{k + "hada_w1_a", random(24, 2, 61)},
+                            {k + "hada_w1_b", random(2, 16, 62)},
+                            {k + "hada_w2_a", random(24, 2, 63)},
+                            {k + "hada_w2_b", random(2, 16, 64)},
                             {k + "alpha", number(1)}});
 }
 
@@ -111,7 +116,8 @@ TEST_CASE("docs: every recipe runs, and its numbers are right") {
   const matrix extracted = delta(peft::reader("extracted"), q);
   const Eigen::VectorXd s = Eigen::JacobiSVD<Eigen::MatrixXd>(change).singularValues();
   CHECK((change - extracted).norm() == doctest::Approx(s.tail(s.size() - 8).norm()).epsilon(1e-3));
-  CHECK((change - delta(peft::reader("extracted-all"), q)).squaredNorm() < 0.1001 * change.squaredNorm());
+  CHECK((change - delta(peft::reader("extracted-all"), q)).squaredNorm() <
+        0.1001 * change.squaredNorm());
   CHECK(peft::reader("extracted-all").others().size() == 3);
   const matrix lora = delta(peft::reader("lora"), q);
   const matrix other = delta(peft::reader("other"), q);
@@ -129,9 +135,12 @@ TEST_CASE("docs: every recipe runs, and its numbers are right") {
   }
   const matrix full = moved - W;
   const Eigen::VectorXd t = Eigen::JacobiSVD<Eigen::MatrixXd>(full).singularValues();
-  CHECK((full - delta(peft::reader("plain"), q)).norm() == doctest::Approx(t.tail(t.size() - 8).norm()).epsilon(1e-3));
+  CHECK((full - delta(peft::reader("plain"), q)).norm() ==
+        doctest::Approx(t.tail(t.size() - 8).norm()).epsilon(1e-3));
   // LoHa: (w1_a·w1_b)∘(w2_a·w2_b)·α/r, of rank 4.
-  const matrix loha = 0.5 * (random(24, 2, 61) * random(2, 16, 62)).cwiseProduct(random(24, 2, 63) * random(2, 16, 64));
+  const matrix loha =
+      0.5 *
+      (random(24, 2, 61) * random(2, 16, 62)).cwiseProduct(random(24, 2, 63) * random(2, 16, 64));
   CHECK(distance(delta(peft::reader("from-loha"), q), loha) < 1e-5);
   fs::current_path(before);
 }
