@@ -39,6 +39,14 @@ def run(*arguments):
     return done.stdout
 
 
+def fails(*arguments):
+    """The error of a command that is refused."""
+    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode != 2:
+        sys.exit(f"preheat-adapter {' '.join(map(str, arguments))}\nexit {done.returncode}, a refusal expected\n{done.stdout}")
+    return done.stderr
+
+
 def check(what, holds, note=""):
     global checks
     checks += 1
@@ -186,6 +194,11 @@ for init in ("pissa", "olora"):
     run(*start, "--out", work / f"{init}-plain-start", "--residual", residual / "model.safetensors")
     same(f"{init}: our start on our residual base", logits(load(work / f"{init}-plain-start", base=residual), ids),
          logits(base_model(), ids))
+
+# ---------------------------------------------------------------- a case a kind of fault or wish
+import kinds
+
+kinds.check_all(sys.modules[__name__])
 
 # ---------------------------------------------------------------- trained by fit, saved by peft::save
 trained = work / "trained"
