@@ -247,12 +247,8 @@ class training_adapters
     return r;
   }
   target_layer<Be> target_layer_of(index_t l, index_t rank, double s) const {
-    return {.W = this->weight(l),
-            .rank = rank,
-            .scaling = scalar_of<Be>(s),
-            .side = adapter_type::side,
-            .layer = l,
-            .gen = gen_.fork(purpose::factors, number_of_draw(l))};
+    const generator gen = gen_.fork(purpose::factors, number_of_draw(l));
+    return {this->weight(l), rank, scalar_of<Be>(s), adapter_type::side, l, gen};
   }
   generator adapter_stream(index_t l) const { return gen_.fork(purpose::gate, number_of_draw(l)); }
   std::uint64_t number_of_draw(index_t l) const {
