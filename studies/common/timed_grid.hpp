@@ -213,4 +213,25 @@ class timed_grid {
   std::atomic<bool> out_of_time_{false};
 };
 
+// What an experiment of a program is made of (run_comparison.hpp): its runs, seen from outside.
+template <class Problem, class Method>
+class timed_experiment {
+ public:
+  using result = method_result<Method>;
+
+  void run_with(grid::job_runner r) { runs_.run_with(std::move(r)); }
+  std::string answer(const std::string& question) const { return runs_.answer(question); }
+  std::string fit_to_time(int at_a_time) { return runs_.fit_to_time(at_a_time); }
+  std::size_t wanted_runs() const { return runs_.wanted_runs(); }
+  std::size_t kept_runs() const { return runs_.kept_runs(); }
+
+ protected:
+  template <class Options>
+  timed_experiment(const Options& o, run_log& log)
+      : runs_(log, o.threads, o.amount.most_added_rates, o.amount.seeds, o.amount.minutes) {}
+  ~timed_experiment() = default;
+
+  timed_grid<Problem, Method> runs_;
+};
+
 }  // namespace studies::common

@@ -10,9 +10,7 @@
 namespace studies::text {
 
 experiment::experiment(const options& wanted, common::run_log& log)
-    : wanted_(wanted),
-      runs_(log, wanted.threads, wanted.amount.most_added_rates, wanted.amount.seeds,
-            wanted.amount.minutes) {
+    : timed_experiment(wanted, log), wanted_(wanted) {
   use_one_blas_thread();  // runs go in parallel
   const auto part = [&](const char* name) {
     return common::part_of(wanted.data, name,
