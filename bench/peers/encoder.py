@@ -143,15 +143,20 @@ def peak_memory():
         return 1024 * int(re.search(r"VmHWM:\s+(\d+)", file.read()).group(1))
 
 
-if __name__ == "__main__":
+def peak_memory_of_steps(Model):
+    """The command THREADS FILE [NAME=VALUE...]: prints the peak before and after three steps of Model(given, ...)."""
     torch.set_num_threads(int(sys.argv[1]))
     import peft  # noqa: F401
     import transformers  # noqa: F401
     from safetensors.torch import load_file
     before = peak_memory()
-    model = Model(load_file(sys.argv[2]))
+    model = Model(load_file(sys.argv[2]), **dict(setting.split("=") for setting in sys.argv[3:]))
     for _ in range(3):
         model.step()
     print(before, peak_memory())
     sys.stdout.flush()
     os._exit(0)
+
+
+if __name__ == "__main__":
+    peak_memory_of_steps(Model)

@@ -3,6 +3,7 @@
 #include <memory>
 #include <sstream>
 
+#include "decoder.hpp"
 #include "encoder.hpp"
 #include "factorizations.hpp"
 #include "steps.hpp"
@@ -40,10 +41,18 @@ inline std::unique_ptr<work> make_work(backend_type& be, const std::string& name
     return std::make_unique<mlp_products>(be, given);
   }
   if (name == "encoder_step") {
-    return std::make_unique<encoder_step>(be, given);
+    return make_encoder_step(be, given);
   }
   if (name == "encoder_products") {
-    return std::make_unique<encoder_products>(be, given);
+    return std::make_unique<layer_products>(be, given_bert(given).layers, tokens_of(given));
+  }
+  if (name == "decoder_step") {
+    return make_decoder_step(be, given);
+  }
+  if (name == "decoder_products") {
+    const index_t texts = given.batch("ids").cols();
+    return std::make_unique<decoder_products>(be, given_decoder(given), tokens_of(given),
+                                              tokens_of(given) - texts);
   }
   if (name == "pissa") {
     return std::make_unique<pissa_start>(be, given);

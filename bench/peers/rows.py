@@ -10,6 +10,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
+import decoder
 import encoder
 
 
@@ -25,13 +26,14 @@ class Row:
     """One piece of work. peers: a list of (Peer, ratio to reach by threads). error(result) compares with double."""
 
     def __init__(self, name, work, inputs, peers, error, tolerance, flops=None, check_runs=1, error_first=False,
-                 bound=None, bound_name="two frozen products"):
+                 bound=None, bound_name="two frozen products", most_turns=None):
         self.name, self.work, self.inputs, self.peers = name, work, inputs, peers
         self.error, self.tolerance, self.flops = error, tolerance, flops
         self.check_runs = check_runs    # runs of each side before the results are compared
         self.error_first = error_first  # random work: errors are medians, a ratio counts at equal or smaller error
         self.bound = bound              # (work, Peer, mark): the smaller work without which the row cannot be done,
         self.bound_name = bound_name    # what it is called, and the most that our time over its time may be
+        self.most_turns = most_turns    # for work that takes long
 
 
 def seeded(*shape, seed=0, scale=1.0):
@@ -340,6 +342,8 @@ def all_rows(folder):
     makers["AdamW, 10 M parameters"] = adamw
     makers["GELU and its gradient, 1024×3072"] = gelu
     makers["MLP training step, 1024-4096-1024 r8"] = mlp_step
-    makers[encoder.NAME] = lambda: encoder.encoder_row(Row, Peer, 1.4)
-    short = [name for name in makers if not re.search(r"4096→|→3072|×3072 r|4096 r|×4096|\bGELU", name)]
+    makers[encoder.NAME] = lambda: encoder.encoder_row(Row, Peer, 1.15)
+    makers[decoder.NAME] = lambda: decoder.decoder_row(Row, Peer, decoder.NAME, decoder.SMOLLM2, {1: 1.3, 2: 1.3}, 1.25)
+    makers[decoder.TINY_NAME] = lambda: decoder.decoder_row(Row, Peer, decoder.TINY_NAME, decoder.TINY, {}, None)
+    short = [name for name in makers if not re.search(r"4096→|→3072|×3072 r|4096 r|×4096|\bGELU|SmolLM2", name)]
     return makers, short

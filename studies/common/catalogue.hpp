@@ -51,6 +51,7 @@ struct method_entry {
   bool equal_norm = false;  // with all directions of the same given norm
   bool has_rank = true;     // false: one run serves all ranks
   bool has_rate = true;     // false: nothing is trained
+  bool by_chance = true;    // false: one run serves all seeds
   Run run{};
 };
 

@@ -86,6 +86,35 @@ class grid {
     return found;
   }
 
+  // How many runs a group lacks at these rates and the first `bases` bases.
+  std::size_t missing_runs(std::size_t number, std::span<const double> rates, int bases) const {
+    std::size_t count = 0;
+    for (const double rate : rates) {
+      for (const run_definition& run : missing(number, rate)) {
+        count += run.base < bases;
+      }
+    }
+    return count;
+  }
+  // From now on a group has these of its rates, and so many of its bases.
+  void restrict(std::size_t number, std::vector<double> rates, int bases) {
+    grid_group& g = groups_[number];
+    g.rates = std::move(rates);
+    g.bases = std::min(g.bases, bases);
+  }
+  // Does the first run that a group lacks at these rates; false if it lacks none.
+  bool run_first(std::size_t number, std::span<const double> rates) {
+    const grid_group& g = groups_[number];
+    for (const double rate : rates) {
+      const std::vector<run_definition> absent = missing(number, rate);
+      if (!absent.empty()) {
+        log_.append(do_run(g, absent.front()));
+        return true;
+      }
+    }
+    return false;
+  }
+
   // Runs are done on threads of this process, or by this runner on many processes.
   void run_with(job_runner r) { runner_ = std::move(r); }
   // Does the run that a line asks for, and answers with the line of its record. Throws
@@ -247,10 +276,12 @@ struct workers {
   int processes = 1;
   grid::job_runner runner{};
 
+  // With so many threads, if it is one process.
+  int at_a_time(int threads) const { return runner ? processes : threads; }
   std::string to_string(int threads) const {
-    return std::to_string(runner ? processes : threads) + (runner         ? " processes"
-                                                           : threads == 1 ? " thread"
-                                                                          : " threads");
+    return std::to_string(at_a_time(threads)) + (runner         ? " processes"
+                                                 : threads == 1 ? " thread"
+                                                                : " threads");
   }
 };
 

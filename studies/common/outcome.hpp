@@ -1,5 +1,6 @@
-// What of a finished run's report goes into its record.
+// What a run trains with, and what of its report goes into its record.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -7,8 +8,10 @@
 #include <string>
 #include <vector>
 
+#include <preheat/train/options.hpp>
 #include <preheat/train/report.hpp>
 
+#include "catalogue.hpp"
 #include "results.hpp"
 
 namespace studies::common {
@@ -21,6 +24,20 @@ struct score {
 // The same (base, seed) gives all methods the same start and the same batches; bases and seeds differ.
 inline std::uint64_t seed_of(const run_definition& run) {
   return std::uint64_t(run.base) * 1000 + std::uint64_t(run.seed);
+}
+
+// What all methods of a study train with; `s` has the steps, s of ΔW = s·B·A and the warmup.
+template <class Settings>
+preheat::fit_options options_of(const Settings& s, const run_definition& run, rank_rule rank) {
+  preheat::fit_options o;
+  o.rank = rank(std::max(1, run.rank));
+  o.steps = s.steps;
+  o.seed = seed_of(run);
+  o.scaling = preheat::scaling::constant(s.scaling);
+  o.clamp_rank = true;
+  o.schedule =
+      preheat::schedule::linear{.warmup = preheat::index_t(std::lround(s.warmup * s.steps))};
+  return o;
 }
 
 // A point of the validation curve.

@@ -81,6 +81,7 @@ h1{font-size:1.6em}h2{font-size:1.2em;margin-top:2em}
 table{border-collapse:collapse;font-size:.85em}
 th,td{padding:.25em .8em;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}
+.texts td{text-align:left;white-space:normal}
 svg{max-width:100%;height:auto}.note{background:#fff6df;padding:.6em 1em}code{font-size:.9em}
 )";
 

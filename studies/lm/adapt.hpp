@@ -2,7 +2,6 @@
 // instantiated.
 #pragma once
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <span>
 #include <string>
@@ -16,7 +15,6 @@
 namespace studies::lm {
 
 using common::rank_rule;
-using common::seed_of;
 
 // What is measured of the model at the end. Test results choose nothing.
 template <class Linear>
@@ -40,17 +38,10 @@ run_outcome adapt(Method m, rank_rule rank, const base_model& model, const data_
   // For methods that score themselves.
   const batch scored = batch_of<backend>(
       std::span(set.validation).first(std::min<std::size_t>(8, set.validation.size())));
-  const index_t warmup = index_t(std::lround(s.warmup * s.steps));
   const double begun = apps::console::thread_seconds();
-  auto training = preheat::start_run(m, net, batches,
-                                     {.rank = rank(std::max(1, run.rank)),
-                                      .steps = s.steps,
-                                      .seed = seed_of(run),
-                                      .scaling = preheat::scaling::constant(s.scaling),
-                                      .clamp_rank = true,
-                                      .schedule = preheat::schedule::linear{.warmup = warmup},
-                                      .max_gradient_norm = s.most_gradient},
-                                     scored);
+  preheat::fit_options options = common::options_of(s, run, rank);
+  options.max_gradient_norm = s.most_gradient;
+  auto training = preheat::start_run(m, net, batches, options, scored);
   while (!training.done()) {
     training.step();
   }

@@ -1,67 +1,39 @@
 #include "experiment.hpp"
 
 #include <filesystem>
-#include <stdexcept>
 
 #include <fmt/format.h>
 
-#include "apps/console/pool.hpp"
 #include "apps/console/text_table.hpp"
 #include "quotations.hpp"
+#include "studies/common/comparison_setup.hpp"
 
 namespace studies::lm {
-namespace {
-
-std::filesystem::path part_of(const std::string& data, const char* name) {
-  const std::filesystem::path part = std::filesystem::path(data) / name;
-  if (!std::filesystem::exists(part)) {
-    throw std::runtime_error("there is no " + part.string() +
-                             "; ./run lm --fetch brings the model and the texts");
-  }
-  return part;
-}
-
-}  // namespace
 
 experiment::experiment(const options& wanted, common::run_log& log)
-    : wanted_(wanted),
-      runs_(log, wanted.threads, wanted.amount.most_added_rates, wanted.amount.seeds,
-            wanted.amount.minutes) {
+    : timed_experiment(wanted, log), wanted_(wanted) {
   use_one_blas_thread();  // runs go in parallel
-  const std::filesystem::path file = part_of(wanted.data, "model.gguf");
-  const std::filesystem::path words = part_of(wanted.data, "wordnet");
-  const std::filesystem::path quotations = part_of(wanted.data, "literature");
+  const auto part = [&](const char* name) {
+    return common::part_of(wanted.data, name, "./run lm --fetch brings the model and the texts");
+  };
+  const std::filesystem::path file = part("model.gguf");
+  const std::filesystem::path words = part("wordnet");
+  const std::filesystem::path quotations = part("literature");
   model_ = read_model(file);
   data_ = make_data(model_->words(), read_definitions(words), read_quotations(quotations),
                     wanted.amount.sizes);
-
-  std::vector<std::string> fingerprints(wanted.methods.size());
-  apps::console::run_jobs(wanted.threads, wanted.methods.size(), [&](std::size_t i) {
-    fingerprints[i] = fingerprint(wanted.methods[i], *model_, data_);
-  });
-
-  const std::string common = fmt::format(
+  const auto prints =
+      common::fingerprints(wanted.threads, wanted.methods,
+                           [&](const method_entry& m) { return fingerprint(m, *model_, data_); });
+  const std::string settings = fmt::format(
       "{}; {}; texts {:016x} split {}/{}/{}/{} by {}; {}", model_->name(), to_text(wanted.training),
       data_.checksum, data_.train.size(), data_.validation.size(), data_.test.size(),
       data_.drift.size(), split_seed, describe_backend());
-  for (std::size_t i = 0; i < wanted.methods.size(); ++i) {
-    const method_entry& m = wanted.methods[i];
-    const std::vector<int> ranks = m.has_rank ? wanted.amount.ranks : std::vector<int>{0};
-    for (const int rank : ranks) {
-      runs_.add(problem, m, rank,
-                {.problem = problem,
-                 .method = m.id,
-                 .name = m.name,
-                 .rank = rank,
-                 .steps = wanted.training.steps,
-                 .settings = common + "; fingerprint " + fingerprints[i],
-                 .rates = m.has_rate ? wanted.amount.rates : std::vector<double>{0},
-                 .bases = wanted.amount.seeds,
-                 .run = [this, &m](const run_definition& run) {
-                   return m.run(*model_, data_, wanted_.training, run);
-                 }});
-    }
-  }
+  common::add_groups(runs_, problem, wanted.methods, prints, wanted.amount,
+                     {.problem = problem, .steps = wanted.training.steps, .settings = settings},
+                     [this](const method_entry& m, const run_definition& run) {
+                       return m.run(*model_, data_, wanted_.training, run);
+                     });
 }
 
 common::ending experiment::run(apps::console::progress_bar& bar) {

@@ -13,20 +13,14 @@ namespace studies::lm {
 
 using common::reference_method;
 
-class experiment {
+class experiment : public common::timed_experiment<std::string, method_entry> {
  public:
   // Reads the model and the texts, and takes the methods' fingerprints. `wanted` and `log` must
   // outlive it.
   experiment(const options& wanted, common::run_log& log);
 
-  // See common::timed_grid.
-  void run_with(common::grid::job_runner r) { runs_.run_with(std::move(r)); }
-  std::string answer(const std::string& question) const { return runs_.answer(question); }
-  std::size_t wanted_runs() const { return runs_.wanted_runs(); }
-  std::size_t kept_runs() const { return runs_.kept_runs(); }
   common::ending run(apps::console::progress_bar& bar);
 
-  using result = common::method_result<method_entry>;
   std::vector<result> results(int rank) const { return runs_.results(problem, rank); }
 
   const base_model& model() const { return *model_; }
@@ -38,7 +32,6 @@ class experiment {
   const options& wanted_;
   std::shared_ptr<const base_model> model_;
   data_set data_;
-  common::timed_grid<std::string, method_entry> runs_;
 };
 
 }  // namespace studies::lm

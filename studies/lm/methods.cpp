@@ -35,6 +35,7 @@ std::vector<method_entry> all_methods() {
                            .kind = common::family::reference,
                            .has_rank = false,
                            .has_rate = false,
+                           .by_chance = false,
                            .run = measure_base});
   return all;
 }

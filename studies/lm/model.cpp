@@ -1,29 +1,13 @@
 #include "model.hpp"
 
-#include <bit>
-#include <cstdint>
-
 #include <fmt/format.h>
 
 #include <preheat/gguf/decoder.hpp>
 #include <preheat/text/read_gguf_tokenizer.hpp>
 
+#include "studies/common/weights_checksum.hpp"
+
 namespace studies::lm {
-namespace {
-
-// A number that changes when the weights of the linear layers do: 64-bit FNV-1a.
-std::uint64_t checksum(network& net) {
-  std::uint64_t hash = 14695981039346656037u;
-  for (const auto& l : net.layers()) {
-    for (const float value : the_backend().download(l.W)) {
-      hash = (hash ^ std::bit_cast<std::uint32_t>(value)) * 1099511628211u;
-    }
-  }
-  return hash;
-}
-
-}  // namespace
-
 std::shared_ptr<const base_model> read_model(const std::filesystem::path& path) {
   const preheat::gguf::reader file(path);
   const preheat::text::gguf_tokenizer described = preheat::text::read_gguf_tokenizer(file);
@@ -45,9 +29,9 @@ std::shared_ptr<const base_model> read_model(const std::filesystem::path& path) 
   for (const auto& l : net.layers()) {
     numbers += l.W.rows() * l.W.cols();
   }
-  const std::string name =
-      fmt::format("decoder of {} blocks, width {}, {} numbers in {} linear layers; weights {:016x}",
-                  shape.blocks, shape.hidden_size, numbers, net.layers().size(), checksum(net));
+  const std::string name = fmt::format(
+      "decoder of {} blocks, width {}, {} numbers in {} linear layers; weights {:016x}",
+      shape.blocks, shape.hidden_size, numbers, net.layers().size(), common::weights_checksum(net));
   return std::make_shared<const base_model>(std::move(net), std::move(words), std::move(stop),
                                             name);
 }

@@ -1,14 +1,13 @@
 #include "options.hpp"
 
-#include <algorithm>
-#include <thread>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
-#include "apps/console/command_line.hpp"
-#include "studies/common/method_options.hpp"
+#include "studies/common/comparison_options.hpp"
 
 #if !defined(PREHEAT_LM_DIR)
 #error "define PREHEAT_LM_DIR: where ./run lm puts the model and the texts, as a string"
@@ -18,14 +17,14 @@ namespace studies::lm {
 
 const preset reduced_preset = {.name = "reduced",
                                .ranks = {4},
-                               .methods = {},
+                               .methods = {"base", "lora", "pissa", "hrp", "lora_ga"},
                                .seeds = 3,
-                               .rates = {3e-4, 1e-3, 3e-3},
-                               .most_added_rates = 1,
-                               .steps = 40,
+                               .rates = {5e-4, 2e-3, 8e-3},
+                               .most_added_rates = 0,
+                               .steps = 32,
                                .batch = 8,
-                               .samples = 4,
-                               .sizes = {.validation = 64, .test = 128, .drift = 32},
+                               .samples = 3,
+                               .sizes = {.validation = 48, .test = 128, .drift = 32},
                                .minutes = 28};
 
 const preset quick_preset = {.name = "quick",
@@ -67,132 +66,48 @@ does only what is missing. Ctrl-C ends after the runs under way, a second one at
 about 1 GB of memory beside the model's 0.6. DIR/report.html has tables and figures, and definitions
 that the models wrote; DIR/summary.csv the tables.)";
 
-// Throws CLI::ValidationError for an unknown name.
-void choose_methods(options& wanted, const std::vector<std::string>& names) {
-  const std::vector<method_entry> known = all_methods();
-  const bool everything = common::asks_for_all(known, names);
-  for (const method_entry& m : known) {
-    if (everything || common::is_wanted(m, names)) {
-      wanted.methods.push_back(m);
-    } else {
-      wanted.left_out.push_back(m.name);
-    }
-  }
-}
-
 }  // namespace
 
 parsed parse(int argc, const char* const* argv) {
-  CLI::App app(
-      "Teaches a pretrained language model to define words, with the methods of preheat at equal "
-      "rank and equal training steps, and compares them.",
-      "preheat-lm");
-  app.footer(examples);
-  app.get_formatter()->column_width(26);
-
-  bool quick = false;
-  bool full = false;
-  bool list = false;
-  bool no_report = false;
-  preset given{};  // 0 or empty: the preset's
-  given.minutes = -1;
   options wanted;
   wanted.out = "results/lm";
   wanted.data = PREHEAT_LM_DIR;
-  wanted.threads = int(std::max(1u, std::thread::hardware_concurrency()));
-
-  CLI::Option* const quick_flag =
-      app.add_flag("--quick", quick, "few steps and runs: to see that everything works");
-  app.add_flag("--full", full, "every method, both ranks; no time limit")->excludes(quick_flag);
-  app.add_flag("--list", list, "list the methods and exit");
-  app.add_option("--methods", given.methods,
-                 "names from --list, or all; default those not marked +")
-      ->delimiter(',')
-      ->type_name("LIST");
-  app.add_option("--ranks", given.ranks, "ranks of the adapters; default 4")
-      ->delimiter(',')
-      ->type_name("LIST")
-      ->check(CLI::Range(1, 256));
-  app.add_option("--seeds", given.seeds, fmt::format("default {}", reduced_preset.seeds))
-      ->type_name("N")
-      ->check(CLI::Range(1, 1000));
-  app.add_option("--lrs", given.rates,
-                 fmt::format("learning rates; default {}",
-                             apps::console::joined(reduced_preset.rates, ",")))
-      ->delimiter(',')
-      ->type_name("LIST")
-      ->check(CLI::Range(1e-8, 1e3));
-  app.add_option(
-         "--steps", given.steps,
-         fmt::format("training steps, everything charged; default {}", reduced_preset.steps))
-      ->type_name("N")
-      ->check(CLI::Range(4, 1000000));
-  app.add_option("--batch", given.batch,
-                 fmt::format("definitions in a batch; default {}", reduced_preset.batch))
-      ->type_name("N")
-      ->check(CLI::Range(1, 100000));
-  app.add_option("--validation", given.sizes.validation,
-                 fmt::format("validation definitions; default {}", reduced_preset.sizes.validation))
-      ->type_name("N")
-      ->check(CLI::Range(1, 1000000));
-  app.add_option("--test", given.sizes.test,
-                 fmt::format("test definitions; default {}", reduced_preset.sizes.test))
-      ->type_name("N")
-      ->check(CLI::Range(1, 1000000));
-  app.add_option("--drift", given.sizes.drift,
-                 fmt::format("quotations of the drift; default {}", reduced_preset.sizes.drift))
-      ->type_name("N")
-      ->check(CLI::Range(1, 1000));
-  app.add_option("--minutes", given.minutes,
-                 fmt::format("begin no run that would end later; 0: no limit; default {}",
-                             reduced_preset.minutes))
-      ->type_name("X")
-      ->check(CLI::Range(0.0, 1e6));
-  app.add_option("--out", wanted.out, "where results are kept; default results/lm")
-      ->type_name("DIR");
-  app.add_option("--data", wanted.data, "folder with model.gguf, wordnet/ and literature")
-      ->type_name("DIR");
-  app.add_option("--threads", wanted.threads, "runs at a time; default one a processor")
-      ->type_name("N")
-      ->check(CLI::Range(1, 1024));
-  app.add_flag("--no-report", no_report, "tables only");
-
-  wanted.amount = reduced_preset;
-  try {
-    app.parse(argc, argv);
-    if (list) {
-      apps::console::print_methods(all_methods());
-      return {};
+  common::comparison_line<preset> line(
+      {.program = "preheat-lm",
+       .description = "Teaches a pretrained language model to define words, with the methods of "
+                      "preheat at equal rank and equal training steps, and compares them.",
+       .footer = examples,
+       .examples = "definitions",
+       .quick = "few steps and runs: to see that everything works",
+       .full = "every method, both ranks; no time limit",
+       .data = "folder with model.gguf, wordnet/ and literature",
+       .methods = fmt::format("{}", fmt::join(reduced_preset.methods, ","))},
+      reduced_preset, wanted);
+  preset& given = line.given();
+  CLI::Option* const drift = line.number("--drift", given.sizes.drift, reduced_preset.sizes.drift,
+                                         "quotations of the drift; ")
+                                 ->check(CLI::Range(1, 1000));
+  const auto list = [] {
+    std::vector<method_entry> known = all_methods();
+    for (method_entry& m : known) {
+      m.by_default = common::is_wanted(m, reduced_preset.methods);
     }
-    wanted.amount = quick ? quick_preset : full ? full_preset : reduced_preset;
-    if (!given.methods.empty()) {
-      wanted.amount.methods = given.methods;
-    }
-    choose_methods(wanted, wanted.amount.methods);
-  } catch (const CLI::ParseError& error) {
-    return {.wanted = {}, .exit_code = app.exit(error) == 0 ? 0 : common::usage_status};
-  }
-
-  const auto take = [](auto& value, const auto& of_user, bool is_given) {
-    if (is_given) {
-      value = of_user;
-    }
+    apps::console::print_methods(known);
   };
-  take(wanted.amount.ranks, given.ranks, !given.ranks.empty());
-  take(wanted.amount.seeds, given.seeds, given.seeds > 0);
-  take(wanted.amount.rates, given.rates, !given.rates.empty());
-  take(wanted.amount.steps, given.steps, given.steps > 0);
-  take(wanted.amount.batch, given.batch, given.batch > 0);
-  take(wanted.amount.sizes.validation, given.sizes.validation, app.count("--validation") > 0);
-  take(wanted.amount.sizes.test, given.sizes.test, app.count("--test") > 0);
-  take(wanted.amount.sizes.drift, given.sizes.drift, app.count("--drift") > 0);
-  take(wanted.amount.minutes, given.minutes, given.minutes >= 0);
-  apps::console::sort_unique(wanted.amount.rates);
-  apps::console::sort_unique(wanted.amount.ranks);
+  const auto choose = [&](const std::vector<std::string>& names) {
+    const preset& used = line.preset_of(reduced_preset, quick_preset, full_preset);
+    common::choose_methods(all_methods(), names.empty() ? used.methods : names, false,
+                           wanted.methods, wanted.left_out);
+  };
+  if (const auto status = line.parse(argc, argv, list, choose)) {
+    return {.wanted = {}, .exit_code = *status};
+  }
+  wanted.amount = line.amount(reduced_preset, quick_preset, full_preset);
+  line.take(wanted.amount.sizes.drift, given.sizes.drift, drift->count() > 0);
   wanted.training.steps = wanted.amount.steps;
   wanted.training.batch = wanted.amount.batch;
   wanted.training.samples = wanted.amount.samples;
-  wanted.report = !no_report;
+  wanted.report = line.report();
   return {.wanted = std::move(wanted), .exit_code = 0};
 }
 

@@ -1,10 +1,10 @@
 // The command line.
 #pragma once
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "methods.hpp"
+#include "studies/common/program_options.hpp"
 
 namespace studies::lm {
 
@@ -20,7 +20,7 @@ struct preset {
   int batch;
   int samples;
   part_sizes sizes;
-  double minutes;  // no run is begun that would end later; 0: no limit
+  double minutes;  // what would end later is left out; 0: no limit
 };
 
 // At most 30 minutes on 2 cores.
@@ -30,23 +30,14 @@ extern const preset quick_preset;
 // Everything: days.
 extern const preset full_preset;
 
-struct options {
+struct options : common::program_options {
   std::vector<method_entry> methods;  // in the order of the list
-  std::vector<std::string> left_out;  // names of those that are not run
   preset amount;
   training_settings training;
-  std::string out;
-  std::string data;  // the folder with model.gguf, wordnet and literature
-  int threads = 1;
-  bool report = true;
 };
 
-// Reads the command line. If there is nothing to run (--help, --list, a mistake), everything has
-// been printed and `exit_code` is set instead.
-struct parsed {
-  std::optional<options> wanted;
-  int exit_code = 0;
-};
+using parsed = common::parsed_options<options>;
+// Reads the command line.
 parsed parse(int argc, const char* const* argv);
 
 }  // namespace studies::lm

@@ -9,22 +9,14 @@
 
 #include <fmt/format.h>
 
-#include "studies/common/page.hpp"
-#include "studies/common/table.hpp"
+#include "studies/common/report_document.hpp"
 
 namespace studies::lm {
 namespace {
 
-using common::escaped;
 using common::estimate;
-using common::html_row;
 using common::run_record;
-
-// "+0.012 ± 0.020"
-std::string with_sign(const estimate& e, int decimals) {
-  const std::string text = common::with_interval(e, decimals);
-  return std::isfinite(e.mean) && text[0] != '-' ? "+" + text : text;
-}
+using common::with_sign;
 
 double test_loss(const run_record& r) {
   return r.test_loss;
@@ -53,12 +45,7 @@ double mean_at_rate(const experiment::result& r, Number number) {
 }
 
 row row_of(const table_of_rank& t, const experiment::result& r) {
-  row one{&r.summary, {}, {}, 0, 0, 0};
-  for (const experiment::result& other : t.results) {
-    if (other.method->id == reference_method && &other != &r) {
-      one.difference = common::paired_difference(r.runs, other.runs, test_loss);
-    }
-  }
+  row one{&r.summary, common::above_reference(t.results, r, test_loss), {}, 0, 0, 0};
   one.drift = common::mean_with_interval(
       common::values_of(common::by_base(r.runs, r.summary.rate, drift_of)));
   one.tokens_per_second =
@@ -77,12 +64,8 @@ const std::vector<std::string> titles = {
 std::vector<std::string> cells_of(const table_of_rank& t, const experiment::result& r) {
   const row one = row_of(t, r);
   const common::summary_row& s = *one.summary;
-  std::string rate = "none: diverged";
-  if (!s.failed) {
-    rate = s.rate > 0 ? apps::console::to_text(s.rate) + (s.at_edge ? "*" : "") : "–";
-  }
   return {s.name,
-          rate,
+          common::rate_cell(s),
           common::with_interval(s.test_loss, 3),
           with_sign(one.difference, 3),
           common::with_interval(s.test_accuracy, 3),
@@ -128,76 +111,6 @@ std::vector<std::vector<std::string>> sample_rows(const report_contents& c,
   }
   return rows;
 }
-const std::vector<std::string> sample_titles = {"word", "written by", "definition"};
-
-std::string page(const report_contents& c, const std::filesystem::path& figures,
-                 std::span<const apps::console::picture> pictures) {
-  std::string html = fmt::format(
-      "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>preheat: a language "
-      "model learns to define words</title>\n<style>{}.samples td{{text-align:left;"
-      "white-space:normal}}</style>\n<h1>A language model learns to define words</h1>\n",
-      common::style_sheet);
-  if (!c.incomplete.empty()) {
-    html += fmt::format("<p class=\"note\">{}</p>\n", escaped(c.incomplete));
-  }
-  html += fmt::format("<p>{}</p>\n", escaped(setting_of(c)));
-  for (const table_of_rank& t : c.tables) {
-    html += fmt::format("<h2>{}</h2>\n<table>\n{}", title_of(t), html_row(titles, "th"));
-    for (const experiment::result& r : t.results) {
-      html += html_row(cells_of(t, r), "td", r.method->citation);
-    }
-    html += "</table>\n";
-  }
-  html +=
-      "<p>* the best rate is the smallest or largest that was tried. A row's title has its source "
-      "and settings.</p>\n";
-  html += common::html_list(findings(c));
-  for (std::size_t k = 0; k < pictures.size(); ++k) {
-    html += common::inline_svg(figures / (pictures[k].name + ".svg"), fmt::format("f{}-", k));
-  }
-  for (const table_of_rank& t : c.tables) {
-    html += fmt::format("<h2>Definitions, before and after; {}</h2>\n<table class=\"samples\">\n{}",
-                        title_of(t), html_row(sample_titles, "th"));
-    for (const auto& cells : sample_rows(c, t)) {
-      html += html_row(cells, "td");
-    }
-    html += "</table>\n";
-  }
-  html += "<h2>Read with care</h2>\n" + common::html_list(caveats(c));
-  return html +
-         "<p>HRP is due to the authors of arXiv 2502.07739; the model is SmolLM2-135M-Instruct, "
-         "the "
-         "definitions are WordNet's 3.0.</p>\n</html>\n";
-}
-
-std::string markdown(const report_contents& c) {
-  const auto table = [](const std::vector<std::string>& heads) {
-    return common::markdown_row(heads) +
-           common::markdown_row(std::vector<std::string>(heads.size(), "---"));
-  };
-  std::string text = c.incomplete.empty() ? "" : "**" + c.incomplete + "**\n\n";
-  text += setting_of(c) + "\n";
-  for (const table_of_rank& t : c.tables) {
-    text += fmt::format("\n## {}\n\n{}", title_of(t), table(titles));
-    for (const experiment::result& r : t.results) {
-      text += common::markdown_row(cells_of(t, r));
-    }
-    text += fmt::format("\n### Definitions, before and after\n\n{}", table(sample_titles));
-    for (const auto& cells : sample_rows(c, t)) {
-      text += common::markdown_row(cells);
-    }
-  }
-  text += "\n\\* the best rate is the smallest or largest that was tried.\n\n";
-  for (const std::string& finding : findings(c)) {
-    text += "- " + finding + "\n";
-  }
-  text += "\n## Read with care\n\n";
-  for (const std::string& caveat : caveats(c)) {
-    text += "- " + caveat + "\n";
-  }
-  return text;
-}
-
 }  // namespace
 
 std::string data_of(const data_set& set) {
@@ -256,14 +169,11 @@ std::vector<std::string> findings(const report_contents& c) {
   std::vector<std::string> all;
   for (const table_of_rank& t : c.tables) {
     for (const experiment::result& r : t.results) {
-      const row one = row_of(t, r);
-      const estimate& d = one.difference;
-      if (std::isfinite(d.mean) && r.method->has_rate) {
+      const estimate difference = common::above_reference(t.results, r, test_loss);
+      if (std::isfinite(difference.mean) && r.method->has_rate) {
         all.push_back(fmt::format("{}: {} against LoRA, Kaiming: eval loss {} ({}).", title_of(t),
-                                  r.summary.name, with_sign(d, 3),
-                                  !(std::abs(d.mean) > d.half) ? "not shown to differ"
-                                  : d.mean < 0                 ? "lower"
-                                                               : "higher"));
+                                  r.summary.name, with_sign(difference, 3),
+                                  common::verdict(difference)));
       }
     }
   }
@@ -278,10 +188,10 @@ std::vector<std::string> caveats(const report_contents& c) {
       "method is chosen by its mean validation loss; test results choose nothing. All methods have "
       "the same steps (what a start takes of the data is charged) and the same batches a seed.",
       fmt::format(
-          "Intervals are t-intervals over {} seeds on one split: they hold the chance of the "
+          "Intervals are t-intervals over {} on one split: they hold the chance of the "
           "order of the definitions and of a method's draws, not that of the sample of test "
           "words. Differences are paired by seed.",
-          a.seeds),
+          common::seeds_of(c.tables, a.seeds)),
       "Every word and every synset is in one part only. Synsets that are relatives may be in two, "
       "and "
       "glosses share phrases; the model may have read WordNet before.",
@@ -313,23 +223,37 @@ std::vector<std::string> caveats(const report_contents& c) {
     all.push_back("Left out here: rank " + ranks + ".");
   }
   if (!c.wanted->left_out.empty()) {
-    std::string names;
-    for (const std::string& name : c.wanted->left_out) {
-      names += (names.empty() ? "" : "; ") + name;
-    }
-    all.push_back("Methods left out here: " + names + ".");
+    all.push_back("Methods left out here: " + common::listed(c.wanted->left_out) + ".");
+  }
+  if (!c.left_out.empty()) {
+    all.push_back(c.left_out);
   }
   return all;
 }
 
 std::string write_report(const std::filesystem::path& directory, const report_contents& c) {
-  const std::filesystem::path figures = directory / "figures";
-  const std::vector<apps::console::picture> pictures = figures_of(c);
-  const std::string drawn = apps::console::draw_pictures(figures, pictures);
-  apps::console::write_file(directory / "report.html", page(c, figures, pictures));
-  apps::console::write_file(directory / "report.md", markdown(c));
-  return fmt::format("report: {}, and as Markdown report.md\n{}",
-                     (directory / "report.html").string(), drawn);
+  common::report_document document{
+      .title = "preheat: a language model learns to define words",
+      .heading = "A language model learns to define words",
+      .incomplete = c.incomplete,
+      .setting = setting_of(c),
+      .tables = {},
+      .findings = findings(c),
+      .more_tables = {},
+      .caveats = caveats(c),
+      .credits =
+          "HRP is due to the authors of arXiv 2502.07739; the model is "
+          "SmolLM2-135M-Instruct, the definitions are WordNet's 3.0."};
+  for (const table_of_rank& t : c.tables) {
+    document.tables.push_back(
+        common::table_of(title_of(t), titles, t.results,
+                         [&](const experiment::result& r) { return cells_of(t, r); }));
+    document.more_tables.push_back({.title = "Definitions, before and after; " + title_of(t),
+                                    .heads = {"word", "written by", "definition"},
+                                    .rows = sample_rows(c, t),
+                                    .of_texts = true});
+  }
+  return common::write_report(directory, document, figures_of(c));
 }
 
 }  // namespace studies::lm

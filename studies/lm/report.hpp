@@ -19,9 +19,10 @@ struct table_of_rank {
 struct report_contents {
   const options* wanted;
   const experiment* done;
-  int runs_at_a_time;
-  std::vector<table_of_rank> tables;
-  std::string incomplete;  // why not all is there; empty if it is
+  int runs_at_a_time = 1;
+  std::vector<table_of_rank> tables{};
+  std::string incomplete{};  // why not all is there; empty if it is
+  std::string left_out{};    // for lack of time
 };
 
 // "definitions of 87654 words to train on, …"

@@ -20,7 +20,6 @@ namespace studies::text {
 using common::mean_losses;
 using common::rank_rule;
 using common::score;
-using common::seed_of;
 
 // Sums in double precision.
 template <class Linear>
@@ -55,16 +54,9 @@ run_outcome adapt(Method m, rank_rule rank, const base_model& model, const encod
   const batch scored =
       batch_of(the_backend(),
                std::span(set.validation).first(std::min<std::size_t>(32, set.validation.size())));
-  const index_t warmup = index_t(std::lround(s.warmup * s.steps));
-  auto training = preheat::start_run(m, net, batches,
-                                     {.rank = rank(std::max(1, run.rank)),
-                                      .steps = s.steps,
-                                      .seed = seed_of(run),
-                                      .scaling = preheat::scaling::constant(s.scaling),
-                                      .clamp_rank = true,
-                                      .schedule = preheat::schedule::linear{.warmup = warmup},
-                                      .head_rate = s.head_rate},
-                                     scored);
+  preheat::fit_options options = common::options_of(s, run, rank);
+  options.head_rate = s.head_rate;
+  auto training = preheat::start_run(m, net, batches, options, scored);
 
   run_outcome result;
   while (!training.done()) {

@@ -19,19 +19,12 @@ using common::summary_row;
 
 using common::reference_method;
 
-class experiment {
+class experiment : public common::timed_experiment<const set_description*, method_entry> {
  public:
   // Reads the model and the sentences, and takes the methods' fingerprints. `wanted` and `log` must
   // outlive it.
   experiment(const options& wanted, common::run_log& log);
 
-  // See common::timed_grid.
-  void run_with(common::grid::job_runner r) { runs_.run_with(std::move(r)); }
-  std::string answer(const std::string& question) const { return runs_.answer(question); }
-
-  // Runs that are wanted, as far as known now, and how many of them are kept from before.
-  std::size_t wanted_runs() const { return runs_.wanted_runs(); }
-  std::size_t kept_runs() const { return runs_.kept_runs(); }
   const std::map<std::string, encoded_set>& sets() const { return sets_; }
   const std::string& model_name() const;
   // Numbers of the head, which every method trains alike.
@@ -46,7 +39,6 @@ class experiment {
     });
   }
 
-  using result = common::method_result<method_entry>;
   // See common::timed_grid.
   std::vector<result> results(const set_description& set, int rank) const {
     return runs_.results(&set, rank);
@@ -56,7 +48,6 @@ class experiment {
   const options& wanted_;
   std::shared_ptr<const base_model> model_;
   std::map<std::string, encoded_set> sets_;  // by name
-  common::timed_grid<const set_description*, method_entry> runs_;
   common::best_accuracies best_;
 };
 

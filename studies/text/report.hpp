@@ -20,8 +20,10 @@ struct table_of_set {
 struct report_contents {
   const options* wanted;
   const experiment* done;
-  std::vector<table_of_set> tables;
-  std::string incomplete;  // why not all is there; empty if it is
+  int runs_at_a_time = 1;
+  std::vector<table_of_set> tables{};
+  std::string incomplete{};  // why not all is there; empty if it is
+  std::string left_out{};    // for lack of time
 };
 
 // What the tables do not say and a reader has to know, one paragraph each.

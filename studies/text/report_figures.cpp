@@ -4,15 +4,13 @@
 #include <fmt/format.h>
 
 #include "report.hpp"
-#include "studies/common/figures.hpp"
-#include "studies/common/line_styles.hpp"
+#include "studies/common/comparison_figures.hpp"
 
 namespace studies::text {
 namespace {
 
 using apps::console::picture;
 using common::accuracy_point;
-using common::figure_line;
 using common::figure_panel;
 using common::line_style;
 
@@ -47,58 +45,26 @@ class figures_of_rank {
         "accuracy" + suffix_, "Test accuracy, mean and 95 % interval over seeds", program, panels);
   }
 
-  // The mean over seeds at the chosen rate.
   picture loss(const std::string& name, std::vector<common::curve_point> run_outcome::*curve,
                bool with_points) const {
-    const std::string axes =
-        "  set xrange [0:*] noextend\n"
-        "  set xlabel \"training steps, everything charged\" offset 0,0.3\n";
-    return lines({.name = name + suffix_,
-                  .title = name + " loss at the chosen rate, mean over seeds",
-                  .program = program,
-                  .axes = axes + "  set ylabel \"" + name + " loss\"\n",
-                  .with_points = with_points},
+    return lines(common::loss_figure(program, name + suffix_, name, with_points),
                  [&](const experiment::result& r) {
                    return common::mean_curve(r.runs, r.summary.rate, curve);
                  });
   }
-
-  // The mean over seeds of a number at every rate that was tried.
   picture by_rate(const std::string& name, const std::string& what,
                   double (*number_of)(const common::run_record&)) const {
-    return lines(
-        {.name = name + suffix_,
-         .title = what + " against learning rate, mean over seeds",
-         .program = program,
-         .axes = "  set logscale x\n  set xrange [*:*] noextend\n  set format x \"%g\"\n"
-                 "  set xtics (0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)\n"
-                 "  set xlabel \"learning rate\" offset 0,0.3\n"
-                 "  set ylabel \"" +
-                 what + "\"\n",
-         .with_points = true},
-        [&](const experiment::result& r) {
-          return r.method->has_rate ? common::mean_by_rate(r.runs, number_of) : std::string();
-        });
+    return lines(common::rate_figure(program, name + suffix_, what,
+                                     "0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1"),
+                 [&](const experiment::result& r) { return common::points_by_rate(r, number_of); });
   }
 
  private:
   static constexpr const char* program = "preheat-text";
 
   template <class Points>
-  picture lines(const common::line_figure_settings& settings, Points points) const {
-    std::vector<figure_panel<figure_line>> panels;
-    for (const table_of_set* const t : tables_) {
-      auto& panel = panels.emplace_back();
-      panel.title = title_of(*t);
-      for (const experiment::result& r : t->results) {
-        panel.items.push_back({r.method->name, styles_.at(r.method->id), points(r)});
-      }
-    }
-    std::vector<std::string> legend;
-    for (const method_entry& m : methods_) {
-      legend.push_back(m.name);
-    }
-    return common::line_figure(settings, legend, panels);
+  picture lines(const common::line_figure_settings& settings, const Points& points) const {
+    return common::method_lines(methods_, tables_, settings, title_of, points);
   }
 
   const std::vector<method_entry>& methods_;

@@ -21,11 +21,13 @@ struct reference_layer {
   reference_adam adam_a{}, adam_b{};
 
   table whole() const { return attached ? W + s * (B * A) : W; }
-  void start(const table& a, const table& b) {
+  void start(const table& a, const table& b, bool keep_state) {
     A = a;
     B = b;
-    adam_a = {};
-    adam_b = {};
+    if (!keep_state) {
+      adam_a = {};
+      adam_b = {};
+    }
     attached = true;
   }
   void merge() {
@@ -50,6 +52,10 @@ enum class drawn { A, B };
 // compares after every step.
 template <class Method, class Update>
 void check(const Method& m, index_t chosen, drawn which, Update update) {
+  bool keep_state = false;
+  if constexpr (requires { m.chain.keep_state; }) {
+    keep_state = m.chain.keep_state;
+  }
   chain_problem<Be> p({{5, 4}, {4, 6}, {6, 5}}, 500);
   std::vector<reference_layer> reference(3);
   for (std::size_t l = 0; l < 3; ++l) {
@@ -72,7 +78,7 @@ void check(const Method& m, index_t chosen, drawn which, Update update) {
         const table A = p.read(adapted_layer.parameters.A);
         const table B = p.read(adapted_layer.parameters.B);
         reference[l].start(which == drawn::A ? A : table(A.rows, A.cols),
-                           which == drawn::B ? B : table(B.rows, B.cols));
+                           which == drawn::B ? B : table(B.rows, B.cols), keep_state);
         ++started;
       }
     }
@@ -184,4 +190,11 @@ TEST_CASE("cola by reference: SGD scaled by both factors, damped") {
           x.B = x.B - rate * (g.B * inverse(x.A * transposed(x.A) + damping));
           x.A = A;
         });
+}
+
+TEST_CASE("rac_lora by reference: one AdamW over all blocks, as in the released code") {
+  check(with<rac_lora_adamw, init::gaussian>{.init = {.sigma = 1},
+                                             .optim = with_decay,
+                                             .chain = {.period = block, .keep_state = true}},
+        3, drawn::A, adamw_b);
 }

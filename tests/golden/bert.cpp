@@ -14,11 +14,6 @@ using namespace golden;
 using namespace preheat;
 
 template <class T>
-constexpr double output_rtol = std::is_same_v<T, double> ? 1e-10 : 1e-4;
-template <class T>
-constexpr double gradient_rtol = std::is_same_v<T, double> ? 1e-10 : 1e-3;
-
-template <class T>
 using classifier = nn::bert<cpu<T>, nn::cls_head>;
 
 template <class T>

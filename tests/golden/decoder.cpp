@@ -16,11 +16,6 @@ namespace {
 using namespace golden;
 using namespace preheat;
 
-template <class T>
-constexpr double output_rtol = std::is_same_v<T, double> ? 1e-10 : 1e-4;
-template <class T>
-constexpr double gradient_rtol = std::is_same_v<T, double> ? 1e-10 : 1e-3;
-
 // The folders of the fixtures: "llama", "qwen3", ….
 std::vector<std::string> models() {
   std::vector<std::string> names;

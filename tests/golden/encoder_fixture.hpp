@@ -3,10 +3,18 @@
 #pragma once
 #include <preheat/cpu/backend.hpp>
 #include <preheat/nn/token_batch.hpp>
+#include <type_traits>
 
 #include "fixtures.hpp"
 
 namespace golden {
+
+// How far outputs and gradients of a network may be from those in double, relative to a tensor's largest
+// entry.
+template <class T>
+inline constexpr double output_rtol = std::is_same_v<T, double> ? 1e-10 : 1e-4;
+template <class T>
+inline constexpr double gradient_rtol = std::is_same_v<T, double> ? 1e-10 : 1e-3;
 
 template <class T>
 using token_batch = preheat::nn::token_batch<preheat::cpu<T>>;

@@ -17,9 +17,6 @@ namespace fs = std::filesystem;
 using namespace golden;
 using namespace preheat;
 
-template <class T>
-constexpr double output_rtol = std::is_same_v<T, double> ? 1e-10 : 1e-4;
-
 template <class Be>
 using report_type = fit_report<Be, adapter::lora>;
 

@@ -15,9 +15,6 @@ namespace fs = std::filesystem;
 using namespace golden;
 using namespace preheat;
 
-template <class T>
-constexpr double output_rtol = std::is_same_v<T, double> ? 1e-10 : 1e-4;
-
 // The files of a folder that are models, not adapters, without ".gguf"; sorted.
 std::vector<std::string> models_in(const std::string& folder) {
   std::vector<std::string> names;

@@ -14,6 +14,7 @@
 #include <preheat/safetensors/safetensors.hpp>
 
 #include "support/scratch.hpp"
+#include "support/stored_model.hpp"
 
 namespace {
 
@@ -21,20 +22,12 @@ using namespace preheat;
 using safetensors::dtype;
 using Be = cpu<float>;
 
-struct stored_tensor {
-  std::vector<index_t> shape;
-  std::vector<float> values;
-};
-
 // A checkpoint of two layers, that a test then breaks.
-struct checkpoint {
-  nlohmann::json config = {
-      {"model_type", "bert"},   {"hidden_act", "gelu"},         {"vocab_size", 5},
-      {"hidden_size", 4},       {"num_hidden_layers", 2},       {"num_attention_heads", 2},
-      {"intermediate_size", 6}, {"max_position_embeddings", 3}, {"hidden_dropout_prob", 0.2}};
-  std::map<std::string, stored_tensor> tensors;
-
+struct checkpoint : conformance::stored_model {
   checkpoint() {
+    config = {{"model_type", "bert"},   {"hidden_act", "gelu"},         {"vocab_size", 5},
+              {"hidden_size", 4},       {"num_hidden_layers", 2},       {"num_attention_heads", 2},
+              {"intermediate_size", 6}, {"max_position_embeddings", 3}, {"hidden_dropout_prob", 0.2}};
     add("embeddings.word_embeddings.weight", {5, 4});
     add("embeddings.position_embeddings.weight", {3, 4});
     add("embeddings.token_type_embeddings.weight", {2, 4});
@@ -53,17 +46,6 @@ struct checkpoint {
     add_linear("pooler.dense", 4, 4);
     add_linear("classifier", 3, 4);
   }
-  void add(const std::string& name, std::vector<index_t> shape) {
-    index_t count = 1;
-    for (const index_t extent : shape) {
-      count *= extent;
-    }
-    stored_tensor tensor{std::move(shape), std::vector<float>(std::size_t(count))};
-    for (std::size_t i = 0; i < tensor.values.size(); ++i) {
-      tensor.values[i] = float((7 * i + tensors.size()) % 31) / 16 - 1;  // exact in half precision
-    }
-    tensors[name] = std::move(tensor);
-  }
   void add_norm(const std::string& name) {
     add(name + ".weight", {4});
     add(name + ".bias", {4});
@@ -79,14 +61,10 @@ struct checkpoint {
 
   void write(const std::filesystem::path& folder, const std::string& prefix = "",
              dtype type = dtype::F32) const {
-    std::filesystem::create_directories(folder);
-    scratch::write_file(folder / "config.json", config.dump());
-    safetensors::writer writer;
-    for (const auto& [name, tensor] : tensors) {
-      const bool prefixed = !name.starts_with("classifier") && !name.starts_with("cls.");
-      writer.add<float>((prefixed ? prefix : "") + name, tensor.shape, tensor.values, type);
-    }
-    writer.write(folder / "model.safetensors");
+    const auto prefix_of = [&](const std::string& name) {
+      return name.starts_with("classifier") || name.starts_with("cls.") ? "" : prefix;
+    };
+    write_with(folder, prefix_of, type);
   }
 };
 
@@ -125,21 +103,14 @@ void check_read(const checkpoint& written, const std::filesystem::path& folder) 
 // Writes what `change` has made of a good checkpoint; reading it must fail with these words.
 template <class Change>
 void check_refused(Change change, const std::string& words) {
-  const scratch::temporary_directory folder;
   checkpoint c;
   change(c);
-  c.write(folder.path());
-  Be be;
-  std::string text = "nothing was thrown";
-  try {
-    huggingface::read_bert<Be>(be, folder.path());
-  } catch (const io_error& error) {
-    text = error.what();
-  }
-  CAPTURE(words);
-  CAPTURE(text);
-  CHECK(text.find(words) != std::string::npos);
-  CHECK(text.find(folder.path().string()) != std::string::npos);  // the file
+  conformance::check_words(conformance::refusal_of_model(c,
+                                                         [](const std::filesystem::path& folder) {
+                                                           Be be;
+                                                           huggingface::read_bert<Be>(be, folder);
+                                                         }),
+                           words);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <preheat/safetensors/safetensors.hpp>
 
 #include "support/scratch.hpp"
+#include "support/stored_model.hpp"
 
 namespace {
 
@@ -19,38 +20,16 @@ using nlohmann::json;
 using safetensors::dtype;
 using Be = cpu<float>;
 
-struct stored_tensor {
-  std::vector<index_t> shape;
-  std::vector<float> values;
-};
-
 // A checkpoint that a test then breaks.
-struct model_folder {
-  json config;
+struct model_folder : conformance::stored_model {
   std::string prefix;
-  std::map<std::string, stored_tensor> tensors;  // without the prefix
 
-  void add(const std::string& name, std::vector<index_t> shape) {
-    index_t count = 1;
-    for (const index_t extent : shape) {
-      count *= extent;
-    }
-    stored_tensor tensor{std::move(shape), std::vector<float>(std::size_t(count))};
-    for (std::size_t i = 0; i < tensor.values.size(); ++i) {
-      tensor.values[i] = float((7 * i + tensors.size()) % 31) / 16 - 1;  // exact in half precision
-    }
-    tensors[name] = std::move(tensor);
-  }
   void write(const std::filesystem::path& folder, bool prefixed = true,
              dtype type = dtype::F32) const {
-    std::filesystem::create_directories(folder);
-    scratch::write_file(folder / "config.json", config.dump());
-    safetensors::writer writer;
-    for (const auto& [name, tensor] : tensors) {
-      const bool plain = !prefixed || name == "lm_head.weight";
-      writer.add<float>((plain ? "" : prefix) + name, tensor.shape, tensor.values, type);
-    }
-    writer.write(folder / "model.safetensors");
+    const auto prefix_of = [&](const std::string& name) {
+      return !prefixed || name == "lm_head.weight" ? "" : prefix;
+    };
+    write_with(folder, prefix_of, type);
   }
 };
 
@@ -135,26 +114,16 @@ void check_read(const model_folder& m, const std::filesystem::path& folder) {
 }
 
 std::string refusal(const model_folder& m) {
-  const scratch::temporary_directory folder;
-  m.write(folder.path());
-  Be be;
-  std::string text = "nothing was thrown";
-  try {
-    huggingface::read_decoder<Be>(be, folder.path());
-  } catch (const io_error& error) {
-    text = error.what();
-    CHECK(text.find(folder.path().string()) != std::string::npos);  // the file
-  }
-  return text;
+  return conformance::refusal_of_model(m, [](const std::filesystem::path& folder) {
+    Be be;
+    huggingface::read_decoder<Be>(be, folder);
+  });
 }
 // Writes what `change` has made of a good checkpoint; reading it must fail with these words.
 template <class Change>
 void check_refused(model_folder m, Change change, const std::string& words) {
   change(m);
-  const std::string text = refusal(m);
-  CAPTURE(words);
-  CAPTURE(text);
-  CHECK(text.find(words) != std::string::npos);
+  conformance::check_words(refusal(m), words);
 }
 // The config with other fields.
 nn::decoder_config config_with(json config, const json& changes = json::object()) {
@@ -209,6 +178,17 @@ TEST_CASE("decoder files: the config of every kind, with Hugging Face's defaults
                            {"max_window_layers", 0}}).window == 4);
   CHECK(config_with(qwen, {{"sliding_window", 4},
                            {"layer_types", {"sliding_attention", "sliding_attention"}}}).window == 4);
+  const auto window_of = [&](const json& fields, index_t block) {
+    return config_with(qwen, fields).window_of(block);
+  };
+  const json by_type = {{"sliding_window", 4},
+                        {"layer_types", {"sliding_attention", "full_attention"}}};
+  CHECK(window_of(by_type, 0) == 4);
+  CHECK(window_of(by_type, 1) == 0);
+  const json by_number = {
+      {"sliding_window", 4}, {"use_sliding_window", true}, {"max_window_layers", 1}};
+  CHECK(window_of(by_number, 0) == 0);
+  CHECK(window_of(by_number, 1) == 4);
   qwen["model_type"] = "qwen3";
   CHECK(config_with(qwen).qk_norm);
   CHECK_FALSE(config_with(qwen).qkv_bias);
@@ -283,10 +263,8 @@ TEST_CASE("decoder files: every config that is not understood is refused with th
   refused(gpt2(), {{"n_head", 3}}, R"(field "n_embd": it is a multiple of n_head)");
   model_folder qwen = llama();
   qwen.config["model_type"] = "qwen3";
-  refused(qwen, {{"layer_types", {"full_attention", "sliding_attention"}}, {"sliding_window", 4}},
-          "all blocks have a window or none is understood; 1 of 2 have one");
-  refused(qwen, {{"use_sliding_window", true}, {"max_window_layers", 1}, {"sliding_window", 4}},
-          "1 of 2 have one");
+  refused(qwen, {{"layer_types", {"full_attention", "sliding_attention"}}},
+          "layer_types needs a number >= 1");
   refused(qwen, {{"layer_types", {"full_attention"}}}, "a list of one text per block is needed");
   refused(qwen, {{"layer_types", {"full_attention", "linear_attention"}}},
           "full_attention and sliding_attention are understood");

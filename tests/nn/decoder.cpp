@@ -74,6 +74,32 @@ TEST_CASE("decoder: gradients of every weight and bias equal differences, for ev
   }
 }
 
+TEST_CASE("decoder: a window of one block is that of this block") {
+  using Be = cpu_double;
+  Be be;
+  const auto states_with = [&](index_t window, const std::vector<index_t>& without) {
+    nn::decoder_config c = small_llama();
+    c.window = window;
+    c.blocks_without_window = without;
+    auto net = small_decoder(be, c);
+    base_operator<Be> base(net);
+    net.forward(small_text<Be>(), base);
+    std::vector<std::vector<double>> states;
+    for (const auto X : net.hidden_states()) {
+      states.push_back(be.download(X));
+    }
+    return states;
+  };
+  const auto none = states_with(0, {});
+  const auto every = states_with(3, {});
+  const auto second = states_with(3, {0});
+  CHECK(second[1] == none[1]);
+  CHECK(second[1] != every[1]);
+  CHECK(second[2] != none[2]);
+  CHECK(states_with(3, {1})[1] == every[1]);
+  CHECK(states_with(3, {0, 1})[2] == none[2]);
+}
+
 TEST_CASE_TEMPLATE("decoder: the other backends find the same loss and gradients", Be,
                    PREHEAT_ALL_BACKENDS) {
   for (const named_config& one : small_decoders()) {
@@ -478,4 +504,6 @@ TEST_CASE("decoder: what does not fit is refused with words") {
                   "preheat: heads is a multiple of key_value_heads (4, 3)");
   weights_refused([](weights_type& w) { w.config.head_size = 3; },
                   "preheat: rotary positions: head_size is even (3, 2)");
+  weights_refused([](weights_type& w) { w.config.blocks_without_window = {2}; },
+                  "preheat: 0 <= a block without window < blocks (2, 2)");
 }

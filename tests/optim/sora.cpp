@@ -125,6 +125,19 @@ TEST_CASE_TEMPLATE("proximal: the penalty adds η·sign(g)/N to the gate's gradi
   CHECK(gap(read<Be>(be, g.g), wanted) < tolerance<Be>(1));
 }
 
+TEST_CASE("schedule of ξ: a first stage of its own length, the others equal") {
+  const optim::proximal<> published{.xi = 0,
+                                    .xi_last = 6,
+                                    .schedule = xi_schedule::linear,
+                                    .stages = 7,
+                                    .first_stage = 50.0 / 140};
+  for (index_t epoch = 0; epoch < 140; ++epoch) {
+    CAPTURE(epoch);
+    const double stage = epoch < 50 ? 0 : double(1 + (epoch - 50) / 15);
+    CHECK(published.threshold(epoch, 140) == doctest::Approx(stage));
+  }
+}
+
 TEST_CASE("schedule of ξ: equal stages from the first value to the last, by formula, monotone") {
   const auto formula = [](xi_schedule schedule, double a, double b, double x) {
     switch (schedule) {
@@ -222,6 +235,8 @@ TEST_CASE("proximal: settings that make no sense are refused") {
   refused({.xi = -1e-9});
   refused({.xi_last = -1e-9});
   refused({.stages = 0});
+  refused({.first_stage = 1});
+  refused({.first_stage = -0.1});
   refused({.xi = 0, .xi_last = 1, .schedule = xi_schedule::exp_linear});
   refused({.xi = 1, .xi_last = 0, .schedule = xi_schedule::exp_linear});
   CHECK_NOTHROW(optim::proximal<>{.eta = 0, .xi = 0, .stages = 1}.start(be, p));

@@ -50,6 +50,10 @@ inline std::vector<named_config> small_decoders() {
   using config = nn::decoder_config;
   add("llama", small_llama(), [](config&) {});
   add("a window of 3", small_llama(), [](config& c) { c.window = 3; });
+  add("a window of 3 in the second block", small_llama(), [](config& c) {
+    c.window = 3;
+    c.blocks_without_window = {0};
+  });
   add("a window of 1", small_llama(), [](config& c) { c.window = 1; });
   add("biases on q, k, v and a tied head", small_llama(),
       [](config& c) { c.qkv_bias = c.tied_head = true; });

@@ -101,6 +101,14 @@ index_t rank_of(const Adapter& adapter, Be& be, const typename Adapter::template
   }
 }
 
+// Whether an adapter has a rank: it is made of factors, or it says what its rank is.
+template <class Adapter, class Be>
+inline constexpr bool has_rank = bool(Adapter::has_factors) ||
+                                 requires(const Adapter& adapter,
+                                          const typename Adapter::template params<Be>& p) {
+  adapter.rank(p);
+};
+
 // W += ΔW (m×n) and, for an adapter that trains the bias, b += Δb.
 template <class Adapter, backend Be>
 void merge_into(const Adapter& adapter, Be& be, const typename Adapter::template params<Be>& p,

@@ -77,6 +77,19 @@ class cpu {
 
   std::string describe() const;
 
+  // f(worker, i) for i = 0 … count − 1, several at a time if there are threads, worker < threads(). f
+  // may call this backend, which then works on one thread. For what is independent but too small to be
+  // shared out itself, such as the heads of an attention.
+  template <class F>
+  void in_parallel(index_t count, const F& f) const {
+    const block_cut cut = equal_blocks(count, count, 1, threads(), 1);
+    in_blocks(cut, [&](index_t first, index_t n) {
+      for (index_t i = first; i < first + n; ++i) {
+        f(first / cut.step, i);
+      }
+    });
+  }
+
   matrix zeros(index_t m, index_t n);
   void resize(matrix& M, index_t m, index_t n);
   void upload(std::span<const T> host, view<T> x);

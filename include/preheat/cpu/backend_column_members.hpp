@@ -1,6 +1,8 @@
 // The members of preheat::cpu on whole columns: losses, softmax and normalization, for networks. They
 // are shared out among the threads in blocks of columns.
 #pragma once
+#include <algorithm>
+
 #include "backend.hpp"
 #include "copies.hpp"
 
@@ -12,20 +14,32 @@ T cpu<T, Kernels>::softmax_cross_entropy(view<const T> z, view<const T> labels, 
   require(labels.cols() == z.cols(), "one label per column", labels.cols(), z.cols());
   require_same_shape("softmax_cross_entropy", z, d);
   const T weight = T(1) / T(z.cols());
-  T loss = 0;
+  const auto label_of = [&](index_t j) { return labels.data()[j * labels.ld()]; };
   for (index_t j = 0; j < z.cols(); ++j) {
-    const T given = labels.data()[j * labels.ld()];
+    const T given = label_of(j);
     require(0 <= given && given < T(z.rows()), "0 <= label < classes", given, z.rows());
-    const index_t label = index_t(given);
-    require(T(label) == given, "a label is a whole number", given, label);
-    const view<T> column = d.col_range(j, 1);
-    copy_columns(z.col_range(j, 1), column);
-    const T score = column.data()[label];
-    T log_sum = 0;
-    operations::softmax(columns(column), &log_sum);
-    loss += weight * (log_sum - score);
-    operations::scale_cols(&weight, columns(column));
-    column.data()[label] -= weight;
+    require(T(index_t(given)) == given, "a label is a whole number", given, index_t(given));
+  }
+  constexpr index_t most = 128;  // columns whose losses wait to be added up in their order
+  T losses[most];
+  T loss = 0;
+  for (index_t begin = 0; begin < z.cols(); begin += most) {
+    const index_t n = std::min(most, z.cols() - begin);
+    in_columns(d.col_range(begin, n), [&](index_t first, index_t count) {
+      for (index_t i = first; i < first + count; ++i) {
+        const view<T> column = d.col_range(begin + i, 1);
+        copy_columns(z.col_range(begin + i, 1), column);
+        T& own = column.data()[index_t(label_of(begin + i))];
+        const T score = own;
+        operations::softmax(columns(column), &losses[i]);
+        losses[i] -= score;
+        operations::scale_cols(&weight, columns(column));
+        own -= weight;
+      }
+    });
+    for (index_t i = 0; i < n; ++i) {
+      loss += weight * losses[i];
+    }
   }
   return loss;
 }

@@ -37,18 +37,10 @@ class packet {
   [[gnu::always_inline]] void store(T* to) const { __builtin_memcpy(to, &value_, sizeof(native)); }
   // The first `count` numbers, the others `rest`.
   [[gnu::always_inline]] static packet load(const T* from, index_t count, T rest) {
-    T lanes[size];
-    for (index_t i = 0; i < size; ++i) {
-      lanes[i] = i < count ? from[i] : rest;
-    }
-    return load(lanes);
+    return of(detail::load_first<Isa::bytes>(from, count, rest));
   }
   [[gnu::always_inline]] void store(T* to, index_t count) const {
-    T lanes[size];
-    store(lanes);
-    for (index_t i = 0; i < count; ++i) {
-      to[i] = lanes[i];
-    }
+    detail::store_first<Isa::bytes>(value_, to, count);
   }
 
   [[gnu::always_inline]] friend packet operator+(packet a, packet b) {
@@ -98,10 +90,10 @@ class packet {
 
   // The sum and the largest of all numbers in the packet.
   [[gnu::always_inline]] T sum() const {
-    return folded([](T a, T b) { return a + b; });
+    return folded<size / 2>([](packet a, packet b) { return a + b; });
   }
   [[gnu::always_inline]] T largest() const {
-    return folded([](T a, T b) { return a > b || a != a ? a : b; });
+    return folded<size / 2>([](packet a, packet b) { return max(a, b); });
   }
 
  private:
@@ -121,17 +113,16 @@ class packet {
     x = select(x.value_ > high.value_, high, x);
     return select(x.value_ < low.value_, low, x);
   }
-  // In pairs: the order does not depend on the compiler.
-  template <class F>
+  // In pairs of numbers i and i + Half: the order does not depend on the compiler.
+  template <int Half, class F>
   [[gnu::always_inline]] T folded(F f) const {
-    T lanes[size];
-    store(lanes);
-    for (int half = size / 2; half > 0; half /= 2) {
-      for (int i = 0; i < half; ++i) {
-        lanes[i] = f(lanes[i], lanes[i + half]);
-      }
+    const auto other = detail::rotated<Half, bits>(value_, std::make_integer_sequence<int, size>());
+    const packet halves = f(*this, of(other));
+    if constexpr (Half > 1) {
+      return halves.template folded<Half / 2>(f);
+    } else {
+      return halves.value_[0];
     }
-    return lanes[0];
   }
 
   native value_;

@@ -63,12 +63,7 @@ class reader {
   // The type, shape and bytes of a tensor. Errors: invalid_argument, with the most similar names, if
   // there is none of that name.
   const tensor_info& info(std::string_view name) const {
-    const auto found = header_.tensors.find(name);
-    if (found == header_.tensors.end()) {
-      throw invalid_argument(source_ + ": no tensor " + files::in_quotes(name) +
-                             safetensors::detail::similar_names(header_.tensors, name));
-    }
-    return found->second;
+    return safetensors::detail::find_tensor(header_.tensors, source_, name);
   }
 
   // Gives the memory of a tensor's pages back to the system until they are touched again; see

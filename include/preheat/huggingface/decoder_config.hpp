@@ -5,13 +5,16 @@
 //
 // Every field is used, or has no influence on the numbers (names, types of storage, tokens, dropout of
 // the pretraining), or is refused. So are: another activation than silu, gelu, gelu_new and
-// gelu_pytorch_tanh; rope types but default, linear and llama3; blocks of which only some have a
-// sliding window.
+// gelu_pytorch_tanh; rope types but default, linear and llama3; attention other than over all tokens or
+// over a sliding window.
 //
 // Errors: io_error, naming the file and the field.
 #pragma once
+#include <algorithm>
 #include <filesystem>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "../nn/decoder_config.hpp"
 #include "config_fields.hpp"
@@ -81,42 +84,44 @@ inline void read_rope(config_fields& fields, nn::rotary_config& r) {
   fields.expect("rope_interleaved", false);
 }
 
-// The window of all blocks, 0 for none. layer_types says it block by block; Qwen has a switch, and the
+// The window, and the blocks without it. layer_types says it block by block; Qwen has a switch, and the
 // number of the first block with a window.
-inline index_t read_window(config_fields& fields, const std::string& model, index_t blocks) {
+inline void read_window(config_fields& fields, const std::string& model, nn::decoder_config& c) {
   index_t window = 0;
   fields.read("sliding_window", window, false);
   index_t first = 0;
   if (model != "mistral") {
     bool used = false;
-    index_t first_with_window = blocks;
+    index_t first_with_window = c.blocks;
     fields.read("use_sliding_window", used);
     fields.read("max_window_layers", first_with_window, false);
-    first = used ? first_with_window : blocks;
+    first = used ? first_with_window : c.blocks;
   }
-  index_t with_window = window > 0 && first < blocks ? blocks - (first > 0 ? first : 0) : 0;
+  std::vector<index_t> without;
   if (const nlohmann::json* const types = fields.value("layer_types")) {
-    with_window = 0;
-    if (!types->is_array() || index_t(types->size()) != blocks) {
+    if (!types->is_array() || index_t(types->size()) != c.blocks) {
       fields.fail("layer_types", "a list of one text per block is needed");
     }
-    for (const nlohmann::json& type : *types) {
-      if (type != "full_attention" && type != "sliding_attention") {
+    for (index_t block = 0; block < c.blocks; ++block) {
+      const nlohmann::json& type = (*types)[std::size_t(block)];
+      if (type == "full_attention") {
+        without.push_back(block);
+      } else if (type != "sliding_attention") {
         fields.fail("layer_types", "full_attention and sliding_attention are understood, not " +
                                        files::in_quotes(type.dump()));
+      } else if (window <= 0) {
+        fields.fail("sliding_window", "layer_types needs a number >= 1");
       }
-      with_window += type == "sliding_attention";
     }
-    if (with_window > 0 && window <= 0) {
-      fields.fail("sliding_window", "layer_types needs a number >= 1");
+  } else {
+    for (index_t block = 0; block < std::min(first, c.blocks); ++block) {
+      without.push_back(block);
     }
   }
-  if (with_window != 0 && with_window != blocks) {
-    fields.fail("sliding_window", "all blocks have a window or none is understood; " +
-                                      std::to_string(with_window) + " of " +
-                                      std::to_string(blocks) + " have one");
+  if (window > 0 && index_t(without.size()) < c.blocks) {
+    c.window = window;
+    c.blocks_without_window = std::move(without);
   }
-  return with_window == 0 ? 0 : window;
 }
 
 inline void read_llama_like(config_fields& fields, const std::string& model,
@@ -148,7 +153,7 @@ inline void read_llama_like(config_fields& fields, const std::string& model,
     fields.read("mlp_bias", c.mlp_bias);
     fields.expect("pretraining_tp", 1);
   } else {
-    c.window = read_window(fields, model, c.blocks);
+    read_window(fields, model, c);
   }
   if (model == "qwen2") {
     c.qkv_bias = true;

@@ -1,4 +1,4 @@
-// HRP, High-Rank Preheating (arXiv 2502.07739). Random initialization leads to a random low-rank
+// HRP, High-Rank Preheating (arXiv 2502.07739v3). Random initialization leads to a random low-rank
 // result; a good direction leads to the best one. The init therefore trains another method, Preheat,
 // at a higher rank R for a few steps on the same network and data, takes the main singular vectors
 // of its product B·A, and starts the rank-r run from them (init/hrp_start.hpp):
@@ -9,7 +9,8 @@
 // Only directions are taken: the product is zero, the output unchanged, W bitwise untouched, and
 // the optimizer and the schedule start afresh. Preheating steps are taken from the main run's.
 //
-// [preheat] The paper's summary leaves open how to preheat; each choice here is an option. Preheat
+// hrp<lora> preheats LoRA itself, both factors by AdamW: the plain reading of the paper. hrp<> is our
+// variant. [preheat] The paper's summary leaves open how to preheat; each choice here is an option. Preheat
 // trains A with plain SGD at the main rate (B is frozen and orthonormal, so that A is a sketch of the
 // summed gradient and B·A its low-rank part); R = 16·r; 1.3 % of the steps, at least 1; c = 1. They
 // were chosen by `./run map`, on digits and on teachers of known spectrum: docs/evidence.md.

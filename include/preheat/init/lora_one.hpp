@@ -5,7 +5,8 @@
 //
 //   A = √(S_r/S₀)·V_rᵀ/√γ,  B = U_r·√(S_r/S₀)/√γ,  so that  B·A = (−G)_r/(γ·S₀),
 //
-// of shapes r×n and m×r. γ = 128 as in a reimplementation (the authors' example: 64). W is
+// of shapes r×n and m×r. γ = 128 with s = α/√r, the settings of the authors' code
+// (github.com/kyoonji/LoRA_initialization). W is
 // unchanged, so the output changes by s·B·A. [paper] also trains with preconditioned factor
 // gradients: add optim::scaled<optim::adamw>.
 //

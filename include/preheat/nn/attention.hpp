@@ -12,7 +12,8 @@
 // per sequence forward and 8·n²·features backward; P is stored, heads·n² numbers per sequence.
 //
 // A backend that multiplies grids of blocks computes all heads of consecutive sequences of one length in one
-// call; another one computes head by head, which keeps P in the cache.
+// call; another one computes head by head, which keeps P in the cache, and several heads at a time if it works in
+// parallel.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -27,8 +28,11 @@ namespace preheat::nn {
 // Buffers that the layers of a network share, because only one layer computes at a time.
 template <class Be>
 struct attention_scratch {
-  mat<Be> dropped;  // D(P) of what is computed in one call
-  mat<Be> dS;       // likewise
+  struct of_worker {  // of what is computed in one call
+    mat<Be> dropped;  // D(P)
+    mat<Be> dS;
+  };
+  std::vector<of_worker> workers;
   mat<Be> dQ, dK, dV;
 };
 
@@ -55,10 +59,14 @@ class attention {
     const index_t longest = *std::max_element(lengths.begin(), lengths.end());
     be.resize(P_, longest, heads * Q.cols());
     be.resize(C_, Q.rows(), Q.cols());
+    scratch.workers.resize(std::size_t(workers_of(be)));
     if constexpr (multiplies_grids<Be>) {
-      each_run(lengths, [&](const run& at) { forward_of_run(be, at, site, scratch); });
+      each_run(lengths,
+               [&](const run& at) { forward_of_run(be, at, site, scratch.workers.front()); });
     } else {
-      each_head(lengths, [&](const place& at) { forward_of_head(be, at, site, scratch); });
+      each_head(be, lengths, [&](index_t worker, const place& at) {
+        forward_of_head(be, at, site, scratch.workers[std::size_t(worker)]);
+      });
     }
     return C_;
   }
@@ -71,10 +79,13 @@ class attention {
     be.resize(scratch.dK, dC.rows(), dC.cols());
     be.resize(scratch.dV, dC.rows(), dC.cols());
     if constexpr (multiplies_grids<Be>) {
-      each_run(lengths, [&](const run& at) { backward_of_run(be, at, dC, wanted, site, scratch); });
+      each_run(lengths, [&](const run& at) {
+        backward_of_run(be, at, dC, wanted, site, scratch, scratch.workers.front());
+      });
     } else {
-      each_head(lengths,
-                [&](const place& at) { backward_of_head(be, at, dC, wanted, site, scratch); });
+      each_head(be, lengths, [&](index_t worker, const place& at) {
+        backward_of_head(be, at, dC, wanted, site, scratch, scratch.workers[std::size_t(worker)]);
+      });
     }
   }
 
@@ -94,48 +105,50 @@ class attention {
       return x.block(head * size, first, size, length);
     }
   };
+  // f(worker, place) for every head of every sequence; several at a time, but no two of one worker.
   template <class F>
-  void each_head(const std::vector<index_t>& lengths, F f) {
-    place at{0, heads_, 0, 0, 0};
+  void each_head(Be& be, const std::vector<index_t>& lengths, F f) {
+    firsts_.clear();
+    index_t first = 0;
     for (const index_t length : lengths) {
-      at.length = length;
-      for (at.head = 0; at.head < heads_; ++at.head) {
-        f(std::as_const(at));
-        ++at.number;
-      }
-      at.first += length;
+      firsts_.push_back(first);
+      first += length;
     }
+    in_parallel(be, heads_ * index_t(lengths.size()), [&](index_t worker, index_t number) {
+      const auto s = std::size_t(number / heads_);
+      f(worker, place{number % heads_, heads_, firsts_[s], lengths[s], std::uint64_t(number)});
+    });
   }
-  void forward_of_head(Be& be, const place& at, const dropout_stream& site,
-                       attention_scratch<Be>& scratch) {
+  using buffers = typename attention_scratch<Be>::of_worker;
+  void forward_of_head(Be& be, const place& at, const dropout_stream& site, buffers& own) {
     const view_of<Be> P = probabilities_at(at);
     be.gemm(scale(), transpose::yes, at.of(K_), transpose::no, at.of(Q_), 0, P);
     be.softmax_cols(P);
-    const const_view_of<Be> used = with_dropout(be, site.fork(at.number), P, scratch.dropped);
+    const const_view_of<Be> used = with_dropout(be, site.fork(at.number), P, own.dropped);
     be.gemm(1, transpose::no, at.of(V_), transpose::no, used, 0, at.of(view_of<Be>(C_)));
   }
   void backward_of_head(Be& be, const place& at, const_view_of<Be> dC,
                         const attention_wanted& wanted, const dropout_stream& site,
-                        attention_scratch<Be>& scratch) {
+                        attention_scratch<Be>& scratch, buffers& own) {
     const const_view_of<Be> P = probabilities_at(at);
-    const dropout_stream own = site.fork(at.number);
+    const dropout_stream mask = site.fork(at.number);
     if (wanted.value) {
-      const const_view_of<Be> used = with_dropout(be, own, P, scratch.dropped);
+      const const_view_of<Be> used = with_dropout(be, mask, P, own.dropped);
       be.gemm(1, transpose::no, at.of(dC), transpose::yes, used, 0, at.of(view_of<Be>(scratch.dV)));
     }
     if (!wanted.query && !wanted.key) {
       return;
     }
-    be.resize(scratch.dS, at.length, at.length);
-    be.gemm(1, transpose::yes, at.of(V_), transpose::no, at.of(dC), 0, scratch.dS);
-    apply_dropout(be, own, scratch.dS);
-    be.softmax_cols_gradient(P, scratch.dS);
+    be.resize(own.dS, at.length, at.length);
+    be.gemm(1, transpose::yes, at.of(V_), transpose::no, at.of(dC), 0, own.dS);
+    apply_dropout(be, mask, own.dS);
+    be.softmax_cols_gradient(P, own.dS);
     if (wanted.query) {
-      be.gemm(scale(), transpose::no, at.of(K_), transpose::no, scratch.dS, 0,
+      be.gemm(scale(), transpose::no, at.of(K_), transpose::no, own.dS, 0,
               at.of(view_of<Be>(scratch.dQ)));
     }
     if (wanted.key) {
-      be.gemm(scale(), transpose::no, at.of(Q_), transpose::yes, scratch.dS, 0,
+      be.gemm(scale(), transpose::no, at.of(Q_), transpose::yes, own.dS, 0,
               at.of(view_of<Be>(scratch.dK)));
     }
   }
@@ -173,31 +186,30 @@ class attention {
       at.number += std::uint64_t(heads_ * at.sequences);
     }
   }
-  void forward_of_run(Be& be, const run& at, const dropout_stream& site,
-                      attention_scratch<Be>& scratch) {
+  void forward_of_run(Be& be, const run& at, const dropout_stream& site, buffers& own) {
     const view_of<Be> P = probabilities_of(at);
     be.gemm_grid(scale(), transpose::yes, at.features(K_), transpose::no, at.features(Q_), 0,
                  at.pairs(P));
     be.softmax_cols(P);
     const const_view_of<Be> used =
-        with_block_dropout(be, site, at.pair_entries(), at.number, P, scratch.dropped);
+        with_block_dropout(be, site, at.pair_entries(), at.number, P, own.dropped);
     be.gemm_grid(1, transpose::no, at.features(V_), transpose::no, at.pairs(used), 0,
                  at.features(view_of<Be>(C_)));
   }
   void backward_of_run(Be& be, const run& at, const_view_of<Be> dC, const attention_wanted& wanted,
-                       const dropout_stream& site, attention_scratch<Be>& scratch) {
+                       const dropout_stream& site, attention_scratch<Be>& scratch, buffers& own) {
     const view_of<Be> P = probabilities_of(at);
     if (wanted.value) {
       const const_view_of<Be> used =
-          with_block_dropout(be, site, at.pair_entries(), at.number, P, scratch.dropped);
+          with_block_dropout(be, site, at.pair_entries(), at.number, P, own.dropped);
       be.gemm_grid(1, transpose::no, at.features(dC), transpose::yes, at.pairs(used), 0,
                    at.features(view_of<Be>(scratch.dV)));
     }
     if (!wanted.query && !wanted.key) {
       return;
     }
-    be.resize(scratch.dS, at.length, at.pair_columns());
-    const view_of<Be> dS = scratch.dS;
+    be.resize(own.dS, at.length, at.pair_columns());
+    const view_of<Be> dS = own.dS;
     be.gemm_grid(1, transpose::yes, at.features(V_), transpose::no, at.features(dC), 0,
                  at.pairs(dS));
     apply_block_dropout(be, site, at.pair_entries(), at.number, dS);
@@ -224,6 +236,7 @@ class attention {
 
   index_t heads_ = 1;
   const_view_of<Be> Q_, K_, V_;
+  std::vector<index_t> firsts_;  // token of each sequence
   mat<Be> P_;
   mat<Be> C_;
 };

@@ -9,6 +9,7 @@
 #include "bert_config.hpp"
 #include "embedding.hpp"
 #include "layer_norm.hpp"
+#include "weight_checks.hpp"
 
 namespace preheat::nn {
 
@@ -55,27 +56,15 @@ template <backend Be>
 void require_valid(Be& be, const bert_weights<Be>& w) {
   const bert_config& c = w.config;
   require_valid(c);
-  const auto shaped = [&](const_view_of<Be> M, index_t rows, index_t cols,
-                          const std::string& name) {
-    require(M.rows() == rows, name + ": rows as the config says", M.rows(), rows);
-    require(M.cols() == cols, name + ": columns as the config says", M.cols(), cols);
-    linalg::require_finite(be, M, name);
-  };
   const auto normed = [&](const layer_norm_weights<Be>& norm, const std::string& name) {
-    shaped(norm.gamma, c.hidden_size, 1, name + ".weight");
-    shaped(norm.beta, c.hidden_size, 1, name + ".bias");
-  };
-  const auto linear = [&](const base_layer<Be>& one, const std::string& name, index_t rows,
-                          index_t cols) {
-    require(one.name == name,
-            "the layer after the one before is '" + name + "', not '" + one.name + "'");
-    shaped(one.W, rows, cols, name + ": W");
-    shaped(one.b, rows, 1, name + ": b");
+    require_weight<Be>(be, norm.gamma, c.hidden_size, 1, name + ".weight");
+    require_weight<Be>(be, norm.beta, c.hidden_size, 1, name + ".bias");
   };
   const auto& tables = w.frozen.embeddings;
-  shaped(tables.words, c.hidden_size, c.vocab_size, "word_embeddings");
-  shaped(tables.positions, c.hidden_size, c.max_position_embeddings, "position_embeddings");
-  shaped(tables.types, c.hidden_size, c.type_vocab_size, "token_type_embeddings");
+  require_weight<Be>(be, tables.words, c.hidden_size, c.vocab_size, "word_embeddings");
+  require_weight<Be>(be, tables.positions, c.hidden_size, c.max_position_embeddings,
+                     "position_embeddings");
+  require_weight<Be>(be, tables.types, c.hidden_size, c.type_vocab_size, "token_type_embeddings");
   normed(w.frozen.norm, "embeddings.LayerNorm");
   const std::size_t blocks = std::size_t(c.num_hidden_layers);
   require(w.frozen.blocks.size() == blocks, "layer norms of every encoder layer",
@@ -86,14 +75,14 @@ void require_valid(Be& be, const bert_weights<Be>& w) {
   for (std::size_t i = 0; i < blocks; ++i) {
     const std::string prefix = "encoder.layer." + std::to_string(i) + ".";
     for (std::size_t k = 0; k < shapes.size(); ++k) {
-      linear(w.layers[i * shapes.size() + k], prefix + linear_layer_names[k], shapes[k][0],
-             shapes[k][1]);
+      require_linear(be, w.layers[i * shapes.size() + k], prefix + linear_layer_names[k],
+                     shapes[k][0], shapes[k][1], true);
     }
     normed(w.frozen.blocks[i].attention, prefix + "attention.output.LayerNorm");
     normed(w.frozen.blocks[i].output, prefix + "output.LayerNorm");
   }
   if (w.pooler) {
-    linear(*w.pooler, "pooler.dense", c.hidden_size, c.hidden_size);
+    require_linear(be, *w.pooler, "pooler.dense", c.hidden_size, c.hidden_size, true);
   }
 }
 

@@ -18,6 +18,8 @@
 #include <algorithm>
 #include <cmath>
 #include <span>
+#include <utility>
+#include <vector>
 
 #include "decoder_backend.hpp"
 #include "decoder_config.hpp"
@@ -58,7 +60,7 @@ class causal_attention {
  public:
   using T = scalar_of<Be>;
   struct scratch {
-    mat<Be> dS;
+    std::vector<mat<Be>> dS;  // of each worker
   };
   static constexpr index_t tile = 128;
 
@@ -69,7 +71,7 @@ class causal_attention {
     K_ = K;
     V_ = V;
     be.resize(P_, most_keys(shape, sequences), shape.heads * Q.cols());
-    each_tile(shape, sequences, [&](const place& at) {
+    each_tile(be, shape, sequences, [&](index_t, const place& at) {
       const view_of<Be> P = view_of<Be>(P_).block(0, at.column, at.keys, at.queries);
       be.gemm(scale(at), transpose::yes, at.key_block(K), transpose::no, at.query_block(Q), 0, P);
       be.softmax_cols_causal(at.shift, at.window, P);
@@ -88,7 +90,8 @@ class causal_attention {
     if (wanted.value) {
       be.fill(0, dV);
     }
-    each_tile(shape, sequences, [&](const place& at) {
+    s.dS.resize(std::size_t(workers_of(be)));
+    each_tile(be, shape, sequences, [&](index_t worker, const place& at) {
       const const_view_of<Be> P = const_view_of<Be>(P_).block(0, at.column, at.keys, at.queries);
       if (wanted.value) {
         be.gemm(1, transpose::no, at.query_block(dC), transpose::yes, P, 1, at.key_block(dV));
@@ -96,15 +99,16 @@ class causal_attention {
       if (!wanted.query && !wanted.key) {
         return;
       }
-      be.resize(s.dS, at.keys, at.queries);
-      be.gemm(1, transpose::yes, at.key_block(V_), transpose::no, at.query_block(dC), 0, s.dS);
-      be.softmax_cols_gradient(P, s.dS);
+      mat<Be>& dS = s.dS[std::size_t(worker)];
+      be.resize(dS, at.keys, at.queries);
+      be.gemm(1, transpose::yes, at.key_block(V_), transpose::no, at.query_block(dC), 0, dS);
+      be.softmax_cols_gradient(P, dS);
       if (wanted.query) {
-        be.gemm(scale(at), transpose::no, at.key_block(K_), transpose::no, s.dS, 0,
+        be.gemm(scale(at), transpose::no, at.key_block(K_), transpose::no, dS, 0,
                 at.query_block(dQ));
       }
       if (wanted.key) {
-        be.gemm(scale(at), transpose::no, at.query_block(Q_), transpose::yes, s.dS, 1,
+        be.gemm(scale(at), transpose::no, at.query_block(Q_), transpose::yes, dS, 1,
                 at.key_block(dK));
       }
     });
@@ -130,23 +134,26 @@ class causal_attention {
   };
   static T scale(const place& at) { return T(1 / std::sqrt(double(at.size))); }
 
-  // f(tile) for all tiles of all heads, those that share keys one after the other.
+  // f(worker, tile) for all tiles of all heads: those that share keys one after the other, others
+  // several at a time, but no two of one worker.
   template <class F>
-  void each_tile(const attention_shape& shape, std::span<const attention_span> sequences, F f) {
-    index_t column = 0;
-    place at{};
-    at.size = shape.head_size(Q_.rows());
-    for (const attention_span& s : sequences) {
-      for (at.head = 0; at.head < shape.heads; ++at.head) {
-        at.key_head = at.head * shape.key_value_heads / shape.heads;
+  void each_tile(Be& be, const attention_shape& shape, std::span<const attention_span> sequences,
+                 F f) {
+    const index_t groups = shape.key_value_heads;
+    const index_t heads = shape.heads / groups;  // of a group
+    in_parallel(be, groups * index_t(sequences.size()), [&](index_t worker, index_t number) {
+      const attention_span& s = sequences[std::size_t(number / groups)];
+      place at{};
+      at.size = shape.head_size(Q_.rows());
+      at.key_head = number % groups;
+      for (at.head = at.key_head * heads; at.head < (at.key_head + 1) * heads; ++at.head) {
         for (index_t first = 0; first < s.queries; first += tile) {
-          at.column = column;
+          at.column = shape.heads * s.first_query + at.head * s.queries + first;
           set_tile(shape, s, first, at);
-          f(std::as_const(at));
-          column += at.queries;
+          f(worker, std::as_const(at));
         }
       }
-    }
+    });
   }
   static void set_tile(const attention_shape& shape, const attention_span& s, index_t first,
                        place& at) {

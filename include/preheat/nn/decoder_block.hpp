@@ -132,8 +132,8 @@ class decoder_block {
 
  private:
   index_t output_layer() const { return first_ + (fused_ ? 1 : 3); }
-  static attention_shape shape(const decoder_config& c) {
-    return {c.heads, c.key_value_heads, c.window};
+  attention_shape shape(const decoder_config& c) const {
+    return {c.heads, c.key_value_heads, c.window_of(number_)};
   }
   static bool makes_norms_again(const pass_type& pass) {
     return pass.again == recompute::norms_and_gates;

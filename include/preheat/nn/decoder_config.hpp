@@ -10,6 +10,7 @@
 //   fused_qkv    no               no      no      yes
 //   gated, act   yes, silu        as Llama        no, gelu_tanh
 #pragma once
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <string>
@@ -57,6 +58,7 @@ struct decoder_config {
   position_kind positions = position_kind::rotary;
   rotary_config rotary{};
   index_t window = 0;  // a token sees so many tokens, itself among them; 0: all before it
+  std::vector<index_t> blocks_without_window{};  // which see all before it in any case
   bool qk_norm = false;
   bool fused_qkv = false;  // one linear layer with the rows of Q, K and V
   bool qkv_bias = false;
@@ -71,6 +73,10 @@ struct decoder_config {
 
   index_t query_rows() const { return heads * head_size; }
   index_t key_rows() const { return key_value_heads * head_size; }
+  index_t window_of(index_t block) const {
+    const auto& all = blocks_without_window;
+    return std::find(all.begin(), all.end(), block) == all.end() ? window : 0;
+  }
 };
 
 // Errors: invalid_argument, naming the field and the limit.
@@ -96,6 +102,10 @@ inline void require_valid(const decoder_config& c) {
           largest / c.head_size);
   require(c.norm_epsilon > 0, "norm_epsilon > 0", c.norm_epsilon, 0.0);
   require(c.window >= 0, "window >= 0", c.window, 0);
+  for (const index_t block : c.blocks_without_window) {
+    require(0 <= block && block < c.blocks, "0 <= a block without window < blocks", block,
+            c.blocks);
+  }
   if (c.positions == position_kind::rotary) {
     const rotary_config& r = c.rotary;
     require(c.head_size % 2 == 0, "rotary positions: head_size is even", c.head_size, 2);
@@ -104,7 +114,8 @@ inline void require_valid(const decoder_config& c) {
     require(r.divisors.empty() || index_t(r.divisors.size()) == c.head_size / 2,
             "rotary divisors: none, or head_size/2", r.divisors.size(), c.head_size / 2);
     for (const double divisor : r.divisors) {
-      require(divisor > 0 && std::isfinite(divisor), "rotary divisors > 0 and finite", divisor, 0.0);
+      require(divisor > 0 && std::isfinite(divisor), "rotary divisors > 0 and finite", divisor,
+              0.0);
     }
     if (r.scaling == rotary_scaling::llama3) {
       require(0 < r.low_frequency_factor && r.low_frequency_factor < r.high_frequency_factor,

@@ -7,6 +7,7 @@
 #include "../core/concepts.hpp"
 #include "../linalg/elementwise.hpp"
 #include "decoder_config.hpp"
+#include "weight_checks.hpp"
 
 namespace preheat::nn {
 
@@ -63,41 +64,21 @@ template <backend Be>
 void require_valid(Be& be, const decoder_weights<Be>& w) {
   const decoder_config& c = w.config;
   require_valid(c);
-  const auto shaped = [&](const_view_of<Be> M, index_t rows, index_t cols,
-                          const std::string& name) {
-    require(M.rows() == rows, name + ": rows as the config says", M.rows(), rows);
-    require(M.cols() == cols, name + ": columns as the config says", M.cols(), cols);
-    linalg::require_finite(be, M, name);
-  };
   const auto vector = [&](const_view_of<Be> v, index_t rows, const std::string& name) {
-    shaped(v, rows, rows > 0 ? 1 : v.cols(), name);
+    require_weight(be, v, rows, rows > 0 ? 1 : v.cols(), name);
   };
   const auto normed = [&](const norm_weights<Be>& norm, const std::string& name) {
     vector(norm.gamma, c.hidden_size, name + ".weight");
     vector(norm.beta, c.norm == norm_kind::layer ? c.hidden_size : 0, name + ".bias");
   };
-  const auto linear = [&](const base_layer<Be>& one, const std::string& name, index_t rows,
-                          index_t cols, bool bias) {
-    require(one.name == name,
-            "the layer after the one before is '" + name + "', not '" + one.name + "'");
-    require(one.W.rows() == rows, name + ": W: rows as the config says", one.W.rows(), rows);
-    require(one.W.cols() == cols, name + ": W: columns as the config says", one.W.cols(), cols);
-    if (!is_stored<Be>(one.W)) {  // who reads a stored one has looked
-      linalg::require_finite(be, one.W, name + ": W");
-    }
-    vector(one.b, bias ? rows : 0, name + ": b");
-  };
   if (w.frozen.word_rows.empty()) {
-    shaped(w.frozen.words, c.hidden_size, c.vocab_size, "the embedding");
+    require_weight<Be>(be, w.frozen.words, c.hidden_size, c.vocab_size, "the embedding");
   } else {
     require(stored_matrix_backend<Be>, "an embedding that is kept stored needs a CPU");
-    require(w.frozen.word_rows.rows() == c.vocab_size, "the stored embedding: rows",
-            w.frozen.word_rows.rows(), c.vocab_size);
-    require(w.frozen.word_rows.cols() == c.hidden_size, "the stored embedding: columns",
-            w.frozen.word_rows.cols(), c.hidden_size);
+    require_shape(w.frozen.word_rows, c.vocab_size, c.hidden_size, "the stored embedding");
   }
   if (c.positions == position_kind::learned) {
-    shaped(w.frozen.positions, c.hidden_size, c.max_positions, "the positions");
+    require_weight<Be>(be, w.frozen.positions, c.hidden_size, c.max_positions, "the positions");
   }
   normed(w.frozen.norm, "the last norm");
   require(index_t(w.frozen.blocks.size()) == c.blocks, "norms of every block",
@@ -110,7 +91,8 @@ void require_valid(Be& be, const decoder_weights<Be>& w) {
     const std::string prefix = block_prefix(c, i);
     for (std::size_t k = 0; k < shapes.size(); ++k) {
       const decoder_layer_shape& s = shapes[k];
-      linear(w.layers[std::size_t(i) * shapes.size() + k], prefix + s.name, s.rows, s.cols, s.bias);
+      require_linear(be, w.layers[std::size_t(i) * shapes.size() + k], prefix + s.name, s.rows,
+                     s.cols, s.bias);
     }
     const decoder_block_norms<Be>& norms = w.frozen.blocks[i];
     normed(norms.attention, prefix + "the norm before the attention");
@@ -119,7 +101,7 @@ void require_valid(Be& be, const decoder_weights<Be>& w) {
     vector(norms.key, c.qk_norm ? c.head_size : 0, prefix + "k_norm");
   }
   if (!c.tied_head) {
-    linear(w.layers.back(), "lm_head", c.vocab_size, c.hidden_size, false);
+    require_linear(be, w.layers.back(), "lm_head", c.vocab_size, c.hidden_size, false);
   }
 }
 

@@ -44,4 +44,31 @@ concept multiplies_grids = backend<Be> &&
   { be.gemm_grid(s, t, a, t, a, s, x) } -> std::same_as<void>;
 };
 
+// f(worker, i) for i = 0 … count − 1, several at a time, 0 <= worker < threads().
+template <class Be>
+concept works_in_parallel = backend<Be> &&
+    requires(Be& be, index_t count, void (*f)(index_t, index_t)) {
+  { be.in_parallel(count, f) } -> std::same_as<void>;
+  { be.threads() } -> std::same_as<int>;
+};
+template <backend Be>
+index_t workers_of(const Be& be) {
+  if constexpr (works_in_parallel<Be>) {
+    return be.threads();
+  } else {
+    return 1;
+  }
+}
+// The same by any backend.
+template <backend Be, class F>
+void in_parallel(Be& be, index_t count, const F& f) {
+  if constexpr (works_in_parallel<Be>) {
+    be.in_parallel(count, f);
+  } else {
+    for (index_t i = 0; i < count; ++i) {
+      f(index_t(0), i);
+    }
+  }
+}
+
 }  // namespace preheat::nn

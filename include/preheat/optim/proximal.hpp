@@ -9,9 +9,16 @@
 //
 // ξ is constant, or goes from `xi` to `xi_last` in `stages` equal parts of the run, stage k of K at
 // x = k/(K − 1): linear (1 − x)·ξ₀ + x·ξ₁, log_linear log((1 − x)·e^ξ₀ + x·e^ξ₁), exp_linear
-// ξ₀^(1−x)·ξ₁^x (forms [paper], equal parts [preheat]).
+// ξ₀^(1−x)·ξ₁^x (forms [paper], equal parts [preheat]). `first_stage` is the first part's share of the
+// run; the others are equal.
 // Gates have no weight decay. η = 10, ξ = 3e-4, lr 8e-4, decay 0.1, r = 8; with a schedule η = 1e-3,
 // ξ from 0 to 7e-4, K = 7 [paper].
+//
+// The authors' code (github.com/TsinghuaC3I/SoRA) also has α = 16, gradients clipped at 0.1, the
+// norms of the layers trained, and lr 1.2e-3 with a schedule. Its first stage takes 50 epochs and the
+// other six 15 each, so first_stage = 50/140; by reading, the learning rate of these later stages is
+// that of the end of a linear schedule, 0, so that only the threshold acts in them. Here the run's
+// schedule spans all stages [preheat].
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -47,6 +54,7 @@ struct proximal {
   double xi_last = 0;  // of a schedule
   xi_schedule schedule = xi_schedule::constant;
   index_t stages = 7;
+  double first_stage = 0;  // of the run; 0: 1/stages
   bool published_rule = false;
 
   template <class Be, class P>
@@ -57,7 +65,11 @@ struct proximal {
     if (schedule == xi_schedule::constant || stages == 1) {
       return xi;
     }
-    const index_t stage = std::min(stages - 1, step * stages / std::max<index_t>(1, steps));
+    const index_t all = std::max<index_t>(1, steps);
+    const double late = (double(step) / double(all) - first_stage) / (1 - first_stage);
+    const index_t stage = std::min(stages - 1, first_stage == 0 ? step * stages / all
+                                               : late < 0       ? 0
+                                                          : 1 + index_t(late * double(stages - 1)));
     const double x = double(stage) / double(stages - 1);
     switch (schedule) {
       case xi_schedule::log_linear:
@@ -91,6 +103,8 @@ struct proximal {
     require(eta >= 0, "optim::proximal: eta >= 0", eta, 0.0);
     require(xi >= 0 && xi_last >= 0, "optim::proximal: xi >= 0", xi, xi_last);
     require(stages >= 1, "optim::proximal: stages >= 1", stages, 1);
+    require(0 <= first_stage && first_stage < 1, "optim::proximal: 0 <= first_stage < 1",
+            first_stage, 1.0);
     require(schedule != xi_schedule::exp_linear || (xi > 0 && xi_last > 0),
             "optim::proximal: an exp_linear schedule needs xi > 0 and xi_last > 0", xi, xi_last);
     return base.start(be, p);

@@ -15,6 +15,27 @@
 
 namespace preheat::optim {
 
+namespace detail {
+// g += the gradient of weight·‖C − I‖_F with C = x·xᵀ (ranks are rows) or xᵀ·x; nothing at C = I.
+template <backend Be>
+void add_orthogonality_gradient(Be& be, bool rows, double weight, const_view_of<Be> x,
+                                view_of<Be> g) {
+  using T = scalar_of<Be>;
+  mat<Be> E = linalg::gram(be, rows ? transpose::no : transpose::yes, x);
+  be.apply_indexed(linalg::add_to_diagonal<T>{-1, E.rows()}, E);
+  const double norm = std::sqrt(double(be.dot(E, E)));
+  if (norm == 0) {
+    return;
+  }
+  const T factor = T(2 * weight / norm);
+  if (rows) {
+    be.gemm(factor, transpose::no, E, transpose::no, x, 1, g);
+  } else {
+    be.gemm(factor, transpose::no, x, transpose::no, E, 1, g);
+  }
+}
+}  // namespace detail
+
 template <class Base = adamw>
 struct regularized {
   using axis = axes::optim;
@@ -39,7 +60,7 @@ struct regularized {
             static_assert(parameter.ranks != along::none,
                           "preheat: optim::regularized wants the factors A and B themselves; this "
                           "adapter shares its parameters between ranks: use adapter::lora");
-            add_gradient(be, parameter.ranks == along::rows, share, x, g);
+            detail::add_orthogonality_gradient(be, parameter.ranks == along::rows, share, x, g);
           }
         },
         p, gradient);
@@ -56,25 +77,6 @@ struct regularized {
   template <backend Be, class P>
   void step(Be& be, P& p, P& gradient, state<Be, P>& st, const step_context& context) const {
     base.step(be, p, gradient, st, context);
-  }
-
- private:
-  // The gradient of share·‖C − I‖_F with C = x·xᵀ (ranks are rows) or xᵀ·x.
-  template <backend Be>
-  static void add_gradient(Be& be, bool rows, double share, const_view_of<Be> x, view_of<Be> g) {
-    using T = scalar_of<Be>;
-    mat<Be> E = linalg::gram(be, rows ? transpose::no : transpose::yes, x);
-    be.apply_indexed(linalg::add_to_diagonal<T>{-1, E.rows()}, E);
-    const double norm = std::sqrt(double(be.dot(E, E)));
-    if (norm == 0) {
-      return;
-    }
-    const T factor = T(2 * share / norm);
-    if (rows) {
-      be.gemm(factor, transpose::no, E, transpose::no, x, 1, g);
-    } else {
-      be.gemm(factor, transpose::no, x, transpose::no, E, 1, g);
-    }
   }
 };
 

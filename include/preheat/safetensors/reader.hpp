@@ -69,6 +69,18 @@ std::string similar_names(const Map& tensors, std::string_view wanted,
   return text;
 }
 
+// The entry of that name. Errors: invalid_argument, naming the source and the most similar names.
+template <class Map>
+const typename Map::mapped_type& find_tensor(const Map& tensors, const std::string& source,
+                                             std::string_view name) {
+  const auto found = tensors.find(name);
+  if (found == tensors.end()) {
+    throw invalid_argument(source + ": no tensor " + files::in_quotes(name) +
+                           similar_names(tensors, name));
+  }
+  return found->second;
+}
+
 }  // namespace detail
 
 // An open file. The constructor finds every fault of the file; the members then find only mistakes
@@ -114,11 +126,7 @@ class reader {
   // The dtype, shape and bytes of a tensor. Errors: invalid_argument, with the most similar names,
   // if there is none of that name.
   const tensor_info& info(std::string_view name) const {
-    const auto found = header_.tensors.find(name);
-    if (found == header_.tensors.end()) {
-      fail("no tensor " + files::in_quotes(name) + detail::similar_names(header_.tensors, name));
-    }
-    return found->second;
+    return detail::find_tensor(header_.tensors, source_, name);
   }
 
   // Gives the memory of a tensor's pages back to the system until they are touched again; see

@@ -2,25 +2,7 @@
 # check.sh PROGRAM: the command line of preheat-lm, as far as it needs no data.
 set -eu
 program=$1
-failures=0
-
-# says STATUS WORDS ARGUMENT...
-says() {
-  status=$1
-  words=$2
-  shift 2
-  code=0
-  output=$("$program" "$@" 2>&1) || code=$?
-  case $output in
-    *"$words"*) found=yes ;;
-    *) found=no ;;
-  esac
-  if [ "$code" != "$status" ] || [ "$found" = no ]; then
-    echo "FAILED: $* gave status $code instead of $status, or no \"$words\" in:"
-    echo "$output"
-    failures=$((failures + 1))
-  fi
-}
+. "$(dirname "$0")/../says.sh"
 
 out=${TMPDIR:-/tmp}/preheat-lm-check-$$
 says 0 'preheat-lm --quick' --help
@@ -31,4 +13,4 @@ says 2 'not in range' --ranks 0
 says 2 'not in range' --steps 3
 says 1 'there is no /nowhere/model.gguf; ./run lm --fetch' --data /nowhere --out "$out"
 rm -rf "$out"
-[ "$failures" = 0 ] && echo 'the command line is as it should be'
+finish

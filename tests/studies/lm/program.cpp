@@ -8,22 +8,20 @@
 #include <fstream>
 #include <map>
 #include <set>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include <preheat/core/random.hpp>
 
-#include "studies/common/results.hpp"
 #include "studies/lm/methods.hpp"
 #include "studies/lm/options.hpp"
 #include "studies/lm/run.hpp"
+#include "studies/program_folder.hpp"
 #include "support/scratch.hpp"
 
 namespace {
 
 using scratch::read_file;
-using scratch::temporary_directory;
 
 // Words and glosses of two parts each, of which the first ones determine each other.
 void write_wordnet(const std::filesystem::path& folder) {
@@ -45,90 +43,39 @@ void write_wordnet(const std::filesystem::path& folder) {
   }
 }
 
-class lm_folder {
+class lm_folder : public study_program::program_folder {
  public:
   lm_folder() {
-    write_wordnet(folder_ / "data/wordnet");
+    write_wordnet(*this / "data/wordnet");
     std::filesystem::copy_file(PREHEAT_GOLDEN_DIR_DEFAULT "/gguf/model/model-f32.gguf",
-                               folder_ / "data/model.gguf");
-    std::ofstream quotations(folder_ / "data/literature");
+                               *this / "data/model.gguf");
+    std::ofstream quotations(*this / "data/literature");
     for (int i = 0; i < 20; ++i) {
       quotations << "It was the best of times, said number " << i << ".\n\t\t-- nobody\n%\n";
     }
   }
-
-  std::filesystem::path operator/(const std::string& name) const { return folder_ / name; }
-
-  // Runs the program with these arguments more; results go to the folder `out`.
   int run(const std::string& out, const std::string& arguments) const {
-    std::vector<std::string> all = {"preheat-lm", "--data", (folder_ / "data").string(), "--out",
-                                    (folder_ / out).string()};
-    std::istringstream split("--validation 8 --test 12 --drift 6 --minutes 0 " + arguments);
-    for (std::string one; split >> one;) {
-      all.push_back(one);
-    }
-    std::vector<const char*> pointers;
-    for (const std::string& one : all) {
-      pointers.push_back(one.c_str());
-    }
-    const auto parsed = studies::lm::parse(int(pointers.size()), pointers.data());
-    REQUIRE(parsed.wanted.has_value());
-    return studies::lm::run_all(*parsed.wanted);
+    return program_folder::run("preheat-lm", studies::lm::parse, studies::lm::run_all, out,
+                               "--validation 8 --test 12 --drift 6 --minutes 0 " + arguments);
   }
-
-  // Its table, without the last three columns, which say what runs cost.
-  std::string table(const std::string& out) const {
-    std::istringstream lines(read_file(folder_ / out / "summary.csv"));
-    std::string all;
-    for (std::string line; std::getline(lines, line);) {
-      for (int i = 0; i < 3; ++i) {
-        line.resize(line.rfind(','));
-      }
-      all += line + "\n";
-    }
-    return all;
-  }
-  std::vector<studies::common::run_record> runs(const std::string& out) const {
-    return studies::common::read_runs(folder_ / out / "runs.jsonl").runs;
-  }
-
- private:
-  temporary_directory folder_;
+  std::string table(const std::string& out) const { return program_folder::table(out, 3); }
 };
 
 TEST_CASE("lm: the same table however many threads, and after an interruption") {
   const lm_folder folder;
-  const std::string command =
-      "--methods base,lora,hrp,pissa --ranks 2,4 --lrs 0.003,0.01 --seeds 2 --steps 12 --batch 4 ";
-  CHECK(folder.run("whole", command + "--threads 1") == 0);
+  study_program::check_resumes(
+      folder,
+      "--methods base,lora,hrp,pissa --ranks 2,4 --lrs 0.003,0.01 --seeds 2 --steps 12 --batch 4 ",
+      9);
   const std::string table = folder.table("whole");
   CHECK(table.find("\n4,hrp,HRP,") != std::string::npos);
   CHECK(table.find("\n2,base,the model as it was,") != std::string::npos);
-
-  // A part of the runs and a line that was cut off, as after the power failed.
-  const std::string lines = read_file(folder / "whole/runs.jsonl");
-  std::size_t end = 0;
-  for (int i = 0; i < 9; ++i) {
-    end = lines.find('\n', end) + 1;
-  }
-  std::filesystem::create_directories(folder / "part");
-  std::ofstream(folder / "part/runs.jsonl") << lines.substr(0, end + 100);
-  CHECK(folder.run("part", command + "--threads 2 --no-report") == 0);
-  CHECK(folder.table("part") == table);
-  CHECK(folder.runs("part").size() == folder.runs("whole").size());
-
-  // Nothing is left to do.
-  CHECK(folder.run("whole", command + "--no-report") == 0);
-  CHECK(read_file(folder / "whole/runs.jsonl") == lines);
-
   CHECK(read_file(folder / "whole/report.md").find("HRP against LoRA, Kaiming: eval loss") !=
         std::string::npos);
-  const std::string page = read_file(folder / "whole/report.html");
-  CHECK(page.find("<td>HRP<td>") != std::string::npos);
-  CHECK(page.find("<td>WordNet<td>a ") != std::string::npos);
-  CHECK(page.find("<td>the model as it was<td>") != std::string::npos);
-  CHECK(page.find("<script") == std::string::npos);
-  CHECK(page.find("src=") == std::string::npos);  // everything is inside
+  for (const std::string row :
+       {"<td>HRP<td>", "<td>WordNet<td>a ", "<td>the model as it was<td>"}) {
+    study_program::check_page(folder / "whole/report.html", row);
+  }
 }
 
 TEST_CASE("lm: runs learn, are charged alike, and are measured") {

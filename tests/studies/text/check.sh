@@ -2,25 +2,7 @@
 # check.sh PROGRAM: the command line of preheat-text, as far as it needs no data.
 set -eu
 program=$1
-failures=0
-
-# says STATUS WORDS ARGUMENT...
-says() {
-  status=$1
-  words=$2
-  shift 2
-  code=0
-  output=$("$program" "$@" 2>&1) || code=$?
-  case $output in
-    *"$words"*) found=yes ;;
-    *) found=no ;;
-  esac
-  if [ "$code" != "$status" ] || [ "$found" = no ]; then
-    echo "FAILED: $* gave status $code instead of $status, or no \"$words\" in:"
-    echo "$output"
-    failures=$((failures + 1))
-  fi
-}
+. "$(dirname "$0")/../says.sh"
 
 says 0 'preheat-text --quick' --help
 says 0 'arXiv 2502.07739' --list
@@ -29,6 +11,6 @@ says 2 'news not in' --sets news
 says 2 'excludes' --quick --full
 says 2 'not in range' --ranks 0
 says 2 'not in range' --steps 3
-says 1 'there is no folder /nowhere/minilm; ./run text --fetch' --data /nowhere --out "${TMPDIR:-/tmp}/preheat-text-check-$$"
+says 1 'there is no /nowhere/minilm; ./run text --fetch' --data /nowhere --out "${TMPDIR:-/tmp}/preheat-text-check-$$"
 rm -rf "${TMPDIR:-/tmp}/preheat-text-check-$$"
-[ "$failures" = 0 ] && echo 'the command line is as it should be'
+finish

@@ -52,7 +52,7 @@ TEST_CASE("text: a difference is called one only if its interval leaves 0 out") 
   made.add("unclear", {0.85, 0.65, 0.80}, 0.5);
 
   const options wanted{};
-  const report_contents contents{&wanted, nullptr, {made.table}, ""};
+  const report_contents contents{.wanted = &wanted, .done = nullptr, .tables = {made.table}};
   const std::vector<std::string> said = findings(contents);
   REQUIRE(said.size() == 3);
   CHECK(said[0] ==

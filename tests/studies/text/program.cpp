@@ -17,7 +17,7 @@
 #include <preheat/core/random.hpp>
 #include <preheat/safetensors/writer.hpp>
 
-#include "studies/common/results.hpp"
+#include "studies/program_folder.hpp"
 #include "studies/text/options.hpp"
 #include "studies/text/run.hpp"
 #include "support/scratch.hpp"
@@ -26,7 +26,6 @@ namespace {
 
 using preheat::index_t;
 using scratch::read_file;
-using scratch::temporary_directory;
 
 // ------------------------------------------------------------------------- a model and sentences
 
@@ -111,48 +110,18 @@ void write_sentences(const std::filesystem::path& folder, const std::string& fil
   }
 }
 
-class text_folder {
+class text_folder : public study_program::program_folder {
  public:
   text_folder() {
-    tiny_model().write(folder_ / "data/minilm");
-    write_sentences(folder_ / "data/sentiment", "tweets_GroundTruth.txt");
-    write_sentences(folder_ / "data/sentiment", "amazonReviewSnippets_GroundTruth.txt");
+    tiny_model().write(*this / "data/minilm");
+    write_sentences(*this / "data/sentiment", "tweets_GroundTruth.txt");
+    write_sentences(*this / "data/sentiment", "amazonReviewSnippets_GroundTruth.txt");
   }
-
-  std::filesystem::path operator/(const std::string& name) const { return folder_ / name; }
-
-  // Runs the program with these arguments more; results go to the folder `out`.
   int run(const std::string& out, const std::string& arguments) const {
-    std::vector<std::string> all = {"preheat-text", "--data", (folder_ / "data").string(), "--out",
-                                    (folder_ / out).string()};
-    std::istringstream split(arguments);
-    for (std::string one; split >> one;) {
-      all.push_back(one);
-    }
-    std::vector<const char*> pointers;
-    for (const std::string& one : all) {
-      pointers.push_back(one.c_str());
-    }
-    const auto parsed = studies::text::parse(int(pointers.size()), pointers.data());
-    REQUIRE(parsed.wanted.has_value());
-    return studies::text::run_all(*parsed.wanted);
+    return program_folder::run("preheat-text", studies::text::parse, studies::text::run_all, out,
+                               arguments);
   }
-
-  // Its table, without the last column, which is the time that runs took.
-  std::string table(const std::string& out) const {
-    std::istringstream lines(read_file(folder_ / out / "summary.csv"));
-    std::string all;
-    for (std::string line; std::getline(lines, line);) {
-      all += line.substr(0, line.rfind(',')) + "\n";
-    }
-    return all;
-  }
-  std::vector<studies::common::run_record> runs(const std::string& out) const {
-    return studies::common::read_runs(folder_ / out / "runs.jsonl").runs;
-  }
-
- private:
-  temporary_directory folder_;
+  std::string table(const std::string& out) const { return program_folder::table(out, 1); }
 };
 
 constexpr const char* small = "--steps 16 --batch 8 --validation 24 --test 32 --minutes 0 ";
@@ -165,34 +134,15 @@ TEST_CASE("text: the same table however many threads, and after an interruption"
       std::string(small) +
       "--sets tweets,amazon --methods head,lora,hrp,pissa,lora_ga --ranks 1,2 "
       "--lrs 0.003,0.01,0.03 --seeds 2 ";
-  CHECK(folder.run("whole", command + "--threads 1") == 0);
+  study_program::check_resumes(folder, command, 20);
   const std::string table = folder.table("whole");
   CHECK(table.find("tweets,2,hrp,HRP,") != std::string::npos);
   CHECK(table.find("amazon,1,lora_ga,") != std::string::npos);
-
-  // A part of the runs and a line that was cut off, as after the power failed.
-  const std::string lines = read_file(folder / "whole/runs.jsonl");
-  std::size_t end = 0;
-  for (int i = 0; i < 20; ++i) {
-    end = lines.find('\n', end) + 1;
-  }
-  std::filesystem::create_directories(folder / "part");
-  std::ofstream(folder / "part/runs.jsonl") << lines.substr(0, end + 100);
-  CHECK(folder.run("part", command + "--threads 2 --no-report") == 0);
-  CHECK(folder.table("part") == table);
-  CHECK(folder.runs("part").size() == folder.runs("whole").size());
-
-  // Nothing is left to do.
-  CHECK(folder.run("whole", command + "--no-report") == 0);
-  CHECK(read_file(folder / "whole/runs.jsonl") == lines);
-
   CHECK(read_file(folder / "whole/report.md").find("HRP against LoRA, Kaiming: test accuracy") !=
         std::string::npos);
+  study_program::check_page(folder / "whole/report.html", "<td>HRP<td>");
   const std::string page = read_file(folder / "whole/report.html");
-  CHECK(page.find("<td>HRP<td>") != std::string::npos);
   CHECK(page.find("no review has sentences in two parts") != std::string::npos);
-  CHECK(page.find("<script") == std::string::npos);
-  CHECK(page.find("src=") == std::string::npos);  // everything is inside
   if (std::filesystem::exists(folder / "whole/figures/accuracy.svg")) {
     CHECK(page.find("<svg") != std::string::npos);
     CHECK(page.find("id='f0-gpDot'") != std::string::npos);
@@ -285,7 +235,7 @@ TEST_CASE("text: what is missing is said") {
                        std::runtime_error);
   std::filesystem::remove_all(folder / "data/minilm");
   CHECK_THROWS_WITH_AS(folder.run("out", "--sets tweets --minutes 0"),
-                       ("there is no folder " + (folder / "data/minilm").string() +
+                       ("there is no " + (folder / "data/minilm").string() +
                         "; ./run text --fetch brings the model and the sentences")
                            .c_str(),
                        std::runtime_error);
