@@ -57,6 +57,8 @@ void register_inits() {
   add_start("orthogonal", lora_orthogonal{});
   add_start("peft_orthogonal", with<lora, init::peft_orthogonal>{});
   add_start("gaussian_pair", with<adalora, init::gaussian_pair>{});
+  add_start("random_pair", lora_random_pair{});
+  add_start("shards", miss{});
   add_start("pissa", pissa{});
   add_start("pissa_randomized", pissa_randomized{});
   add_start("pissa_krylov", pissa_krylov{});

@@ -30,3 +30,11 @@ function(preheat_executable name)
   add_executable(${name} ${arg_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE ${arg_LINK} preheat_warnings preheat_options)
 endfunction()
+
+# preheat_precompile(target header): programs of many files parse what most of them include once. Not under ccache,
+# which would then not recognize them.
+function(preheat_precompile target header)
+  if(NOT CMAKE_CXX_COMPILER_LAUNCHER MATCHES ccache)
+    target_precompile_headers(${target} PRIVATE ${header})
+  endif()
+endfunction()

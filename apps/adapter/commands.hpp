@@ -7,7 +7,9 @@
 #include <vector>
 
 #include <preheat/convert/concatenate.hpp>
+#include <preheat/convert/pruned_sum.hpp>
 
+#include "base_model.hpp"
 #include "job.hpp"
 
 namespace apps::adapter {
@@ -24,15 +26,32 @@ void hrp(const hrp_options& options);
 
 // The best adapter of a lower rank for a weighted sum of adapters; or PEFT's linear and cat.
 struct reduce_options : common_options {
-  using kind = preheat::combination;
+  enum class kind { svd, linear, cat, magnitude_prune, ties, dare_linear, dare_ties };
   std::vector<std::filesystem::path> adapters;
   std::vector<double> weights;  // empty: 1 each
   index_t rank = 0;             // 0: as many as the other criteria ask for
   double energy = 0;
   double ratio = 0;
   kind type = kind::svd;
+  double density = 0;  // of the kinds that prune
+  preheat::majority sign = preheat::majority::total;
+  std::vector<std::string> layers;  // "0-3=0.5": another weight for these blocks; 0 leaves them out
 };
 void reduce(const reduce_options& options);
+
+// The LoRA of a full fine-tune.
+struct extract_options : common_options {
+  std::filesystem::path tuned;
+  std::filesystem::path base;
+  std::string targets;  // a regular expression on the whole name of a module; empty: all
+  index_t rank = 0;
+  double energy = 0;
+  layout stored_as = layout::unknown;
+  bool norms = false;
+  bool biases = false;
+  bool embeddings = false;
+};
+void extract(const extract_options& options);
 
 // Starts from a base model's weights.
 struct init_options : common_options {
@@ -43,23 +62,33 @@ struct init_options : common_options {
   std::string targets;             // a regular expression that matches the whole name of a module
   index_t rank = 0;
   double alpha = 0;  // 0: the rank
+  layout stored_as = layout::unknown;
   bool rslora = false;
   bool exact = false;
 };
 void init(const init_options& options);
 
-// An adapter on a residual base as plain LoRA on the original one.
+// An adapter on a residual base as plain LoRA on the original one (with `initial`), or an adapter of
+// whatever format as plain LoRA in another.
 struct convert_options : common_options {
+  enum class style { same, peft, kohya, diffusers, comfy, gguf };
   std::filesystem::path adapter;
   std::filesystem::path initial;
   index_t rank = 0;  // 0: r + r₀, exactly
+  style to = style::same;
+  std::filesystem::path base;  // for names, DoRA and the heads of GGUF; empty: none
+  std::vector<std::string> map;
+  std::string architecture;  // of a GGUF file; empty: the base's
 };
 void convert(const convert_options& options);
 
-// The base with the adapter in it.
+// The base with adapters in it, as a file or as a model's folder.
 struct merge_options : common_options {
-  std::filesystem::path adapter;
+  std::vector<std::filesystem::path> adapters;
+  std::vector<double> weights;  // empty: 1 each
   std::filesystem::path base;
+  std::vector<std::string> map;  // OLD=NEW in the names of modules
+  layout stored_as = layout::unknown;
 };
 void merge(const merge_options& options);
 

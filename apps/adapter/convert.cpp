@@ -3,7 +3,6 @@
 // approximation of a lower rank (convert/recompress.hpp), with its error.
 #include <algorithm>
 #include <cmath>
-#include <span>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -11,46 +10,57 @@
 #include <preheat/convert/plain_lora.hpp>
 
 #include "commands.hpp"
+#include "convert_style.hpp"
 #include "sources.hpp"
 
 namespace apps::adapter {
 
 void convert(const convert_options& o) {
-  preheat::require(o.rank >= 0, "convert: rank >= 1", o.rank, 1);
-  files::require_absent(o.out);
+  if (o.initial.empty()) {
+    convert_style(o);
+    return;
+  }
+  refuse_if(o.to != convert_options::style::same,
+            "convert: --initial and --to are two conversions; do one after the other");
+  refuse_if(o.rank < 0, fmt::format("convert: --rank is {}; a rank is 1 or more", o.rank));
+  check_outputs(o);
   reporter report("convert", o);
   const peft::reader trained(o.adapter);
   report.read(trained);
   const peft::reader start(o.initial);
   report.read(start);
   peft::require_same_kind(trained, start);
-  if (trained.is_folder() && (trained.config().dora() || start.config().dora())) {
+  if (trained.dora() || start.dora()) {
     throw preheat::invalid_argument(o.adapter.string() +
                                     ": DoRA adapters are not converted; merge them");
   }
 
   peft::adapter_plan plan = peft::plan_like(trained);
-  plan.copied = peft::passed_through(std::span(&trained, 1));
+  plan.copied = peft::passed_through(trained);
+  plan.single_file = as_single_file(o);
   std::vector<std::vector<peft::term>> terms;
   for (const peft::adapter_layer& l : trained.layers()) {
     const peft::adapter_layer* const before = start.find(l.module);
-    if (before == nullptr || before->out != l.out || before->in != l.in ||
-        before->scaling != l.scaling) {
-      throw preheat::invalid_argument("module " + l.module + ": it is in " + o.initial.string() +
-                                      " too, with the same shapes and the same scale");
-    }
+    refuse_if(before == nullptr, "module " + l.module + " is not in " + o.initial.string());
+    refuse_if(
+        before->out != l.out || before->in != l.in || before->scaling != l.scaling,
+        fmt::format("module {}: {}×{} with s = {:g}, in {} {}×{} with s = {:g}", l.module, l.out,
+                    l.in, l.scaling, o.initial.string(), before->out, before->in, before->scaling));
     terms.push_back({{&trained, &l}, {&start, before, preheat::weights_of_start}});
     const index_t all = l.rank + before->rank;
     const index_t rank = o.rank > 0 ? std::min({o.rank, all, l.out, l.in}) : all;
     plan.layers.push_back(peft::planned_like(trained, l, rank, l.scaling, o.stored));
   }
-  preheat::require(start.layers().size() == trained.layers().size(),
-                   "convert: both adapters have the same modules", start.layers().size(),
-                   trained.layers().size());
+  refuse_if(start.layers().size() != trained.layers().size(),
+            fmt::format("convert: {} has {} modules, {} has {}", o.adapter.string(),
+                        trained.layers().size(), o.initial.string(), start.layers().size()));
   peft::set_ranks(plan);
 
   std::vector<layer_result> results(plan.layers.size());
-  if (!o.dry_run) {
+  if (o.dry_run) {
+    require_all_sound(trained);
+    require_all_sound(start);
+  } else {
     peft::writer writer(o.out, plan);
     with_scalar({&trained, &start}, [&]<class T>(std::type_identity<T>) {
       for_each_layer(
@@ -83,14 +93,7 @@ void convert(const convert_options& o) {
   }
   report.wrote(plan);
   if (o.rank > 0 && !o.dry_run) {
-    double kept = 0;
-    double all = 0;
-    for (const layer_result& r : results) {
-      kept += r.energy * r.norm * r.norm;
-      all += r.norm * r.norm;
-    }
-    report.line("error", fmt::format("{:.3g} of the norm of all changes",
-                                     all > 0 ? std::sqrt(std::max(0.0, 1 - kept / all)) : 0.0));
+    report_error_of(report, results);
   }
   report.finish(o.dry_run ? std::vector<layer_result>() : results);
 }

@@ -157,6 +157,13 @@ stored_factors<T> with_values_on_B(singular_triplets<T> d) {
 }
 
 template <class T>
+stored_factors<T> with_values_on_both(singular_triplets<T> d) {
+  backend<T> be;
+  return as_stored<T>(
+      linalg::balanced_factors<backend<T>>(be, {std::move(d.V), std::move(d.S), std::move(d.U)}));
+}
+
+template <class T>
 double squared_norm(const stored_factors<T>& f) {
   backend<T> be;
   return linalg::squared_product_norm<backend<T>>(be, f.At, f.Bt);
@@ -206,6 +213,7 @@ template stored_factors<float> added(const std::vector<peft::term>&);
 template singular_triplets<float> triplets(const stored_factors<float>&, index_t,
                                            const preheat::generator&);
 template stored_factors<float> with_values_on_B(singular_triplets<float>);
+template stored_factors<float> with_values_on_both(singular_triplets<float>);
 template double squared_norm(const stored_factors<float>&);
 template std::vector<double> spectrum(const stored_factors<float>&);
 template recompressed_factors<float> recompressed(stored_factors<float>, index_t);
@@ -231,6 +239,7 @@ template stored_factors<double> added(const std::vector<peft::term>&);
 template singular_triplets<double> triplets(const stored_factors<double>&, index_t,
                                             const preheat::generator&);
 template stored_factors<double> with_values_on_B(singular_triplets<double>);
+template stored_factors<double> with_values_on_both(singular_triplets<double>);
 template double squared_norm(const stored_factors<double>&);
 template std::vector<double> spectrum(const stored_factors<double>&);
 template recompressed_factors<double> recompressed(stored_factors<double>, index_t);

@@ -90,6 +90,10 @@ singular_triplets<T> triplets(const stored_factors<T>& f, index_t k, const prehe
 template <class T>
 stored_factors<T> with_values_on_B(singular_triplets<T> d);
 
+// B = U·√S and A = √S·Vᵀ: no entry is smaller than it has to be, which types of two bytes need.
+template <class T>
+stored_factors<T> with_values_on_both(singular_triplets<T> d);
+
 // ‖B·A‖², and all singular values of B·A that can be other than zero.
 template <class T>
 double squared_norm(const stored_factors<T>& f);

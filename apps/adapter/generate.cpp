@@ -55,8 +55,8 @@ model_shape shape_named(const std::string& name) {
 }  // namespace
 
 void generate(const generate_options& o) {
-  preheat::require(o.rank >= 1, "generate: rank >= 1", o.rank, 1);
-  files::require_absent(o.out);
+  refuse_if(o.rank < 1, fmt::format("generate: --rank is {}; a rank is 1 or more", o.rank));
+  check_outputs(o);
   reporter report("generate", o);
   const model_shape shape = shape_named(o.shape);
   peft::adapter_plan plan;

@@ -5,7 +5,7 @@
 // shows that one was frozen; else right, as for LoRA's usual start with A random and B = 0.
 #include <algorithm>
 #include <cmath>
-#include <span>
+#include <cstddef>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -47,8 +47,8 @@ chosen_side choose_side(const hrp_options& o, const std::vector<peft::reader>& a
   }
   const bool same_A = unchanged(adapters[0], adapters[1], &peft::adapter_layer::A);
   const bool same_B = unchanged(adapters[0], adapters[1], &peft::adapter_layer::B);
-  preheat::require(!(same_A && same_B),
-                   "hrp: preheating has changed A or B; the two adapters are equal");
+  refuse_if(same_A && same_B,
+            "hrp: the two adapters are equal, so preheating changed neither A nor B");
   if (same_A) {
     return {true, "preheating trained B alone"};
   }
@@ -58,14 +58,25 @@ chosen_side choose_side(const hrp_options& o, const std::vector<peft::reader>& a
 peft::adapter_plan plan_start(const hrp_options& o, const std::vector<peft::reader>& adapters) {
   const peft::reader& warm = adapters.front();
   peft::adapter_plan plan = peft::plan_like(warm);
-  plan.copied = peft::passed_through(std::span(adapters).first(1));
+  plan.copied = peft::passed_through(warm);
+  plan.single_file = as_single_file(o);
   for (const peft::adapter_layer& l : warm.layers()) {
-    preheat::require(l.rank >= o.rank, l.module + ": preheating rank >= rank", l.rank, o.rank);
+    refuse_if(l.rank < o.rank,
+              fmt::format("module {}: it was preheated at rank {}, the start has rank {}", l.module,
+                          l.rank, o.rank));
     const index_t rank = std::min({o.rank, l.out, l.in});
     plan.layers.push_back(peft::planned_like(warm, l, rank, l.scaling, o.stored));
   }
   peft::set_ranks(plan);
   return plan;
+}
+
+// s of a term by that of the first, both of which may be 0.
+double ratio_of_scales(const peft::term& t, const peft::term& first) {
+  const double s = first.layer->scaling;
+  refuse_if(s == 0 && t.layer->scaling != 0,
+            "module " + first.layer->module + ": its scale is 0 after preheating, and not before");
+  return s == 0 ? 1 : t.layer->scaling / s;
 }
 
 // Directions of one layer to the writer; the retained energy.
@@ -91,14 +102,15 @@ layer_result start_layer(const hrp_options& o, const std::vector<peft::term>& te
 }  // namespace
 
 void hrp(const hrp_options& o) {
-  preheat::require(o.rank >= 1, "hrp: rank >= 1", o.rank, 1);
-  preheat::require(o.row_norm > 0, "hrp: row norm > 0", o.row_norm, 0.0);
-  files::require_absent(o.out);
+  refuse_if(o.rank < 1, fmt::format("hrp: --rank is {}; a rank is 1 or more", o.rank));
+  refuse_if(!(o.row_norm > 0),
+            fmt::format("hrp: --row-norm is {:g}; a norm is more than 0", o.row_norm));
+  check_outputs(o);
   reporter report("hrp", o);
   std::vector<peft::reader> adapters;
   adapters.emplace_back(o.adapter);
   report.read(adapters.back());
-  if (adapters[0].is_folder() && adapters[0].config().dora()) {
+  if (adapters[0].dora()) {
     throw preheat::invalid_argument(
         o.adapter.string() +
         ": hrp of a DoRA adapter: its magnitudes have moved with the preheating, "
@@ -111,8 +123,9 @@ void hrp(const hrp_options& o) {
     report.read(adapters.back());
     peft::require_same_kind(adapters[0], adapters[1]);
     for (const peft::adapter_layer& l : adapters[0].layers()) {
-      preheat::require(adapters[1].find(l.module) != nullptr,
-                       "hrp: module " + l.module + " is in the initial adapter too");
+      refuse_if(
+          adapters[1].find(l.module) == nullptr,
+          "hrp: module " + l.module + " is not in the initial adapter, " + o.initial.string());
     }
   }
   const chosen_side side = choose_side(o, adapters);
@@ -126,15 +139,16 @@ void hrp(const hrp_options& o) {
                 fmt::format("{} other tensors as preheating left them", plan.copied.size()));
   }
   std::vector<layer_result> results(plan.layers.size());
-  if (!o.dry_run) {
+  if (o.dry_run) {
+    require_all_sound(adapters);
+  } else {
     // B·A, less the product of the start: both with weight 1, because s is common to all ranks.
     std::vector<double> weights(adapters.size(), 1.0);
     weights.back() = adapters.size() == 2 ? -1.0 : 1.0;
     auto terms = peft::terms_by_module(adapters, weights);
     for (auto& [module, list] : terms) {
-      const double s = list.front().layer->scaling;
-      for (peft::term& t : list) {
-        t.weights.on_A /= s;
+      for (std::size_t i = 0; i < list.size(); ++i) {
+        list[i].weights.on_A = weights[i] * ratio_of_scales(list[i], list.front());
       }
     }
     peft::writer writer(o.out, plan);

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <map>
 #include <optional>
-#include <regex>
 #include <set>
 #include <string>
 #include <string_view>
@@ -21,6 +20,7 @@
 #include <preheat/init/olora.hpp>
 #include <preheat/init/orthogonal.hpp>
 #include <preheat/init/pissa.hpp>
+#include <preheat/peft/name_expression.hpp>
 
 #include "base.hpp"
 #include "commands.hpp"
@@ -50,69 +50,95 @@ preheat::factors<preheat::cpu<T>> start_of(preheat::cpu<T>& be, const init_optio
 
 // The modules with a weight matrix in the base whose whole name matches.
 std::vector<std::string> find_targets(const safetensors::tensor_files& base,
-                                      const std::string& pattern) {
-  std::regex expression;
-  try {
-    expression = std::regex(pattern);
-  } catch (const std::regex_error&) {
-    throw preheat::invalid_argument("init: --targets \"" + pattern +
-                                    "\" is not a regular expression");
-  }
+                                      const std::string& pattern, reporter& report) {
+  const peft::name_expression expression(pattern);
   constexpr std::string_view ending = ".weight";
   std::vector<std::string> modules;
+  std::size_t others = 0;
+  std::string example;
   for (const auto& [name, tensor] : base.tensors()) {
     if (!name.ends_with(ending)) {
       continue;
     }
     const std::string module = name.substr(0, name.size() - ending.size());
-    if (std::regex_match(module, expression)) {
-      weight_name(base, module);
-      if (tensor.shape.size() == 2) {
-        modules.push_back(module);
-      }
+    example = tensor.shape.size() == 2 ? module : example;
+    if (!expression.matches(module)) {
+      continue;
     }
+    weight_name(base, module);
+    if (tensor.shape.size() != 2) {
+      ++others;
+      continue;
+    }
+    refuse_if(is_embedding(module),
+              "init: --targets \"" + pattern + "\" matches " + module +
+                  ", an embedding; starts are for layers alone, so leave it out of --targets");
+    modules.push_back(module);
   }
-  preheat::require(!modules.empty(),
-                   "init: --targets \"" + pattern +
-                       "\" matches the whole name of a module with a matrix, such as \"" +
-                       (base.tensors().empty() ? "" : base.tensors().begin()->first) +
-                       "\" without .weight");
+  refuse_if(modules.empty(),
+            "init: --targets \"" + pattern +
+                "\" matches no module with a matrix; it must match a whole name, such as \"" +
+                example + "\"");
+  if (others > 0) {
+    report.line("note", fmt::format("{} modules match whose weight is no matrix; they are left out",
+                                    others));
+  }
   return modules;
+}
+
+// Whether the base stores a module's matrix as in×out.
+bool is_conv1d(const base_model& base, const std::string& module) {
+  const layout stored = base.stored_as(module);
+  const std::string last = module.substr(module.rfind('.') + 1);
+  const bool named_so = last == "c_attn" || last == "c_proj" || last == "c_fc" || last == "q_attn";
+  refuse_if(
+      stored == layout::unknown && named_so,
+      "module " + module +
+          ": nothing says whether the base stores it [out, in] or, as GPT-2's Conv1D, [in, out]; "
+          "say --layout linear or --layout conv1d");
+  return stored == layout::conv1d;
 }
 
 }  // namespace
 
 void init(const init_options& o) {
-  preheat::require(o.rank >= 1, "init: rank >= 1", o.rank, 1);
-  preheat::require(o.alpha >= 0, "init: alpha > 0", o.alpha, 0.0);
+  refuse_if(o.rank < 1, fmt::format("init: --rank is {}; a rank is 1 or more", o.rank));
+  refuse_if(o.alpha < 0, fmt::format("init: --alpha is {:g}; it is more than 0", o.alpha));
   const bool takes_away = o.type != kind::orthogonal;
-  preheat::require(
-      takes_away || o.residual.empty(),
-      "init: orthogonal leaves the base as it is; --residual is for pissa, milora and olora");
-  preheat::require(
-      o.type != kind::milora || !o.residual.empty(),
+  refuse_if(!takes_away && !o.residual.empty(),
+            "init: orthogonal leaves the base as it is; --residual is for pissa, milora and olora");
+  refuse_if(
+      o.type == kind::milora && o.residual.empty(),
       "init: milora needs --residual: PEFT does not know how to take its product out of a base");
-  files::require_absent(o.out);
+  check_outputs(o);
   if (!o.residual.empty()) {
-    files::require_absent(o.residual);
+    check_target(o.residual);
   }
   reporter report("init", o);
-  const safetensors::tensor_files base(o.base);
+  const base_model model(o.base, o.stored_as);
+  const safetensors::tensor_files& base = model.tensors();
   report.line("base", fmt::format("{}: {} tensors", base.source().string(), base.tensors().size()));
-  const std::vector<std::string> modules = find_targets(base, o.targets);
+  const std::vector<std::string> modules = find_targets(base, o.targets, report);
 
   peft::adapter_plan plan;
   plan.config = peft::config::plain(o.base.string(), modules);
   plan.config->set("use_rslora", o.rslora);
+  std::vector<bool> turned;  // the modules that the base stores as in×out
   for (const std::string& module : modules) {
     const safetensors::tensor_info& W = base.info(module + ".weight");
-    const index_t out = W.shape[0];
-    const index_t in = W.shape[1];
-    preheat::require(o.rank <= std::min(out, in), module + ": rank <= min(out, in)", o.rank,
-                     std::min(out, in));
+    const bool conv1d = is_conv1d(model, module);
+    turned.push_back(conv1d);
+    const index_t out = W.shape[conv1d ? 1 : 0];
+    const index_t in = W.shape[conv1d ? 0 : 1];
+    refuse_if(o.rank > std::min(out, in),
+              fmt::format("module {}: it is {}×{}, so its rank is at most {}; --rank is {}", module,
+                          out, in, std::min(out, in), o.rank));
     const double scaling = plan.config->scaling(o.alpha > 0 ? o.alpha : double(o.rank), o.rank);
     plan.layers.push_back(
         peft::new_layer(module, out, in, o.rank, scaling, o.stored.value_or(W.type)));
+  }
+  if (std::find(turned.begin(), turned.end(), true) != turned.end()) {
+    plan.config->set("fan_in_fan_out", true);
   }
   peft::set_ranks(plan);
   if (takes_away && o.residual.empty()) {
@@ -139,7 +165,8 @@ void init(const init_options& o) {
           Be be;
           const peft::adapter_layer& l = plan.layers[i].layer;
           const std::string name = weight_name(base, l.module);
-          const matrix<T> W = transposed<T>(read_finite<T>(base, name, l.out, l.in));
+          const matrix<T> W = turned[i] ? read_finite<T>(base, name, l.in, l.out)
+                                        : transposed<T>(read_finite<T>(base, name, l.out, l.in));
           const preheat::target_layer<Be> site{
               .W = W,
               .rank = l.rank,
@@ -152,7 +179,13 @@ void init(const init_options& o) {
           writer.write<T>(i, At, Bt);
           if (residual) {
             rewrite_rows<T>(
-                base, name, *residual, base.info(name).type, [&](view<T> piece, index_t first) {
+                base, name, *residual, name, base.info(name).type,
+                [&](view<T> piece, index_t first) {
+                  if (turned[i]) {
+                    add_product<T>(-l.scaling, preheat::transpose::yes, Bt, preheat::transpose::yes,
+                                   view(At).row_range(first, piece.cols()), piece);
+                    return;
+                  }
                   add_product<T>(-l.scaling, preheat::transpose::no, At, preheat::transpose::no,
                                  view(Bt).col_range(first, piece.cols()), piece);
                 });

@@ -199,6 +199,11 @@ std::string draw_looks(const std::vector<layer_look>& looks, bool two,
 }  // namespace
 
 void inspect(const inspect_options& o) {
+  check_outputs(o);
+  if (!o.plot.empty() && !o.plot.parent_path().empty()) {
+    refuse_if(!std::filesystem::is_directory(o.plot.parent_path()),
+              o.plot.string() + ": there is no folder " + o.plot.parent_path().string());
+  }
   reporter report("inspect", o);
   std::vector<peft::reader> adapters;
   adapters.reserve(2);
@@ -217,7 +222,9 @@ void inspect(const inspect_options& o) {
       looks.push_back(std::move(look));
     }
   }
-  preheat::require(!looks.empty(), "inspect: the two adapters have a module in common");
+  refuse_if(looks.empty(), "inspect: the two adapters have no module in common, such as " +
+                               adapters[0].layers().front().module + " and " +
+                               adapters.back().layers().front().module);
   if (two &&
       (looks.size() < adapters[0].layers().size() || looks.size() < adapters[1].layers().size())) {
     report.line("note", fmt::format("{} modules are in both", looks.size()));
@@ -236,9 +243,10 @@ void inspect(const inspect_options& o) {
           look.effective_rank = linalg::effective_rank(look.sigma);
           if (two) {
             const peft::adapter_layer& l = *adapters[1].find(look.layer->module);
-            preheat::require(
-                l.out == look.layer->out && l.in == look.layer->in,
-                "inspect: module " + l.module + " has the same shape in both adapters");
+            refuse_if(l.out != look.layer->out || l.in != look.layer->in,
+                      fmt::format("inspect: module {} is {}×{} in {} and {}×{} in {}", l.module,
+                                  look.layer->out, look.layer->in, o.adapter.string(), l.out, l.in,
+                                  o.other.string()));
             const singular_triplets<T> other = decompose<T>(adapters[1], l);
             constexpr double epsilon = double(std::numeric_limits<T>::epsilon());
             const index_t k = std::min(linalg::numerical_rank(look.sigma, epsilon),
@@ -250,7 +258,7 @@ void inspect(const inspect_options& o) {
           }
         });
   });
-  fmt::print("\n{}", looks_table(looks, two));
+  say("\n" + looks_table(looks, two));
   report.json()["layers"] = looks_json(looks, two);
   if (!o.plot.empty()) {
     report.line("plot", draw_looks(looks, two, o.plot));

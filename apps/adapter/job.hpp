@@ -1,6 +1,8 @@
 // What every command does: layers on a few threads with progress, and the report at the end.
 #pragma once
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -14,11 +16,13 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <preheat/peft/passed_through.hpp>
 #include <preheat/peft/writer.hpp>
 
 #include "apps/console/pool.hpp"
 #include "apps/console/progress.hpp"
 #include "factors.hpp"
+#include "outputs.hpp"
 #include "report.hpp"
 
 namespace apps::adapter {
@@ -32,6 +36,32 @@ struct common_options {
   bool dry_run = false;
   std::filesystem::path json;  // a report as JSON; empty: none
 };
+
+inline void check_outputs(const common_options& o) {
+  if (!o.out.empty()) {
+    check_target(o.out);
+  }
+  if (!o.json.empty()) {
+    check_target(o.json);
+  }
+}
+
+// Whether an adapter goes into a single file although its source is a PEFT folder: by the name.
+inline bool as_single_file(const common_options& o) {
+  return o.out.extension() == ".safetensors";
+}
+
+// Reads every tensor of an adapter, as a dry run does, so that it fails where the run would.
+inline void require_all_sound(const peft::reader& adapter) {
+  for (const auto& entry : adapter.files().tensors()) {
+    peft::require_sound(adapter.files(), entry.first);
+  }
+}
+inline void require_all_sound(const std::vector<peft::reader>& adapters) {
+  for (const peft::reader& a : adapters) {
+    require_all_sound(a);
+  }
+}
 
 // Ctrl-C, or another polite request to stop.
 struct interrupted : std::runtime_error {
@@ -77,8 +107,7 @@ class reporter {
       : command_(std::move(command)), options_(options) {}
 
   void line(const std::string& key, const std::string& text) {
-    fmt::print("{:<6} {}\n", key, text);
-    std::fflush(stdout);
+    say(fmt::format("{:<6} {}\n", key, text));
     report_[key].push_back(text);
   }
   void read(const peft::reader& adapter) { line("read", describe(adapter)); }
@@ -103,7 +132,7 @@ class reporter {
   // The table, the JSON file, the time.
   void finish(const std::vector<layer_result>& results) {
     if (!results.empty()) {
-      fmt::print("\n{}", results_table(results));
+      say("\n" + results_table(results));
       report_["layers"] = as_json(results);
     }
     finish();
@@ -111,7 +140,7 @@ class reporter {
   void finish() {
     const double seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begun_).count();
-    fmt::print("{}done in {:.2f} s\n", options_.dry_run ? "nothing written; " : "", seconds);
+    say(fmt::format("{}done in {:.2f} s\n", options_.dry_run ? "nothing written; " : "", seconds));
     if (!options_.json.empty()) {
       report_["command"] = command_;
       report_["seconds"] = seconds;
@@ -134,5 +163,17 @@ class reporter {
   nlohmann::ordered_json report_ = nlohmann::ordered_json::object();
   std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
 };
+
+// The relative error of all layers together.
+inline void report_error_of(reporter& report, const std::vector<layer_result>& results) {
+  double kept = 0;
+  double all = 0;
+  for (const layer_result& r : results) {
+    kept += r.energy * r.norm * r.norm;
+    all += r.norm * r.norm;
+  }
+  report.line("error", fmt::format("{:.3g} of the norm of all changes",
+                                   all > 0 ? std::sqrt(std::max(0.0, 1 - kept / all)) : 0.0));
+}
 
 }  // namespace apps::adapter

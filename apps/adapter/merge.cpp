@@ -1,13 +1,17 @@
-// The base with the adapter in it: W + s·B·A, with DoRA diag(m/‖row‖)·(W + s·B·A), in the base's own
-// dtypes. Weights are read, changed and written a few rows at a time; everything else is copied. Tensors
-// of modules_to_save take the place of the base's.
-#include <map>
+// The base with adapters in it: W + Σ w·s·B·A, with DoRA diag(m/‖row‖)·(W + s·B·A), in the base's own
+// dtypes or in one. Weights are read, changed and written a few rows at a time; everything else is copied.
+// Whole tensors of an adapter take the place of the base's. Every tensor of the adapters is used, or the
+// command refuses; merge_plan.hpp says where each goes, model_output.hpp what is written.
+#include <atomic>
+#include <cmath>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include "base.hpp"
 #include "commands.hpp"
+#include "merge_plan.hpp"
+#include "model_output.hpp"
 #include "sources.hpp"
 
 namespace apps::adapter {
@@ -15,157 +19,201 @@ namespace {
 
 using preheat::transpose;
 
-// Where each of the base's tensors comes from.
-struct merging {
-  std::map<std::string, const peft::adapter_layer*> weights;  // by the name of the base's tensor
-  std::map<std::string, const peft::adapter_layer*> biases;
-  std::map<std::string, std::string> replaced;  // by the adapter's tensor of that name
-};
-
-// "classifier.weight" of "base_model.model.classifier.weight", and "query.bias" of "…query.base_layer.bias",
-// as a layer inside an adapted one is called.
-std::string name_in_base(std::string tensor) {
-  if (tensor.starts_with(peft::module_prefix)) {
-    tensor.erase(0, peft::module_prefix.size());
-  }
-  const std::string inside = ".base_layer.";
-  if (const std::size_t at = tensor.rfind(inside); at != std::string::npos) {
-    tensor.erase(at, inside.size() - 1);
-  }
-  return tensor;
-}
-
-merging plan_merging(const peft::reader& adapter, const safetensors::tensor_files& base) {
-  merging m;
-  for (const peft::adapter_layer& l : adapter.layers()) {
-    const std::string name = weight_name(base, l.module);
-    const safetensors::tensor_info& W = base.info(name);
-    const bool stored_transposed = l.embedding || adapter.fan_in_fan_out();
-    const index_t rows = stored_transposed ? l.in : l.out;
-    const index_t entries = l.in * l.out;
-    if (W.shape.empty() || W.shape[0] != rows || W.count() != entries) {
-      throw preheat::invalid_argument(
-          "module " + l.module + ": B·A is " + std::to_string(l.out) + "×" + std::to_string(l.in) +
-          (stored_transposed ? " and the base stores its transpose" : "") +
-          ", the base's weight is " + safetensors::shape_text(W.shape));
-    }
-    m.weights[name] = &l;
-    if (!l.bias.empty()) {
-      const std::string bias = l.module + ".bias";
-      preheat::require(
-          base.contains(bias),
-          "module " + l.module + ": a bias of B can be merged only into a bias of the base");
-      require_weight(base, bias);
-      m.biases[bias] = &l;
-    }
-  }
-  for (const std::string& name : adapter.others()) {
-    const std::string there = name_in_base(name);
-    const safetensors::tensor_info& tensor = adapter.files().info(name);
-    preheat::require(!base.contains(there) || base.info(there).shape == tensor.shape,
-                     "tensor \"" + name + "\" has the shape of the base's");
-    m.replaced[there] = name;
-  }
-  return m;
-}
-
-// W of one layer, given as columns×rows pieces.
+// The same for experts first… of a 3-D parameter, each a column of `W`. Rows e·r… of A belong to expert e, and
+// of every E columns of B the e-th.
 template <class T>
-void merge_weight(const peft::reader& adapter, const peft::adapter_layer& l,
-                  const safetensors::tensor_files& base, const std::string& name,
-                  safetensors::dtype stored, safetensors::stream& to) {
-  const stored_factors<T> f = read_term<T>({&adapter, &l});
-  const bool stored_transposed = l.embedding || adapter.fan_in_fan_out();
-  matrix<T> magnitude;
-  if (!l.magnitude.empty()) {
-    preheat::require(
-        !stored_transposed,
-        "module " + l.module + ": DoRA on a weight that the base stores transposed is not merged");
-    magnitude = read_finite<T>(adapter.files(), l.magnitude, 1, l.out);
-  }
-  rewrite_rows<T>(base, name, to, stored, [&](view<T> W, index_t first) {
-    if (stored_transposed) {  // columns first… of s·B·A (out×in)
-      add_product<T>(l.scaling, transpose::yes, f.Bt, transpose::yes,
-                     view(f.At).row_range(first, W.cols()), W);
-      return;
+void add_experts(const merged_layer& m, const stored_factors<T>& f, view<T> W, index_t first) {
+  const peft::adapter_layer& l = *m.layer;
+  const index_t r = l.rank / l.experts;
+  matrix<T> Bt(r, l.out);
+  for (index_t c = 0; c < W.cols(); ++c) {
+    const index_t e = first + c;
+    for (index_t j = 0; j < l.out; ++j) {
+      for (index_t k = 0; k < r; ++k) {
+        Bt.data()[k + j * Bt.ld()] = f.Bt.data()[k * l.experts + e + j * f.Bt.ld()];
+      }
     }
-    const view<const T> B = view(f.Bt).col_range(first, W.cols());  // rows first… of B
-    add_product<T>(l.scaling, transpose::no, f.At, transpose::no, B, W);
-    if (!l.magnitude.empty()) {
+    const view<const T> At = view(f.At).col_range(e * r, r);
+    T* const begin = W.col_range(c, 1).data();
+    const double factor = m.weight * l.scaling;
+    if (m.transposed) {
+      add_product<T>(factor, transpose::yes, Bt, transpose::yes, At, view<T>(begin, l.out, l.in));
+    } else {
+      add_product<T>(factor, transpose::no, At, transpose::no, Bt, view<T>(begin, l.in, l.out));
+    }
+  }
+}
+
+// W += w·s·B·A for rows first… of W, which are the columns of `W`.
+template <class T>
+void add_layer(const merged_layer& m, const stored_factors<T>& f, view<T> W, index_t first) {
+  const double factor = m.weight * m.layer->scaling;
+  if (m.layer->experts > 0) {
+    add_experts<T>(m, f, W, first);
+    return;
+  }
+  if (m.transposed) {  // columns first… of s·B·A (out×in)
+    add_product<T>(factor, transpose::yes, f.Bt, transpose::yes,
+                   view(f.At).row_range(first, W.cols()), W);
+    return;
+  }
+  const view<const T> B = view(f.Bt).col_range(first, W.cols());  // rows first… of B
+  add_product<T>(factor, transpose::no, f.At, transpose::no, B, W);
+}
+
+// M ← diag(m/‖column‖)·M by columns, from entry `first` of m on.
+template <class T>
+void set_lengths(const matrix<T>& magnitude, index_t first, view<T> W) {
+  for (index_t j = 0; j < W.cols(); ++j) {
+    const view<T> row = W.col_range(j, 1);
+    const double length = norm<T>(row);
+    multiply<T>(length > 0 ? double(magnitude.data()[first + j]) / length : 0, row);
+  }
+}
+
+// A piece of a tensor of the adapter in the shape of W, whose columns are its rows first….
+template <class T>
+matrix<T> piece_of(const merged_tensor& t, view<const T> W, index_t first) {
+  matrix<T> M(W.rows(), W.cols());
+  safetensors::read_rows<T>(t.name, t.from->info(t.name), first * W.rows(), M);
+  return M;
+}
+
+// Whether a number of the tensor changed.
+template <class T>
+bool merge_tensor(const merged_weight& m, const base_model& base, const std::string& name,
+                  safetensors::dtype stored, safetensors::stream& to) {
+  std::vector<stored_factors<T>> factors;
+  for (const merged_layer& l : m.layers) {
+    factors.push_back(read_term<T>({l.adapter, l.layer}));
+  }
+  matrix<T> magnitude;
+  if (!m.layers.empty() && !m.layers.front().layer->magnitude.empty()) {
+    const merged_layer& l = m.layers.front();
+    magnitude = read_finite<T>(l.adapter->files(), l.layer->magnitude, 1, l.layer->out);
+  }
+  std::vector<matrix<T>> biases;
+  for (const merged_layer& l : m.biases) {
+    biases.push_back(read_finite<T>(l.adapter->files(), l.layer->bias, 1, l.layer->out));
+  }
+  return rewrite_rows<T>(base.tensors(), m.base, to, name, stored, [&](view<T> W, index_t first) {
+    if (m.saved) {
+      const matrix<T> saved = piece_of<T>(*m.saved, W, first);
+      multiply<T>(0, W);
+      add<T>(1, saved, W);
+    }
+    for (std::size_t i = 0; i < m.token_rows.size(); ++i) {
+      const index_t column = m.token_rows[i] - first;
+      if (0 <= column && column < W.cols()) {
+        safetensors::read_rows<T>(m.tokens->name, m.tokens->from->info(m.tokens->name),
+                                  index_t(i) * W.rows(), W.col_range(column, 1));
+      }
+    }
+    for (const merged_tensor& d : m.differences) {
+      add<T>(d.weight, piece_of<T>(d, W, first), W);
+    }
+    for (std::size_t i = 0; i < factors.size(); ++i) {
+      add_layer<T>(m.layers[i], factors[i], W, first);
+    }
+    if (magnitude.data() != nullptr && magnitude.rows() * magnitude.cols() > 0) {
+      set_lengths<T>(magnitude, first, W);
+    }
+    for (std::size_t i = 0; i < biases.size(); ++i) {
+      const merged_layer& l = m.biases[i];
       for (index_t j = 0; j < W.cols(); ++j) {
-        const view<T> row = W.col_range(j, 1);
-        const double length = norm<T>(row);
-        multiply<T>(length > 0 ? double(magnitude.data()[first + j]) / length : 0, row);
+        *W.col_range(j, 1).data() += T(l.weight * l.layer->scaling) * biases[i].data()[first + j];
       }
     }
   });
 }
 
+std::vector<output_tensor> plan_output(const merge_options& o, const base_model& base,
+                                       const merge_plan& plan) {
+  std::vector<output_tensor> planned;
+  const auto type_of = [&](safetensors::dtype type) {
+    return safetensors::is_floating(type) ? o.stored.value_or(type) : type;
+  };
+  for (const auto& [name, tensor] : base.tensors().tensors()) {
+    planned.push_back({{name, type_of(tensor.type), tensor.shape}, name});
+  }
+  for (const auto& [name, weight] : plan.weights) {
+    if (!base.tensors().contains(name)) {  // the head of a tied model
+      const safetensors::tensor_info& tensor = base.tensors().info(weight.base);
+      planned.push_back({{name, type_of(tensor.type), tensor.shape}, weight.base});
+    }
+  }
+  return planned;
+}
+
 }  // namespace
 
 void merge(const merge_options& o) {
-  files::require_absent(o.out);
+  check_outputs(o);
+  refuse_if(!o.weights.empty() && o.weights.size() != o.adapters.size(),
+            fmt::format("merge: {} weights for {} adapters; one for each is needed",
+                        o.weights.size(), o.adapters.size()));
+  for (const double w : o.weights) {
+    refuse_if(!std::isfinite(w), "merge: a weight is not finite");
+  }
   reporter report("merge", o);
-  const peft::reader adapter(o.adapter);
-  report.read(adapter);
-  require_plain(adapter);
-  const safetensors::tensor_files base(o.base);
-  report.line("base",
-              fmt::format("{}: {} tensors in {} {}", base.source().string(), base.tensors().size(),
-                          base.file_count(), base.file_count() == 1 ? "file" : "files"));
-  const merging m = plan_merging(adapter, base);
-
-  std::vector<safetensors::planned_tensor> planned = safetensors::planned_tensors(base);
-  for (safetensors::planned_tensor& t : planned) {
-    if (m.weights.contains(t.name) || m.biases.contains(t.name)) {
-      t.type = o.stored.value_or(t.type);
-    } else if (const auto saved = m.replaced.find(t.name); saved != m.replaced.end()) {
-      t.type = adapter.files().info(saved->second).type;
-    }
+  std::vector<peft::reader> adapters;
+  adapters.reserve(o.adapters.size());
+  std::vector<weighted_adapter> weighted;
+  std::vector<const peft::reader*> all;
+  for (std::size_t i = 0; i < o.adapters.size(); ++i) {
+    adapters.emplace_back(o.adapters[i], peft::experts::understood);
+    report.read(adapters.back());
+    weighted.push_back({&adapters.back(), o.weights.empty() ? 1 : o.weights[i]});
+    all.push_back(&adapters.back());
   }
-  for (const auto& [there, name] : m.replaced) {
-    if (!base.contains(there)) {
-      const safetensors::tensor_info& tensor = adapter.files().info(name);
-      planned.push_back({there, tensor.type, tensor.shape});
-    }
+  const base_model base(o.base, o.stored_as);
+  report.line("base", fmt::format("{}: {} tensors in {} {}", base.tensors().source().string(),
+                                  base.tensors().tensors().size(), base.tensors().file_count(),
+                                  base.tensors().file_count() == 1 ? "file" : "files"));
+  const merge_plan plan = plan_merge(weighted, base, peft::name_map(o.map));
+  for (const std::string& note : plan.notes) {
+    report.line("note", note);
   }
-  if (!o.dry_run) {
-    std::map<std::string, std::string> metadata = base.metadata();
-    metadata.try_emplace("format", "pt");
-    safetensors::stream stream(o.out, planned, metadata);
-    with_scalar({&adapter}, [&]<class T>(std::type_identity<T>) {
+  const std::vector<output_tensor> planned = plan_output(o, base, plan);
+  std::atomic<std::size_t> changed = 0;
+  if (o.dry_run) {
+    require_all_sound(adapters);
+  } else {
+    model_output output(o.out, base, planned, {!plan.new_heads.empty(), o.stored});
+    with_scalar(all, [&]<class T>(std::type_identity<T>) {
       for_each_layer(
-          o.threads, planned.size(), [&](std::size_t i) { return planned[i].name; },
+          o.threads, planned.size(), [&](std::size_t i) { return planned[i].tensor.name; },
           [&](std::size_t i) {
-            const std::string& name = planned[i].name;
-            if (const auto saved = m.replaced.find(name); saved != m.replaced.end()) {
-              stream.write(name, adapter.files().info(saved->second).bytes);
-            } else if (const auto weight = m.weights.find(name); weight != m.weights.end()) {
-              merge_weight<T>(adapter, *weight->second, base, name, planned[i].type, stream);
-            } else if (const auto bias = m.biases.find(name); bias != m.biases.end()) {
-              const peft::adapter_layer& l = *bias->second;
-              const matrix<T> b = read_finite<T>(adapter.files(), l.bias, 1, l.out);
-              rewrite_rows<T>(
-                  base, name, stream, planned[i].type, [&](view<T> piece, index_t first) {
-                    for (index_t j = 0; j < piece.cols(); ++j) {
-                      *piece.col_range(j, 1).data() += T(l.scaling) * b.data()[first + j];
-                    }
-                  });
+            const std::string& name = planned[i].tensor.name;
+            const safetensors::dtype stored = planned[i].tensor.type;
+            safetensors::stream& to = output.stream_of(name);
+            if (const auto m = plan.weights.find(name); m != plan.weights.end()) {
+              changed += merge_tensor<T>(m->second, base, name, stored, to) ? 1 : 0;
+            } else if (stored != base.tensors().info(name).type) {
+              rewrite_rows<T>(base.tensors(), name, to, name, stored, [](view<T>, index_t) {});
             } else {
-              safetensors::copy_tensor(base, name, stream);
+              safetensors::copy_tensor(base.tensors(), name, to);
             }
           });
     });
-    stream.commit();
+    output.commit();
+    report.line("check", fmt::format("{} of {} weights changed; each of the {} tensors of the "
+                                     "{} was used once",
+                                     changed.load(), plan.weights.size(), plan.tensors,
+                                     adapters.size() == 1 ? "adapter" : "adapters"));
   }
   std::size_t bytes = 0;
-  for (const safetensors::planned_tensor& t : planned) {
-    bytes += safetensors::detail::checked_byte_count(t.name, t.type, t.shape);
+  std::size_t replaced = 0;
+  for (const output_tensor& t : planned) {
+    bytes += safetensors::detail::checked_byte_count(t.tensor.name, t.tensor.type, t.tensor.shape);
+  }
+  for (const auto& entry : plan.weights) {
+    replaced += entry.second.saved && !entry.second.saved_is_base ? 1 : 0;
   }
   report.line(o.dry_run ? "would" : "wrote",
-              fmt::format("{}{}: {} weights changed, {} tensors of modules_to_save taken, {}",
-                          o.dry_run ? "write " : "", o.out.string(), m.weights.size(),
-                          m.replaced.size(), size_text(bytes)));
+              fmt::format("{}{}: {} weights merged, {} of them replaced by the adapter's own, {}",
+                          o.dry_run ? "write " : "", o.out.string(), plan.weights.size(), replaced,
+                          size_text(bytes)));
   report.finish();
 }
 

@@ -12,38 +12,58 @@
 
 #include <preheat/convert/weighted_sum.hpp>
 
+#include "block_weights.hpp"
 #include "commands.hpp"
 #include "sources.hpp"
+#include "sum_plan.hpp"
 
 namespace apps::adapter {
 namespace {
 
-using kind = preheat::combination;
+using kind = reduce_options::kind;
+
+bool prunes(kind type) {
+  return type != kind::svd && type != kind::linear && type != kind::cat;
+}
 
 void check(const reduce_options& o) {
-  using preheat::require;
-  require(o.rank >= 0, "reduce: rank >= 1", o.rank, 1);
-  require(o.energy >= 0 && o.energy <= 1, "reduce: 0 < energy <= 1", o.energy, 1.0);
-  require(o.ratio == 0 || o.ratio >= 1,
-          "reduce: ratio of the first to the last singular value >= 1", o.ratio, 1.0);
-  require(o.energy == 0 || o.ratio == 0, "reduce: --energy or --ratio, not both");
+  refuse_if(o.rank < 0, fmt::format("reduce: --rank is {}; a rank is 1 or more", o.rank));
+  refuse_if(o.energy < 0 || o.energy > 1,
+            fmt::format("reduce: --energy is {:g}; a part is between 0 and 1", o.energy));
+  refuse_if(o.ratio != 0 && o.ratio < 1,
+            fmt::format("reduce: --ratio is {:g}; σ₁ is 1 time σ_i or more", o.ratio));
+  refuse_if(o.energy != 0 && o.ratio != 0, "reduce: both --energy and --ratio; give one");
   const bool criterion = o.rank > 0 || o.energy > 0 || o.ratio > 0;
-  require(criterion || o.type != kind::svd, "reduce: --rank, --energy or --ratio is given");
-  require(
-      !criterion || o.type == kind::svd,
-      "reduce: linear and cat have a rank of their own; --rank, --energy and --ratio are for svd");
-  require(o.weights.empty() || o.weights.size() == o.adapters.size(),
-          "reduce: as many weights as adapters", o.weights.size(), o.adapters.size());
+  refuse_if(!criterion && o.type == kind::svd,
+            "reduce: no rank; --rank, --energy or --ratio is needed");
+  refuse_if(criterion && o.type != kind::svd,
+            "reduce: only svd chooses a rank; --rank, --energy and --ratio are for it");
+  refuse_if(prunes(o.type) && !(o.density > 0 && o.density <= 1),
+            fmt::format("reduce: this type needs --density, a part above 0 and at most 1, not {:g}",
+                        o.density));
+  refuse_if(!prunes(o.type) && o.density != 0,
+            "reduce: --density is for ties, dare_ties, dare_linear and magnitude_prune");
+  refuse_if(!o.weights.empty() && o.weights.size() != o.adapters.size(),
+            fmt::format("reduce: {} weights for {} adapters; one for each is needed",
+                        o.weights.size(), o.adapters.size()));
   for (const double w : o.weights) {
-    require(std::isfinite(w), "reduce: weights are finite");
+    refuse_if(!std::isfinite(w), "reduce: a weight is not finite");
+  }
+  check_outputs(o);
+}
+
+// The weight·s of each term, which is on A so far, where the kind of sum has it. Types of two bytes get it
+// on both factors, so that neither becomes small.
+void place_weights(kind type, bool balanced, std::vector<peft::term>& terms) {
+  for (peft::term& t : terms) {
+    const bool on_both = balanced || (type != kind::svd && type != kind::cat);
+    t.weights = preheat::weights_of_term(
+        on_both ? preheat::combination::linear : preheat::combination::svd, t.weights.on_A);
   }
 }
 
-// The weight·s of each term, which is on A so far, where the kind of sum has it.
-void place_weights(kind type, std::vector<peft::term>& terms) {
-  for (peft::term& t : terms) {
-    t.weights = preheat::weights_of_term(type, t.weights.on_A);
-  }
+bool two_bytes(safetensors::dtype type) {
+  return safetensors::size_of(type) == 2;
 }
 
 index_t rank_sum(const std::vector<peft::term>& terms) {
@@ -60,15 +80,48 @@ index_t largest_rank(const reduce_options& o, const std::vector<peft::term>& ter
   if (o.type == kind::cat) {
     return rank_sum(terms);
   }
-  if (o.type == kind::linear) {
+  if (o.type != kind::svd) {
     for (const peft::term& t : terms) {
-      preheat::require(t.layer->rank == l.rank,
-                       l.module + ": linear needs one rank in all adapters", t.layer->rank, l.rank);
+      refuse_if(t.layer->rank != l.rank,
+                fmt::format("module {}: this type needs one rank in all adapters, it has {} and {}",
+                            l.module, l.rank, t.layer->rank));
     }
     return l.rank;
   }
   const index_t most = std::min({rank_sum(terms), l.out, l.in});
   return o.rank > 0 ? std::min(o.rank, most) : most;
+}
+
+// convert/pruned_sum.hpp, of A and of B.
+template <class T>
+stored_factors<T> pruned(const reduce_options& o, const std::vector<peft::term>& terms,
+                         const preheat::generator& gen) {
+  preheat::pruned_sum_options options{.density = o.density, .sign = o.sign};
+  options.kind = o.type == kind::ties          ? preheat::pruning::ties
+                 : o.type == kind::dare_ties   ? preheat::pruning::dare_ties
+                 : o.type == kind::dare_linear ? preheat::pruning::dare_linear
+                                               : preheat::pruning::magnitude_prune;
+  std::vector<std::vector<T>> all_A;
+  std::vector<std::vector<T>> all_B;
+  std::vector<double> on_A;
+  std::vector<double> on_B;
+  for (const peft::term& t : terms) {
+    const stored_factors<T> f = read_term<T>({t.adapter, t.layer});
+    all_A.emplace_back(f.At.data(), f.At.data() + f.At.rows() * f.At.cols());
+    all_B.emplace_back(f.Bt.data(), f.Bt.data() + f.Bt.rows() * f.Bt.cols());
+    on_A.push_back(double(float(t.weights.on_A)));
+    on_B.push_back(double(float(t.weights.on_B)));
+  }
+  const peft::adapter_layer& l = *terms.front().layer;
+  stored_factors<T> sum{matrix<T>(l.in, l.rank), matrix<T>(l.rank, l.out)};
+  using preheat::purpose;
+  std::ranges::copy(
+      preheat::pruned_sum<T>(std::move(all_A), on_A, options, gen.fork(purpose::user, 0)),
+      sum.At.data());
+  std::ranges::copy(
+      preheat::pruned_sum<T>(std::move(all_B), on_B, options, gen.fork(purpose::user, 1)),
+      sum.Bt.data());
+  return sum;
 }
 
 template <class T>
@@ -89,7 +142,10 @@ layer_result reduce_layer(const reduce_options& o, const std::vector<peft::term>
     }
   }
   if (o.type != kind::svd) {
-    const stored_factors<T> f = o.type == kind::cat ? concatenated<T>(terms) : added<T>(terms);
+    const preheat::generator gen = preheat::generator(o.seed).fork(preheat::purpose::factors, i);
+    const stored_factors<T> f = o.type == kind::cat      ? concatenated<T>(terms)
+                                : o.type == kind::linear ? added<T>(terms)
+                                                         : pruned<T>(o, terms, gen);
     result.norm = std::sqrt(squared_norm(f));
     if (o.type == kind::cat) {
       result.energy = 1;
@@ -103,16 +159,30 @@ layer_result reduce_layer(const reduce_options& o, const std::vector<peft::term>
   const double energy = squared_norm(f);
   result.norm = std::sqrt(energy);
   result.energy = preheat::linalg::energy_share(d.sigma(), energy);
-  const stored_factors<T> best = with_values_on_B(std::move(d));
+  const bool balanced = two_bytes(plan.layers[i].A_type) || two_bytes(plan.layers[i].B_type);
+  const stored_factors<T> best =
+      balanced ? with_values_on_both(std::move(d)) : with_values_on_B(std::move(d));
   writer.write<T>(i, best.At, best.Bt, bias);
   return result;
+}
+
+// Σ w·tensor of the tensors that are differences.
+template <class T>
+void write_sum(const peft::summed_tensor& sum, peft::writer& writer) {
+  const index_t count = sum.parts.front().from->info(sum.name).count();
+  matrix<T> total = zeros<T>(count, 1);
+  for (const peft::summed_tensor::part& part : sum.parts) {
+    matrix<T> values(count, 1);
+    safetensors::read_rows<T>(sum.name, part.from->info(sum.name), 0, values);
+    add<T>(part.weight, values, total);
+  }
+  writer.write_further<T>(sum.name, total);
 }
 
 }  // namespace
 
 void reduce(const reduce_options& o) {
   check(o);
-  files::require_absent(o.out);
   reporter report("reduce", o);
   std::vector<peft::reader> adapters;
   for (const std::filesystem::path& path : o.adapters) {
@@ -120,20 +190,38 @@ void reduce(const reduce_options& o) {
     report.read(adapters.back());
     require_plain(adapters.back());
     peft::require_same_kind(adapters.front(), adapters.back());
-    if (o.adapters.size() > 1 && adapters.back().is_folder() && adapters.back().config().dora()) {
-      throw preheat::invalid_argument(path.string() +
-                                      ": DoRA adapters cannot be added up; merge them");
-    }
+    refuse_if(o.adapters.size() > 1 && adapters.back().dora(),
+              path.string() + ": DoRA adapters cannot be added up; merge them");
+    note_other_base(report, adapters.front(), adapters.back());
   }
   const std::vector<double> weights =
       o.weights.empty() ? std::vector<double>(adapters.size(), 1.0) : o.weights;
 
+  const peft::passed_tensors passed = peft::passed_through(adapters, weights);
   std::vector<std::vector<peft::term>> terms;
   std::vector<index_t> ranks;
+  const block_weights blocks(o.layers);
+  std::size_t left_out = 0;
   for (auto& [module, list] : peft::terms_by_module(adapters, weights)) {
-    place_weights(o.type, list);
+    const double of_block = blocks.of(module);
+    if (of_block == 0) {
+      ++left_out;
+      continue;
+    }
+    for (peft::term& t : list) {
+      t.weights.on_A *= of_block;
+    }
+    const peft::term& first = list.front();
+    const bool balanced =
+        two_bytes(o.stored.value_or(first.adapter->files().info(first.layer->A).type)) &&
+        o.type != kind::svd;
+    place_weights(o.type, balanced, list);
     ranks.push_back(largest_rank(o, list));
     terms.push_back(std::move(list));
+  }
+  refuse_if(terms.empty(), "reduce: --layers leaves no module");
+  if (left_out > 0) {
+    report.line("left", fmt::format("{} modules are left out by --layers", left_out));
   }
   const auto name = [&](std::size_t i) { return terms[i].front().layer->module; };
   std::vector<const peft::reader*> all;
@@ -151,8 +239,6 @@ void reduce(const reduce_options& o) {
   }
 
   peft::adapter_plan plan = peft::plan_like(adapters.front());
-  plan.copied = peft::passed_through(adapters);
-  std::vector<std::string> modules;
   for (std::size_t i = 0; i < terms.size(); ++i) {
     peft::adapter_layer layer = *terms[i].front().layer;
     for (const peft::term& t : terms[i]) {
@@ -162,14 +248,8 @@ void reduce(const reduce_options& o) {
     }
     plan.layers.push_back(
         peft::planned_like(*terms[i].front().adapter, layer, ranks[i], 1, o.stored));
-    modules.push_back(layer.module);
   }
-  if (plan.config) {
-    plan.config->set("use_rslora", false);  // s = 1 is α/r; with √r it would be √r too much
-    if (adapters.size() > 1) {
-      plan.config->set("target_modules", modules);
-    }
-  }
+  plan_sum(o, adapters, plan, passed);
   peft::set_ranks(plan);
 
   std::vector<layer_result> results(plan.layers.size());
@@ -179,11 +259,18 @@ void reduce(const reduce_options& o) {
       for_each_layer(o.threads, terms.size(), name, [&](std::size_t i) {
         results[i] = reduce_layer<T>(o, terms[i], i, plan, writer);
       });
+      for (const peft::summed_tensor& sum : passed.sums) {
+        write_sum<T>(sum, writer);
+      }
     });
     writer.commit();
-  } else if (o.energy > 0 || o.ratio > 0) {
-    report.line("note",
-                "the ranks come from the spectra, which a dry run does not compute: at most these");
+  } else {
+    require_all_sound(adapters);
+    if (o.energy > 0 || o.ratio > 0) {
+      report.line(
+          "note",
+          "the ranks come from the spectra, which a dry run does not compute: at most these");
+    }
   }
   report.wrote(plan);
   report.finish(o.dry_run ? std::vector<layer_result>() : results);

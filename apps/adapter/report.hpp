@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdio>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -24,6 +25,12 @@ using preheat::index_t;
 namespace files = preheat::files;
 namespace peft = preheat::peft;
 namespace safetensors = preheat::safetensors;
+
+// Text to standard output. If nobody reads it any more (`| head`), the work goes on without.
+inline void say(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
 
 // What came of one layer.
 struct layer_result {
@@ -101,11 +108,14 @@ inline std::string describe(const peft::reader& adapter) {
       "{}: {} {} of rank {}, s = {} = {}, {}, {}", adapter.path().string(), adapter.layers().size(),
       adapter.layers().size() == 1 ? "layer" : "layers", range_text(ranks), root ? "α/√r" : "α/r",
       range_text(scales), all_types, size_text(bytes));
-  if (adapter.is_folder() && adapter.config().dora()) {
+  if (adapter.dora()) {
     text += ", DoRA";
   }
   if (adapter.is_folder() && adapter.config().init() != "true") {
     text += fmt::format(", init_lora_weights {}", adapter.config().init());
+  }
+  if (!adapter.is_folder() && !adapter.settings().empty()) {
+    text += ", by " + adapter.settings().front().said_in;
   }
   if (!adapter.others().empty()) {
     text += fmt::format("; {} other tensors", adapter.others().size());

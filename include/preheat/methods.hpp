@@ -1,11 +1,17 @@
 // One alias per paper.
 #pragma once
 #include "adapter/asymmetric.hpp"
+#include "adapter/delora.hpp"
 #include "adapter/dora.hpp"
 #include "adapter/full.hpp"
 #include "adapter/gated.hpp"
+#include "adapter/gralora.hpp"
+#include "adapter/hira.hpp"
+#include "adapter/loha.hpp"
+#include "adapter/lokr.hpp"
 #include "adapter/lora_bias.hpp"
 #include "adapter/prolora.hpp"
+#include "adapter/randlora.hpp"
 #include "adapter/vera.hpp"
 #include "adapter/xs.hpp"
 #include "chain/boost.hpp"
@@ -28,6 +34,8 @@
 #include "init/orthogonal.hpp"
 #include "init/peft_orthogonal.hpp"
 #include "init/pissa.hpp"
+#include "init/random_pair.hpp"
+#include "init/shards.hpp"
 #include "init/sketched_gradient.hpp"
 #include "init/xs.hpp"
 #include "method.hpp"
@@ -36,6 +44,7 @@
 #include "optim/lora_muon.hpp"
 #include "optim/lora_plus.hpp"
 #include "optim/lora_pro_adamw.hpp"
+#include "optim/lora_rite.hpp"
 #include "optim/masked.hpp"
 #include "optim/muon.hpp"
 #include "optim/proximal.hpp"
@@ -56,6 +65,9 @@ using lora_gaussian = method<init::gaussian>;
 using lora_orthogonal = method<init::orthogonal>;
 using lora_peft_orthogonal =
     method<init::peft_orthogonal>;  // "orthogonal" [PEFT]: sets both factors
+
+// Init[AB] (arXiv 2505.23194): both factors are random, and their product is taken out of W.
+using lora_random_pair = method<init::random_pair>;
 
 // Asymmetric LoRA: one factor is frozen at a random orthonormal matrix.
 using lora_train_a = method<adapter::asymmetric<parameter_role::A>, init::orthogonal>;
@@ -137,6 +149,19 @@ using prilora = method<rank::pruned_a<rank::linear>>;
 // SoRA (arXiv 2311.11696): learned gates are thresholded until ranks can be dropped.
 using sora = method<adapter::gated<>, optim::proximal<>, rank::sparse_gate>;
 
+// MiSS (arXiv 2409.15371): LoRA with a fixed A that sums shards of the input. s = 1 there.
+using miss = method<init::shards, adapter::asymmetric<parameter_role::B>>;
+
+// Adapters whose ΔW is no B·A: GraLoRA (arXiv 2505.20355), a grid of blocks; HiRA (ICLR 2025) and LoHa (arXiv
+// 2108.06098, 2309.14859), entrywise products; LoKr (arXiv 2309.14859), a Kronecker product; DeLoRA (arXiv 2503.18225), normalized ranks; RandLoRA (arXiv
+// 2502.00987), random bases with trained diagonals.
+using gralora = method<adapter::gralora>;
+using hira = method<adapter::hira>;
+using loha = method<adapter::loha>;
+using lokr = method<adapter::lokr>;
+using delora = method<adapter::delora>;
+using randlora = method<adapter::randlora>;
+
 // DoRA (arXiv 2402.09353), LoRA+ (arXiv 2402.12354), LoRA-FA (arXiv 2308.03303), and LoRA with
 // scaled ("Riemannian preconditioned") gradients (arXiv 2402.02347).
 using dora = method<adapter::dora>;
@@ -146,9 +171,10 @@ using lora_fa = method<adapter::asymmetric<parameter_role::B>, optim::lora_fa>;
 using lora_scaled = method<optim::scaled<optim::adamw>>;
 
 // Steps in the spectral norm: LoRA-Muon (arXiv 2606.12921), of the product B·A; Muon (Jordan et al.,
-// 2024) of each factor. RefLoRA (NeurIPS 2025): gradients of the balanced split.
+// 2024) of each factor. LoRA-RITE (arXiv 2410.20625): a second moment that no split changes. RefLoRA (NeurIPS 2025): gradients of the balanced split.
 using lora_muon = method<optim::lora_muon>;
 using lora_by_muon = method<optim::muon>;
+using lora_rite = method<optim::lora_rite>;
 using reflora = method<optim::reflora<>>;
 
 // AdaLoRA (arXiv 2303.10512): triplets B·diag(E)·A, the least important ones masked. The penalty's

@@ -51,7 +51,7 @@ class catalogue {
         .name = name,
         .citation = citation,
         .kind = kind,
-        .has_rank = Method::adapter_type::has_factors,
+        .has_rank = preheat::has_rank<typename Method::adapter_type, preheat::cpu<float>>,
         .run = [m, rank](const base_model& base, const shift_data& data, const training_settings& s,
                          const run_definition& run) { return adapt(m, rank, base, data, s, run); }};
   }

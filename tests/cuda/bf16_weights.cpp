@@ -4,13 +4,16 @@
 
 #include <cmath>
 #include <preheat/cuda/bf16.hpp>
+#include <preheat/gguf/decoder.hpp>
 #include <preheat/methods.hpp>
 #include <preheat/nn/decoder.hpp>
+#include <preheat/storage/nf4_rows.hpp>
 #include <preheat/train/fit.hpp>
 
 #include "support/backends.hpp"
 #include "support/refusal.hpp"
 #include "support/small_decoder.hpp"
+#include "support/stored.hpp"
 #include "support/toy_task.hpp"
 
 using namespace conformance;
@@ -81,6 +84,71 @@ TEST_CASE("bf16 weights: a product's error is what rounding W and X allows") {
       }
     }
   }
+}
+
+TEST_CASE("NF4 weights: codes stay on the device, and products expand them to bf16") {
+  Be be;
+  for (const index_t n : {1, 7, 300}) {  // rows that end inside a byte and a block
+    CAPTURE(n);
+    const table w = float_table(45, n, 8);
+    const auto rows = std::make_shared<const storage::nf4_rows>(stored(w));
+    std::vector<float> scales;
+    frozen_weight<Be> W(be.store(rows->coded(scales)));
+    scales.assign(scales.size(), 0);  // the device has its own
+    CHECK(W.stored().type_name() == "NF4");
+    CHECK(W.rows() == 45);
+    CHECK(W.cols() == n);
+    CHECK(W.bytes() == std::size_t((45 * n + 1) / 2 + (45 * n + 63) / 64 * 4));
+    const table q = unpacked(stored_matrix(rows));
+    weight_room<Be> room;
+    const weight_view<Be> seen(be, W, room);
+    const table dense = read<Be>(be, seen);
+    for (std::size_t k = 0; k < q.values.size(); ++k) {
+      CHECK(std::abs(dense.values[k] - q.values[k]) <= unit * std::abs(q.values[k]));
+    }
+    for (const transpose t : {transpose::no, transpose::yes}) {
+      const table op = t == transpose::no ? q : transposed(q);
+      const table x = random_table(op.cols, 5, 9);
+      auto Y = be.zeros(op.rows, 5);
+      be.gemm(1, t, seen, transpose::no, matrix(be, x), 0, Y);
+      const table error = magnitudes(read<Be>(be, Y) - op * x);
+      const table bound =
+          ((2 + unit) * unit + double(op.cols) * epsilon<Be>)*(magnitudes(op) * magnitudes(x));
+      for (std::size_t k = 0; k < bound.values.size(); ++k) {
+        CHECK(error.values[k] <= bound.values[k]);
+      }
+    }
+    W.make_dense(be);
+    CHECK(same(read<Be>(be, W), dense));
+  }
+  coded_matrix wrong{2, 3, 64, {}, {}, {}, "NF4"};
+  CHECK(refusal([&] { be.store(wrong); }).find("a byte for two entries (0, 3)") !=
+        std::string::npos);
+}
+
+TEST_CASE("bf16 weights: what is read is kept as the device can") {
+  Be be;
+  CHECK(refusal([&] {
+          storage::require_keeps<Be>(weight_storage::as_stored);
+        }).find("in its scalar, in bf16 or in NF4") != std::string::npos);
+  CHECK(refusal([&] {
+          storage::require_keeps<cuda<float>>(weight_storage::bf16);
+        }).find("in its scalar only") != std::string::npos);
+  CHECK_THROWS_AS(gguf::read_decoder(be, "no file.gguf", weight_storage::nf4), io_error);
+  const table w = float_table(5, 70, 6);
+  const auto kept = [&](weight_storage keep) {
+    frozen_weight<Be> W = storage::kept_by<Be>(
+        be, keep, [&] { return matrix(be, w); },
+        [&](weight_storage type) { return storage::kept_as(type, stored(w)); });
+    CHECK(W.is_stored() == (keep != weight_storage::dense));
+    W.make_dense(be);
+    return read<Be>(be, W);
+  };
+  CHECK(same(kept(weight_storage::dense), w));
+  const table rounded = unpacked(storage::kept_as(weight_storage::bf16, stored(w)));
+  CHECK(same(kept(weight_storage::bf16), rounded));
+  const table coded = unpacked(storage::kept_as(weight_storage::nf4, stored(w)));
+  CHECK(gap(kept(weight_storage::nf4), coded) <= unit * largest(coded));
 }
 
 TEST_CASE("bf16 weights: shapes are checked, and an empty batch is none") {

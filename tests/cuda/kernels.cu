@@ -65,5 +65,13 @@ void launch_all(cuda<T>& be, cuda_matrix<T>& x, cuda_matrix<T>& y) {
   be.apply(cuda_kernels::convert<double, T>{}, widened, y);
 }
 
+// A stored weight is read and written.
+void launch_storage(cuda<float, cuda_bf16>& be, const frozen_weight<cuda<float, cuda_bf16>>& W,
+                    cuda_matrix<float>& y) {
+  be.gemm(1, transpose::no, weight_view<cuda<float, cuda_bf16>>(W), transpose::no, y, 0, y);
+  weight_room<cuda<float, cuda_bf16>> room;
+  be.unpack(be.store(y), room.scratch, y);
+}
+
 template void launch_all(cuda<float>&, cuda_matrix<float>&, cuda_matrix<float>&);
 template void launch_all(cuda<double>&, cuda_matrix<double>&, cuda_matrix<double>&);

@@ -1,11 +1,13 @@
 // libFuzzer: any bytes as an adapter. They are a safetensors file, and behind a line with "#config" the text
 // of an adapter_config.json. Whatever they are, the reader either refuses them with io_error or
 // invalid_argument, or gives layers whose every promise holds.
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <optional>
+#include <preheat/peft/further_tensors.hpp>
 #include <preheat/peft/reader.hpp>
 #include <string>
 #include <string_view>
@@ -40,8 +42,17 @@ void use_tensors(const safetensors::file_header& header, std::string_view file) 
   }
 }
 
-void use_layers(const safetensors::tensor_map& tensors, const peft::config* config) {
-  const peft::detail::grouping grouping(tensors, config, "input");
+void use_layers(const safetensors::file_header& header, const peft::config* config) {
+  const safetensors::tensor_map& tensors = header.tensors;
+  std::vector<peft::settings_part> settings;
+  if (config != nullptr) {
+    settings.push_back({"", *config, "config"});
+  }
+  for (peft::settings_part& part : peft::settings_of_header(header.metadata, "header")) {
+    settings.push_back(std::move(part));
+  }
+  const peft::detail::grouping grouping(tensors, settings, "input", config != nullptr);
+  std::vector<peft::module_rank> modules;
   std::vector<std::string> others;
   for (const peft::adapter_layer& l : grouping.layers(others)) {
     const safetensors::tensor_info& A = tensors.find(l.A)->second;
@@ -49,10 +60,32 @@ void use_layers(const safetensors::tensor_map& tensors, const peft::config* conf
     promise(l.rank >= 1 && l.in >= 1 && l.out >= 1);
     promise(A.count() == l.rank * l.in && B.count() == l.rank * l.out);
     promise(safetensors::is_floating(A.type) && safetensors::is_floating(B.type));
-    promise(config == nullptr || !l.alpha.empty() || config->rank(l.module) == l.rank);
+    promise(config == nullptr ||
+            config->rank(l.module) * std::max<index_t>(1, l.experts) == l.rank);
+    promise(std::isfinite(l.scaling));
+    if (l.experts == 0) {
+      modules.push_back({l.module, l.rank, l.scaling});
+    }
   }
   for (const std::string& name : others) {
     promise(tensors.find(name) != tensors.end());
+    promise(!peft::understood(name).target.empty());
+  }
+  if (modules.empty()) {
+    return;
+  }
+  // What a result states can be read, and states it.
+  const auto metadata = peft::with_ranks(header.metadata, settings, modules);
+  for (const peft::settings_part& part : peft::settings_of_header(metadata, "written")) {
+    for (const peft::module_rank& m : modules) {
+      const auto name = part.name_inside(m.module);
+      const auto first = std::find_if(settings.begin(), settings.end(), [&](const auto& s) {
+        return s.name_inside(m.module).has_value();
+      });
+      if (name && part.has_rank && first->prefix == part.prefix) {
+        promise(part.config.rank(*name) == m.rank);
+      }
+    }
   }
 }
 
@@ -71,7 +104,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const safetensors::file_header header =
         safetensors::parse_header(std::as_bytes(std::span(file)), "input");
     use_tensors(header, file);
-    use_layers(header.tensors, config ? &*config : nullptr);
+    use_layers(header, config ? &*config : nullptr);
     if (config) {  // what is written can be read
       config->set_ranks({{"a", 2, 1.5}, {"b.a", 3, 4}});
       promise(peft::config::parse(config->fields().dump(), "again").rank("b.a") == 3);

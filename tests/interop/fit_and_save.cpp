@@ -4,6 +4,7 @@
 //   fit_and_save BASE IO OUT    OUT/<case>/adapter, OUT/<case>/logits.safetensors,
 //                               OUT/<case>/base/model.safetensors where the run changed the base
 //   fit_and_save decoders MODELS OUT    the same for tiny language models (decoders.hpp)
+//   fit_and_save parity CASES    layers of PEFT computed by preheat (parity.hpp)
 #include <cstdio>
 #include <exception>
 #include <filesystem>
@@ -16,6 +17,7 @@
 #include <string>
 
 #include "decoders.hpp"
+#include "parity.hpp"
 
 using namespace preheat;
 namespace fs = std::filesystem;
@@ -140,11 +142,16 @@ void run_all(const files_of_test& files) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::fprintf(stderr, "fit_and_save BASE IO OUT | decoders MODELS OUT\n");
+  const bool parity = argc == 3 && argv[1] == std::string("parity");
+  if (argc != 4 && !parity) {
+    std::fprintf(stderr, "fit_and_save BASE IO OUT | decoders MODELS OUT | parity CASES\n");
     return 2;
   }
   try {
+    if (parity) {
+      std::printf("%d cases\n", check_parity(argv[2]));
+      return 0;
+    }
     if (argv[1] == std::string("decoders")) {
       train_decoders(argv[2], argv[3]);
     } else {

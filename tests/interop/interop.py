@@ -22,6 +22,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
+import parity
+
 transformers_logging.disable_progress_bar()
 torch.set_num_threads(2)
 
@@ -35,6 +37,14 @@ def run(*arguments):
     if done.returncode != 0:
         sys.exit(f"preheat-adapter {' '.join(map(str, arguments))}\n{done.stderr}")
     return done.stdout
+
+
+def fails(*arguments):
+    """The error of a command that is refused."""
+    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode != 2:
+        sys.exit(f"preheat-adapter {' '.join(map(str, arguments))}\nexit {done.returncode}, a refusal expected\n{done.stdout}")
+    return done.stderr
 
 
 def check(what, holds, note=""):
@@ -185,6 +195,11 @@ for init in ("pissa", "olora"):
     same(f"{init}: our start on our residual base", logits(load(work / f"{init}-plain-start", base=residual), ids),
          logits(base_model(), ids))
 
+# ---------------------------------------------------------------- a case a kind of fault or wish
+import kinds
+
+kinds.check_all(sys.modules[__name__])
+
 # ---------------------------------------------------------------- trained by fit, saved by peft::save
 trained = work / "trained"
 bert = golden / "bert/a_plain"
@@ -235,6 +250,13 @@ for name in cases:
     optimizer.step()
     after = model(input_ids=text, labels=text).loss
     check(f"decoder {name}: PEFT trains on", after < before, f"({before:.4f} to {after:.4f})")
+
+# ---------------------------------------------------------------- layers of other adapters, number by number
+count = parity.write_all(work / "parity")
+done = subprocess.run([fit_and_save, "parity", work / "parity"], capture_output=True, text=True)
+print(done.stdout, end="")
+check("parity: MiSS, HiRA, DeLoRA, GraLoRA, RandLoRA, LoHa, LoKr and VeRA compute what PEFT computes",
+      done.returncode == 0 and done.stdout.endswith(f"{count} cases\n"), done.stderr)
 
 # ---------------------------------------------------------------- the recipe of docs/adapters.md, as it stands
 blocks = re.findall(r"```(python|sh)\n(.*?)```", recipe.read_text().split("<!-- recipe -->")[1].split("<!-- end -->")[0], re.S)

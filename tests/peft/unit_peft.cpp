@@ -164,11 +164,18 @@ TEST_CASE("peft config: what is refused, and what the error says") {
   CHECK(has(error(config_text({{"use_rslora", 1}})), "use_rslora"));
   CHECK(has(error(config_text({{"rank_pattern", 3}})), "rank_pattern"));
   CHECK(has(error(config_text({{"rank_pattern", {{"a(", 3}}}})), "regular expression"));
-  CHECK(has(error(config_text({{"rank_pattern", {{std::string(2000, 'a'), 3}}}})), "1000"));
-  for (const char* const hostile : {"(a{9}){9}", "a|\\1", "q18446744073709551615"}) {
+  CHECK(has(error(config_text({{"rank_pattern", {{"(" + std::string(40'000, 'a') + ")", 3}}}})),
+            "regular expression"));
+  CHECK(error(config_text({{"rank_pattern", {{"q18446744073709551615", 3}}}})) ==
+        "none");  // a name
+#if !defined(PREHEAT_PCRE2)
+  for (const char* const hostile : {"(a{9}){9}", "(a)|\\1"}) {
     CAPTURE(hostile);
     CHECK(has(error(config_text({{"rank_pattern", {{hostile, 3}}}})), "regular expression"));
   }
+#endif
+  CHECK(has(error(config_text({{"lora_alpha", nullptr}})), "lora_alpha"));
+  CHECK(has(error(config_text({{"r", nullptr}})), "r: a rank is"));
   // Exponential for a matcher that backtracks.
   const peft::config slow = config_of({{"r", 4}, {"rank_pattern", {{"(a*)*(a*)*b", 3}}}});
   CHECK(slow.rank(std::string(60, 'a')) == 4);

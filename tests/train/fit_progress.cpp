@@ -42,6 +42,7 @@ TEST_CASE("fit: the observer is told every step") {
     CHECK(seen[k].seconds >= 0);
     const double left = seen[k].seconds / double(k + 1) * double(7 - k);
     CHECK(seen[k].eta_seconds == doctest::Approx(left));
+    CHECK(!seen[k].validation_loss);
   }
   CHECK(seen[7].eta_seconds == 0);
 }
@@ -50,11 +51,22 @@ TEST_CASE("fit: evaluations come every k steps and are the loss on the validatio
   task_type task;
   fit_options options = settings(10);
   options.evaluate_every = 5;
+  std::vector<evaluation> observed;
+  options.observer = [&](const training_progress& p) {
+    if (p.validation_loss) {
+      observed.push_back({p.step, *p.validation_loss});
+    }
+  };
   const auto report =
       fit(lora{.optim = {.lr = 1e-2}}, task.net, task.data, options, task.validation);
   REQUIRE(report.evaluations.size() == 2);
   CHECK(report.evaluations[0].step == 5);
   CHECK(report.evaluations[1].step == 10);
+  REQUIRE(observed.size() == 2);
+  for (std::size_t k = 0; k < 2; ++k) {
+    CHECK(observed[k].step == report.evaluations[k].step);
+    CHECK(observed[k].loss == report.evaluations[k].loss);
+  }
   auto linear = attach(task.net, report);
   CHECK(report.evaluations[1].loss == double(task.net.loss(task.validation, linear)));
   // Evaluating does not disturb the run.

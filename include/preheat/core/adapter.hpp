@@ -145,8 +145,9 @@ struct shared_type<A, Be> {
 template <class A, class Be>
 using shared_pointer = typename detail::shared_type<A, Be>::pointer;
 
-// The three ways in which an adapter starts: from the factors of an init, from what the layers
-// share, or from the layer alone.
+// The four ways in which an adapter starts: from the factors of an init, from what the layers
+// share, from the layer alone, or from the layer and its rank (with the run's scale s; in the other
+// two ways without factors s is 1).
 template <class A, class Be>
 concept starts_from_factors = requires(const A adapter, Be& be, const frozen_linear<Be>& base,
                                        factors<Be>& f, generator gen,
@@ -164,6 +165,11 @@ concept starts_alone = requires(const A adapter, Be& be, const frozen_linear<Be>
                                 generator gen) {
   { adapter.start(be, base, gen) } -> std::same_as<typename A::template params<Be>>;
 };
+template <class A, class Be>
+concept starts_of_rank = requires(const A adapter, Be& be, const frozen_linear<Be>& base,
+                                  index_t rank, generator gen) {
+  { adapter.start(be, base, rank, gen) } -> std::same_as<typename A::template params<Be>>;
+};
 // Merging ΔW and Δb into W and b; optional for an adapter that has factors.
 template <class A, class Be>
 concept merges_itself = requires(const A adapter, Be& be, const typename A::template params<Be>& p,
@@ -173,7 +179,8 @@ concept merges_itself = requires(const A adapter, Be& be, const typename A::temp
 
 template <class A, class Be>
 concept starts_without_factors = merges_itself<A, Be> &&
-    (shares_factors<A, Be> ? starts_from_shared<A, Be> : starts_alone<A, Be>);
+    (shares_factors<A, Be> ? starts_from_shared<A, Be>
+                           : (starts_alone<A, Be> || starts_of_rank<A, Be>));
 
 // adapter: what ΔW is made of and how gradients are pulled back to its parameters.
 //   side         which side can use singular vectors from an init: right or left if one factor is

@@ -11,7 +11,7 @@
 //             expected_row_norm(rank, length)   of a row of A, for row_norm_rule  else it is no such rule
 //   kernel    any_value          operator() is a template that takes packets too  else numbers one by one
 //   backend   memory             where its matrices are                           else memory_kind::host
-//             unpack_rows        stored matrices as columns (core/stored_matrix.hpp)   else W is always dense
+//             stored_weight      what a frozen W may be besides (core/frozen_weight.hpp)   else always a matrix
 //             higher_precision   see mixed_precision_backend (core/backend.hpp)   else it has none
 #pragma once
 #include <concepts>
@@ -100,6 +100,14 @@ index_t rank_of(const Adapter& adapter, Be& be, const typename Adapter::template
     return adapter.product(be, p).A.rows();
   }
 }
+
+// Whether an adapter has a rank: it is made of factors, or it says what its rank is.
+template <class Adapter, class Be>
+inline constexpr bool has_rank = bool(Adapter::has_factors) ||
+                                 requires(const Adapter& adapter,
+                                          const typename Adapter::template params<Be>& p) {
+  adapter.rank(p);
+};
 
 // W += ΔW (m×n) and, for an adapter that trains the bias, b += Δb.
 template <class Adapter, backend Be>

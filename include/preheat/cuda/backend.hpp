@@ -168,22 +168,32 @@ class cuda : public cuda_columns<T>, public detail::cuda_storage<T, Storage> {
     if (!a.is_stored()) {
       gemm(alpha, ta, a.dense(), tb, b, beta, c);
     } else if (a.room() != nullptr) {
-      multiply_stored_(alpha, ta, a.stored().values(), tb, b, beta, c, a.room()->scratch);
+      multiply_stored_(alpha, ta, a.stored(), tb, b, beta, c, a.room()->scratch);
     } else {
-      cuda_matrix<Storage> operand;
-      multiply_stored_(alpha, ta, a.stored().values(), tb, b, beta, c, operand);
+      product_scratch scratch;
+      multiply_stored_(alpha, ta, a.stored(), tb, b, beta, c, scratch);
     }
   }
-  // W rounded to the storage type, on the device.
+  // W rounded to the storage type, on the device; or codes of 4 bits as they are.
   cuda_stored_weight<Storage> store(view<const T> W) {
     cuda_matrix<Storage> stored(context_, W.rows(), W.cols());
     apply(cuda_kernels::convert<Storage, T>{1}, stored, W);
     return cuda_stored_weight<Storage>(std::move(stored));
   }
+  cuda_stored_weight<Storage> store(const coded_matrix& W) {
+    return cuda_stored_weight<Storage>(context_, W);
+  }
   // x = W, a stored weight.
-  void unpack(const cuda_stored_weight<Storage>& W, cuda_matrix<Storage>&, view<T> x) {
-    require_same_shape("unpack", W.values(), x);
-    apply(cuda_kernels::widen<T, Storage>{}, x, W.values());
+  void unpack(const cuda_stored_weight<Storage>& W, cuda_product_scratch<Storage, T>& scratch,
+              view<T> x) {
+    const view<const Storage> values = W.values(context_, scratch.expanded);
+    if (W.is_transposed()) {
+      resize(scratch.wide, values.rows(), values.cols());
+      apply(cuda_kernels::widen<T, Storage>{}, scratch.wide, values);
+      copy(transpose::yes, scratch.wide, x);
+    } else {
+      apply(cuda_kernels::widen<T, Storage>{}, x, values);
+    }
   }
 
   void gram(transpose t, view<const T> a, view<T> c) {
@@ -253,18 +263,21 @@ class cuda : public cuda_columns<T>, public detail::cuda_storage<T, Storage> {
     (require_same_shape("each", x, others), ...);
     detail::for_each_entry(*context_, f, x, others...);
   }
-  void multiply_stored_(T alpha, transpose ta, view<const Storage> a, transpose tb, view<const T> b,
-                        T beta, view<T> c, cuda_matrix<Storage>& operand) {
-    operand.resize(context_, b.rows(), b.cols());
-    apply(cuda_kernels::convert<Storage, T>{1}, operand, b);
-    const view<const Storage> rounded(operand);
-    require_product_shapes<Storage>(ta, a, tb, rounded, view<Storage>(nullptr, c.rows(), c.cols()));
-    const index_t k = cols_of(ta, a);
-    if (k == 0 || c.empty()) {
-      gemm(alpha, ta, view<const T>(nullptr, a.rows(), a.cols()), tb, b, beta, c);
+  using product_scratch = cuda_product_scratch<Storage, T>;
+  void multiply_stored_(T alpha, transpose ta, const cuda_stored_weight<Storage>& W, transpose tb,
+                        view<const T> b, T beta, view<T> c, product_scratch& scratch) {
+    const view<const T> shape(nullptr, W.rows(), W.cols());
+    require_product_shapes<T>(ta, shape, tb, b, c);
+    if (shape.empty() || c.empty()) {
+      gemm(alpha, ta, shape, tb, b, beta, c);
       return;
     }
-    detail::cuda_mixed_gemm<Storage, T>(*context_, alpha, ta, a, tb, rounded, beta, c);
+    const view<const Storage> values = W.values(context_, scratch.expanded);
+    const transpose turned = ta == transpose::no ? transpose::yes : transpose::no;
+    scratch.operand.resize(context_, b.rows(), b.cols());
+    apply(cuda_kernels::convert<Storage, T>{1}, scratch.operand, b);
+    detail::cuda_mixed_gemm<Storage, T>(*context_, alpha, W.is_transposed() ? turned : ta, values,
+                                        tb, scratch.operand, beta, c);
   }
   void transfer(view<const T> from, view<T> to, cudaMemcpyKind kind) {
     detail::cuda_transfer(*context_, from, to, kind);

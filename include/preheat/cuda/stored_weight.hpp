@@ -1,40 +1,134 @@
-// A frozen weight of cuda<T, Storage> in the second number type, on the device; copies share it.
+// A frozen weight of cuda<T, Storage> on the device, in the second number type or as codes of 4 bits; copies
+// share it.
 //
 //   cuda<float, cuda_bf16> be;                             // cuda/bf16.hpp
 //   layer.W = be.store(layer.W);                           // from now on 2 bytes an entry
+//   layer.W = be.store(nf4.coded());                       // or 4.5 bits (storage/nf4_rows.hpp)
 //   be.gemm(1, transpose::no, weight_view<Be>(layer.W), transpose::no, X, 0, Y);
 //
-// The product reads W as it lies, rounds its other factor to Storage in a buffer that is kept, and sums
-// and writes T:  Y = alpha·op(W)·op(round(X)) + beta·Y.
+// The product reads a W of the second type as it lies, expands one of codes to that type first, as a whole;
+// it rounds its other factor to the type, and sums and writes T:  Y = alpha·op(W)·op(round(X)) + beta·Y.
 #pragma once
+#include <algorithm>
+#include <array>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
 
+#include "../core/coded_matrix.hpp"
+#include "launch.hpp"
 #include "matrix.hpp"
 #include "mixed_gemm.hpp"
 
 namespace preheat {
 
+namespace cuda_kernels {
+
+// The two entries of byte k: of a matrix by rows of `cols`, as columns of `to`.
+template <class S>
+struct expand_codes {
+  const std::uint8_t* codes;
+  const float* scales;
+  std::array<float, 16> levels;
+  index_t block, cols, count;
+  S* to;
+  index_t ld;
+  constexpr void operator()(index_t k) const {
+    write(2 * k, codes[k] >> 4);
+    if (2 * k + 1 < count) {
+      write(2 * k + 1, codes[k] & 0xF);
+    }
+  }
+  constexpr void write(index_t k, int code) const {
+    to[k % cols + k / cols * ld] = S(scales[k / block] * levels[std::size_t(code)]);
+  }
+};
+
+}  // namespace cuda_kernels
+
+namespace detail {
+
+// coded_matrix on the device.
+struct cuda_codes {
+  index_t rows, cols, block;
+  std::array<float, 16> levels;
+  std::string type_name;
+  cuda_matrix<std::uint8_t> codes;
+  cuda_matrix<float> scales;
+
+  cuda_codes(const std::shared_ptr<const cuda_context>& context, const coded_matrix& W)
+      : rows(W.rows), cols(W.cols), block(W.block), levels(W.levels), type_name(W.type_name) {
+    const index_t count = rows * cols;
+    require(block >= 1, "codes of 4 bits: entries of a block >= 1", block, 1);
+    require(index_t(W.codes.size()) == (count + 1) / 2, "codes of 4 bits: a byte for two entries",
+            W.codes.size(), (count + 1) / 2);
+    require(index_t(W.scales.size()) == (count + block - 1) / block,
+            "codes of 4 bits: a scale for a block", W.scales.size(), (count + block - 1) / block);
+    send(context, W.codes, codes);
+    send(context, W.scales, scales);
+    context->synchronize();  // from here on the caller may change the host's memory
+  }
+
+  template <class X>
+  static void send(const std::shared_ptr<const cuda_context>& context, std::span<const X> from,
+                   cuda_matrix<X>& to) {
+    const index_t count = index_t(from.size());
+    to.resize(context, count, 1);
+    cuda_transfer<X>(*context, view<const X>(from.data(), count, 1), to, cudaMemcpyHostToDevice);
+  }
+};
+
+}  // namespace detail
+
+// The buffers of a product with such a weight.
+template <class S, class T>
+struct cuda_product_scratch {
+  cuda_matrix<S> operand;   // the other factor, rounded
+  cuda_matrix<S> expanded;  // Wᵀ, if W is codes
+  cuda_matrix<T> wide;      // and Wᵀ in T, for a dense copy
+};
+
 template <class S>
 class cuda_stored_weight {
  public:
   template <class Be>
-  using scratch = cuda_matrix<S>;
+  using scratch = cuda_product_scratch<S, typename Be::scalar>;
 
   cuda_stored_weight() = default;
   explicit cuda_stored_weight(cuda_matrix<S> W)
       : W_(std::make_shared<const cuda_matrix<S>>(std::move(W))) {}
+  cuda_stored_weight(const std::shared_ptr<const cuda_context>& context, const coded_matrix& W)
+      : codes_(std::make_shared<const detail::cuda_codes>(context, W)) {}
 
-  bool empty() const { return W_ == nullptr; }
-  index_t rows() const { return empty() ? 0 : W_->rows(); }
-  index_t cols() const { return empty() ? 0 : W_->cols(); }
-  std::size_t bytes() const { return std::size_t(rows() * cols()) * sizeof(S); }
-  std::string type_name() const { return cuda_storage_type<S>::name; }
-  view<const S> values() const { return *W_; }
+  bool empty() const { return W_ == nullptr && codes_ == nullptr; }
+  index_t rows() const { return codes_ ? codes_->rows : W_ ? W_->rows() : 0; }
+  index_t cols() const { return codes_ ? codes_->cols : W_ ? W_->cols() : 0; }
+  std::size_t bytes() const {
+    return codes_ ? std::size_t(codes_->codes.rows()) +
+                        std::size_t(codes_->scales.rows()) * sizeof(float)
+                  : std::size_t(rows() * cols()) * sizeof(S);
+  }
+  std::string type_name() const { return codes_ ? codes_->type_name : cuda_storage_type<S>::name; }
+  // Whether values() has Wᵀ.
+  bool is_transposed() const { return codes_ != nullptr; }
+  // W in S, or Wᵀ in S, expanded now.
+  view<const S> values(const std::shared_ptr<const cuda_context>& context,
+                       cuda_matrix<S>& expanded) const {
+    if (!codes_) {
+      return *W_;
+    }
+    expanded.resize(context, codes_->cols, codes_->rows);
+    launch(*context, codes_->codes.rows(),
+           cuda_kernels::expand_codes<S>{
+               codes_->codes.data(), codes_->scales.data(), codes_->levels, codes_->block,
+               codes_->cols, codes_->cols * codes_->rows, expanded.data(), expanded.ld()});
+    return expanded;
+  }
 
  private:
   std::shared_ptr<const cuda_matrix<S>> W_;
+  std::shared_ptr<const detail::cuda_codes> codes_;
 };
 
 namespace detail {

@@ -203,12 +203,9 @@ nn::decoder_weights<Be> read_decoder(Be& be, const reader& file, weight_storage 
     return one;
   };
   const auto matrix = [&](const std::string& name, index_t rows, index_t cols) -> weight_of<Be> {
-    if constexpr (stored_matrix_backend<Be>) {
-      if (keep != weight_storage::dense) {
-        return tensors.stored(owner, name, rows, cols, keep);
-      }
-    }
-    return storage::stored_by<Be>(be, keep, tensors.matrix(name, rows, cols));
+    return storage::kept_by<Be>(
+        be, keep, [&] { return tensors.matrix(name, rows, cols); },
+        [&](weight_storage type) { return tensors.stored(owner, name, rows, cols, type); });
   };
 
   if (keep == weight_storage::dense || !stored_matrix_backend<Be>) {

@@ -57,15 +57,11 @@ nn::norm_weights<Be> read_norm(checkpoint<Be>& file, const nn::decoder_config& c
 template <backend Be>
 weight_of<Be> read_weight(checkpoint<Be>& file, const nn::decoder_config& c, weight_storage keep,
                           const std::string& name, index_t rows, index_t cols) {
-  if constexpr (stored_matrix_backend<Be>) {
-    if (keep != weight_storage::dense) {
-      return file.stored_rows(name, rows, cols, keep);
-    }
-  }
   const bool transposed = c.names == nn::decoder_names::gpt2 && name != "lm_head.weight";
-  return storage::stored_by<Be>(
+  return storage::kept_by<Be>(
       file.backend(), keep,
-      transposed ? file.table(name, cols, rows) : file.matrix(name, rows, cols));
+      [&] { return transposed ? file.table(name, cols, rows) : file.matrix(name, rows, cols); },
+      [&](weight_storage type) { return file.stored_rows(name, rows, cols, type); });
 }
 
 template <backend Be>
@@ -89,7 +85,8 @@ nn::decoder_weights<Be> read_decoder(Be& be, const std::filesystem::path& folder
   nn::decoder_weights<Be> w;
   w.config = read_decoder_config(folder);
   const nn::decoder_config& c = w.config;
-  require(keep == weight_storage::dense || !stored_matrix_backend<Be> ||
+  require(keep == weight_storage::dense ||
+              (keep == weight_storage::bf16 && storage::keeps_on_device<Be>) ||
               c.names != nn::decoder_names::gpt2,
           "a folder of GPT-2 has its matrices transposed: read it with weight_storage::dense, or "
           "from a GGUF file");

@@ -29,6 +29,15 @@ struct scale {
     x = a * x;
   }
 };
+// x = x·y
+template <class T>
+struct multiply {
+  static constexpr bool any_value = true;
+  template <class V>
+  constexpr void operator()(V& x, const V& y) const {
+    x = x * y;
+  }
+};
 // x = x + value on the diagonal of a matrix of so many rows, with its number as index
 template <class T>
 struct add_to_diagonal {

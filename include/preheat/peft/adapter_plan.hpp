@@ -34,10 +34,11 @@ inline double kohya_alpha(const planned_layer& p) {
   return alpha_of(scaling_rule::form::over_rank, p.layer.scaling, p.layer.rank);
 }
 
-// A tensor that goes from one file to the other as it is.
+// A tensor that goes from one file to the other as it is, maybe under another name.
 struct copied_tensor {
   const safetensors::tensor_files* from = nullptr;
   std::string name;
+  std::string as;
 };
 
 struct adapter_plan {
@@ -46,6 +47,9 @@ struct adapter_plan {
   std::vector<safetensors::planned_tensor> further;  // magnitudes, tensors of modules_to_save
   std::vector<copied_tensor> copied;
   std::map<std::string, std::string> metadata = {{"format", "pt"}};
+  std::vector<settings_part> header;  // what the metadata say about ranks and scales
+  bool new_modules = false;           // other ones than the header may say
+  bool single_file = false;  // although there is a config, which goes into the metadata then
 };
 
 // A layer of a new PEFT folder, out×in, stored as `type`.
@@ -73,6 +77,7 @@ inline adapter_plan plan_like(const reader& adapter) {
     plan.config = adapter.config();
   } else {
     plan.metadata = adapter.files().metadata();
+    plan.header = adapter.settings();
   }
   return plan;
 }
@@ -83,6 +88,9 @@ inline planned_layer planned_like(const reader& adapter, const adapter_layer& la
   const safetensors::tensor_info& A = adapter.files().info(layer.A);
   const safetensors::tensor_info& B = adapter.files().info(layer.B);
   planned_layer p{layer, A.shape, B.shape, type.value_or(A.type), type.value_or(B.type)};
+  for (std::string* const name : {&p.layer.A, &p.layer.B, &p.layer.bias, &p.layer.magnitude}) {
+    *name = detail::without_adapter_name(*name, layer.adapter);
+  }
   p.layer.rank = rank;
   p.layer.scaling = scaling;
   p.A_shape[0] = rank;
@@ -91,31 +99,35 @@ inline planned_layer planned_like(const reader& adapter, const adapter_layer& la
 }
 
 // Writes the layers' ranks and scales into the plan's config, or into the metadata and the alphas of a
-// kohya file.
+// single file.
 inline void set_ranks(adapter_plan& plan) {
-  std::set<index_t> ranks;
+  const bool alphas_in_file = !plan.config || plan.single_file;
+  if (plan.config && plan.single_file) {
+    plan.config->set("use_rslora", false);  // an .alpha stands for α/r everywhere
+  }
   std::vector<module_rank> modules;
   for (planned_layer& p : plan.layers) {
     const double alpha =
         plan.config ? plan.config->alpha_for(p.layer.scaling, p.layer.rank) : kohya_alpha(p);
     modules.push_back({p.layer.module, p.layer.rank, alpha});
-    ranks.insert(p.layer.rank);
   }
   if (plan.config) {
     plan.config->set_ranks(modules);
     plan.config->set("init_lora_weights", true);  // with anything else PEFT starts anew on loading
-    return;
+  } else {
+    plan.metadata = with_ranks(std::move(plan.metadata), plan.header, modules, plan.new_modules);
+  }
+  if (plan.config && plan.single_file) {
+    plan.metadata["lora_adapter_metadata"] = plan.config->fields().dump();
+    plan.config.reset();
   }
   for (planned_layer& p : plan.layers) {
-    p.layer.alpha = p.layer.module + ".alpha";
-  }
-  if (plan.metadata.contains("ss_network_dim")) {
-    plan.metadata["ss_network_dim"] =
-        ranks.size() == 1 ? std::to_string(*ranks.begin()) : "Dynamic";
-  }
-  if (plan.metadata.contains("ss_network_alpha")) {
-    plan.metadata["ss_network_alpha"] =
-        ranks.size() == 1 ? std::to_string(modules[0].alpha) : "Dynamic";
+    p.layer.alpha.clear();  // of a folder: its config says it
+    if (alphas_in_file) {
+      const auto name = detail::read_tensor_name(p.layer.A);
+      p.layer.alpha =
+          std::string(name ? name->module : std::string_view(p.layer.module)) + ".alpha";
+    }
   }
 }
 
@@ -135,7 +147,7 @@ inline std::vector<safetensors::planned_tensor> tensors_of(const adapter_plan& p
   tensors.insert(tensors.end(), plan.further.begin(), plan.further.end());
   for (const copied_tensor& c : plan.copied) {
     const safetensors::tensor_info& info = c.from->info(c.name);
-    tensors.push_back({c.name, info.type, info.shape});
+    tensors.push_back({c.as, info.type, info.shape});
   }
   return tensors;
 }
@@ -146,34 +158,6 @@ inline std::size_t bytes_of(const adapter_plan& plan) {
     bytes += safetensors::detail::checked_byte_count(t.name, t.type, t.shape);
   }
   return bytes;
-}
-
-// What goes with the layers of adapters that are put together: tensors of modules_to_save, and a single
-// adapter's DoRA magnitudes. Errors: two adapters have the same tensor, with other contents.
-inline std::vector<copied_tensor> passed_through(std::span<const reader> adapters) {
-  std::map<std::string, const safetensors::tensor_files*> from;
-  for (const reader& a : adapters) {
-    std::vector<std::string> names = a.others();
-    for (const adapter_layer& l : a.layers()) {
-      if (!l.magnitude.empty()) {
-        names.push_back(l.magnitude);
-      }
-    }
-    for (const std::string& name : names) {
-      const auto [known, is_new] = from.try_emplace(name, &a.files());
-      if (!is_new &&
-          !std::ranges::equal(known->second->info(name).bytes, a.files().info(name).bytes)) {
-        throw invalid_argument("tensor " + files::in_quotes(name) + " is in " +
-                               known->second->source().string() + " and, different, in " +
-                               a.files().source().string());
-      }
-    }
-  }
-  std::vector<copied_tensor> copied;
-  for (const auto& [name, source] : from) {
-    copied.push_back({source, name});
-  }
-  return copied;
 }
 
 }  // namespace preheat::peft

@@ -2,15 +2,13 @@
 //
 // The rank of a module is r, or the value of the first key of rank_pattern that matches its name as
 // Python's re.match("(.*\.)?(key)$", name) does; α likewise from lora_alpha and alpha_pattern. The
-// scale of s·B·A is α/r, or α/√r with use_rslora. Fields that are absent or null have PEFT's
-// defaults; fields that this code does not know are kept as they are.
+// scale of s·B·A is α/r, or α/√r with use_rslora. Fields that are absent have PEFT's defaults, and so have
+// those that are null, but for r and lora_alpha; fields that this code does not know are kept as they are.
 #pragma once
-#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -22,28 +20,9 @@
 #include "../files/strict_json.hpp"
 #include "../train/scaling.hpp"
 #include "module_pattern.hpp"
+#include "rank_patterns.hpp"
 
 namespace preheat::peft {
-
-// A module with its rank and α, for config::set_ranks.
-struct module_rank {
-  std::string module;
-  index_t rank = 0;
-  double alpha = 0;
-};
-
-namespace detail {
-
-// 16 rather than 16.0, as PEFT's users write it.
-inline nlohmann::ordered_json json_number(double value) {
-  constexpr double exact = 9007199254740992.0;  // 2^53
-  if (value == std::floor(value) && std::abs(value) < exact) {
-    return static_cast<long long>(value);
-  }
-  return value;
-}
-
-}  // namespace detail
 
 class config {
  public:
@@ -120,52 +99,25 @@ class config {
   // The α that gives the scale s at this rank.
   double alpha_for(double s, index_t rank) const { return alpha_of(form(), s, rank); }
 
+  // Whether a field is there and says something: not null, false or empty.
+  bool has(const char* key) const {
+    const nlohmann::ordered_json* const value = given(key);
+    return value != nullptr && *value != false && !(value->is_structured() && value->empty());
+  }
+
   // Sets a field, known or not.
   void set(const std::string& key, nlohmann::ordered_json value) {
     fields_[key] = std::move(value);
     read();
   }
 
-  // Gives every module its rank and α: the most frequent as r and lora_alpha, the others as
-  // rank_pattern and alpha_pattern under their full names, longest name first. Where a name is the
-  // end of another ("query" and "layer.0.query"), its key begins with "^", so that it matches only
-  // itself in whatever order another program sorts the keys.
+  // Gives every module its rank and α, as rank_patterns.hpp says.
   void set_ranks(const std::vector<module_rank>& modules) {
-    require(!modules.empty(), "an adapter has at least one module");
-    std::map<index_t, std::size_t> ranks;
-    std::map<double, std::size_t> alphas;
-    for (const module_rank& m : modules) {
-      ++ranks[m.rank];
-      ++alphas[m.alpha];
-    }
-    const index_t common_rank = most_frequent(ranks);
-    const double common_alpha = most_frequent(alphas);
-
-    std::vector<const module_rank*> order;
-    for (const module_rank& m : modules) {
-      order.push_back(&m);
-    }
-    std::stable_sort(order.begin(), order.end(), [](const module_rank* a, const module_rank* b) {
-      return a->module.size() > b->module.size();
-    });
-    nlohmann::ordered_json rank_pattern = nlohmann::ordered_json::object();
-    nlohmann::ordered_json alpha_pattern = nlohmann::ordered_json::object();
-    for (const module_rank* m : order) {
-      const bool ambiguous = std::any_of(modules.begin(), modules.end(), [&](const module_rank& o) {
-        return o.module.ends_with("." + m->module);
-      });
-      const std::string key = (ambiguous ? "^" : "") + m->module;
-      if (m->rank != common_rank || (ambiguous && ranks.size() > 1)) {
-        rank_pattern[key] = m->rank;
-      }
-      if (m->alpha != common_alpha || (ambiguous && alphas.size() > 1)) {
-        alpha_pattern[key] = detail::json_number(m->alpha);
-      }
-    }
-    fields_["r"] = common_rank;
-    fields_["lora_alpha"] = detail::json_number(common_alpha);
-    fields_["rank_pattern"] = std::move(rank_pattern);
-    fields_["alpha_pattern"] = std::move(alpha_pattern);
+    detail::written_ranks written = detail::written_ranks_of(modules);
+    fields_["r"] = written.rank;
+    fields_["lora_alpha"] = detail::json_number(written.alpha);
+    fields_["rank_pattern"] = std::move(written.rank_pattern);
+    fields_["alpha_pattern"] = std::move(written.alpha_pattern);
     read();
   }
 
@@ -184,13 +136,6 @@ class config {
 
   scaling_rule::form form() const {
     return rslora_ ? scaling_rule::form::over_sqrt_rank : scaling_rule::form::over_rank;
-  }
-
-  template <class Key>
-  static Key most_frequent(const std::map<Key, std::size_t>& counts) {
-    return std::max_element(counts.begin(), counts.end(),
-                            [](const auto& a, const auto& b) { return a.second < b.second; })
-        ->first;
   }
 
   [[noreturn]] void fail(const std::string& problem) const {
@@ -236,18 +181,18 @@ class config {
            (type == nullptr ? std::string("absent") : files::in_quotes(type->dump())));
     }
     for (const char* const variant : {"kasa_config", "use_bdlora", "use_qalora", "velora_config",
-                                      "monteclora_config", "arrow_config", "target_parameters"}) {
-      const nlohmann::ordered_json* const value = given(variant);
-      if (value != nullptr && *value != false && !value->empty()) {
+                                      "monteclora_config", "arrow_config"}) {
+      if (has(variant)) {
         fail(std::string(variant) + " is set; this variant of LoRA is not understood");
       }
     }
     rslora_ = flag("use_rslora");
     dora_ = flag("use_dora");
     fan_in_fan_out_ = flag("fan_in_fan_out");
-    rank_ = given("r") == nullptr ? default_rank : rank_value("r", *given("r"));
-    alpha_ = given("lora_alpha") == nullptr ? default_alpha
-                                            : alpha_value("lora_alpha", *given("lora_alpha"));
+    const auto r = fields_.find("r");  // null is no number: PEFT cannot load it either
+    rank_ = r == fields_.end() ? default_rank : rank_value("r", *r);
+    const auto alpha = fields_.find("lora_alpha");
+    alpha_ = alpha == fields_.end() ? default_alpha : alpha_value("lora_alpha", *alpha);
     rank_pattern_ = {};
     const nlohmann::ordered_json ranks = pattern("rank_pattern");
     for (const auto& [key, value] : ranks.items()) {

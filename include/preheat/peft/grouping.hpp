@@ -2,7 +2,6 @@
 // checked. peft/reader.hpp says which names there are.
 #pragma once
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <map>
 #include <string>
@@ -16,12 +15,10 @@
 #include "../safetensors/tensor_info.hpp"
 #include "../safetensors/tensor_values.hpp"
 #include "../train/scaling.hpp"
-#include "config.hpp"
+#include "header_settings.hpp"
+#include "tensor_names.hpp"
 
 namespace preheat::peft {
-
-// How the name of every tensor in a PEFT folder begins; the module's name follows.
-inline constexpr std::string_view module_prefix = "base_model.model.";
 
 // The factors of one module. B·A is out×in. Names of absent tensors are empty.
 struct adapter_layer {
@@ -34,37 +31,22 @@ struct adapter_layer {
   index_t out = 0;
   index_t in = 0;
   index_t rank = 0;
-  double scaling = 1;      // s
+  index_t experts =
+      0;               // of a 3-D parameter (target_parameters), whose rank is that of all together
+  double scaling = 1;  // s
+  std::string adapter{};  // the adapter's name in the names of the tensors, "default"; mostly empty
   bool embedding = false;  // W is in×out: the transpose of s·B·A is added to it
 };
 
 namespace detail {
 
-enum class tensor_kind { A, B, bias, magnitude, alpha, embedding_A, embedding_B };
-
-struct name_suffix {
-  std::string_view text;
-  tensor_kind kind;
-};
-inline constexpr std::array<name_suffix, 11> name_suffixes = {{
-    {".lora_A.weight", tensor_kind::A},
-    {".lora_B.weight", tensor_kind::B},
-    {".lora_B.bias", tensor_kind::bias},
-    {".lora_magnitude_vector", tensor_kind::magnitude},
-    {".lora_magnitude_vector.weight", tensor_kind::magnitude},
-    {".lora_embedding_A", tensor_kind::embedding_A},
-    {".lora_embedding_B", tensor_kind::embedding_B},
-    {".lora_down.weight", tensor_kind::A},
-    {".lora_up.weight", tensor_kind::B},
-    {".dora_scale", tensor_kind::magnitude},
-    {".alpha", tensor_kind::alpha},
-}};
-
-// Puts a file's tensors together to layers. `config` is null for a kohya file.
+// Puts a file's tensors together to layers. `settings` are those of a folder's config, or of a file's
+// header; those with the longest prefix that a module has count for it.
 class grouping {
  public:
-  grouping(const safetensors::tensor_map& tensors, const config* settings, std::string source)
-      : tensors_(tensors), config_(settings), source_(std::move(source)) {}
+  grouping(const safetensors::tensor_map& tensors, const std::vector<settings_part>& settings,
+           std::string source, bool folder)
+      : tensors_(tensors), settings_(settings), source_(std::move(source)), folder_(folder) {}
 
   // The layers by the name of their module, and the tensors that belong to none in `others`.
   std::vector<adapter_layer> layers(std::vector<std::string>& others) const {
@@ -97,28 +79,23 @@ class grouping {
   }
 
   bool sort_in(const std::string& name, std::map<std::string, adapter_layer>& found) const {
-    for (const name_suffix& suffix : name_suffixes) {
-      if (!name.ends_with(suffix.text) || name.size() == suffix.text.size()) {
-        continue;
-      }
-      std::string_view module = name;
-      module.remove_suffix(suffix.text.size());
-      if (module.starts_with(module_prefix)) {
-        module.remove_prefix(module_prefix.size());
-      }
-      adapter_layer& layer = found[std::string(module)];
-      std::string& place = place_of(suffix.kind, layer);
+    if (const auto read = read_tensor_name(name)) {
+      adapter_layer& layer = found[std::string(without_module_prefix(read->module))];
+      std::string& place = place_of(read->kind, layer);
       if (!place.empty()) {
-        fail(name, "it means the same as " + files::in_quotes(place));
+        fail(name, "it means the same as " + files::in_quotes(place) +
+                       (read->adapter.empty() ? "" : "; the file has two adapters, keep one"));
       }
       place = name;
-      if (suffix.kind == tensor_kind::embedding_A || suffix.kind == tensor_kind::embedding_B) {
+      if (!read->adapter.empty()) {
+        layer.adapter = read->adapter;
+      }
+      if (read->kind == tensor_kind::embedding_A || read->kind == tensor_kind::embedding_B) {
         layer.embedding = true;
       }
       return true;
     }
-    for (const std::string_view unknown :
-         {".lora_mid.weight", ".lora_E", ".lora_A.default.weight"}) {
+    for (const std::string_view unknown : {".lora_mid.weight", ".lora_E"}) {
       if (name.ends_with(unknown)) {
         fail(name, "this kind of adapter is not understood");
       }
@@ -164,30 +141,87 @@ class grouping {
     }
     vector(layer.bias, layer.out);
     vector(layer.magnitude, layer.out);
-    if (config_ == nullptr) {
-      layer.scaling = 1;
-    } else {
-      const index_t expected = config_->rank(layer.module);
-      if (layer.rank != expected) {
-        fail(layer.A, "its rank is " + std::to_string(layer.rank) + ", adapter_config.json says " +
-                          std::to_string(expected));
-      }
-      layer.scaling = config_->scaling(layer.module);
-      const bool dora = !layer.magnitude.empty();
-      if (dora != config_->dora() && !layer.embedding) {
-        fail(layer.A, dora ? "it has a magnitude vector, adapter_config.json says use_dora false"
-                           : "it has no magnitude vector, adapter_config.json says use_dora true");
-      }
+    if (layer.magnitude.ends_with(".dora_scale") && info(layer.magnitude).shape.size() > 1 &&
+        info(layer.magnitude).shape[0] != layer.out) {
+      fail(layer.magnitude, "it has one entry for each of the inputs; only DoRA along the " +
+                                std::to_string(layer.out) +
+                                " outputs is understood; its shape is " +
+                                safetensors::shape_text(info(layer.magnitude).shape));
     }
-    if (!layer.alpha.empty()) {
-      const safetensors::tensor_info& alpha = info(layer.alpha);
-      double value = 0;
-      if (alpha.count() != 1 || !safetensors::read_number(alpha, value) || !std::isfinite(value)) {
-        fail(layer.alpha, "alpha is one finite number");
+    find_scaling(layer);
+  }
+
+  // s, from whatever says it: the alpha beside the factors, the config or the header. Errors: two of them
+  // say different scales.
+  void find_scaling(adapter_layer& layer) const {
+    layer.scaling = 1;
+    std::string said_in;
+    const settings_part* first = nullptr;
+    for (const settings_part& part : settings_) {
+      const auto name = part.name_inside(layer.module);
+      if (!name || (part.only_otherwise && (first != nullptr || !layer.alpha.empty()))) {
+        continue;
       }
-      layer.scaling = config_ != nullptr
-                          ? config_->scaling(value, layer.rank)
-                          : scaling_of(scaling_rule::form::over_rank, value, layer.rank);
+      check_settings(layer, part, *name);
+      const double s = part.config.scaling(part.config.alpha(*name), rank_of_one(layer));
+      if (first != nullptr && part.prefix.size() < first->prefix.size()) {
+        continue;  // of the whole model, where a part has its own
+      }
+      if (first != nullptr && !agree(s, layer.scaling, 1e-6)) {
+        disagree(layer, layer.scaling, first->said_in, s, part.said_in);
+      }
+      first = first == nullptr ? &part : first;
+      layer.scaling = s;
+    }
+    if (layer.alpha.empty()) {
+      return;
+    }
+    const safetensors::tensor_info& alpha = info(layer.alpha);
+    double value = 0;
+    if (alpha.count() != 1 || !safetensors::read_number(alpha, value) || !std::isfinite(value)) {
+      fail(layer.alpha, "alpha is one finite number");
+    }
+    const double s = first != nullptr
+                         ? first->config.scaling(value, rank_of_one(layer))
+                         : scaling_of(scaling_rule::form::over_rank, value, layer.rank);
+    constexpr double rounding_of_bf16 = 8e-3;
+    const bool rounded =
+        alpha.type != safetensors::dtype::F32 && alpha.type != safetensors::dtype::F64;
+    if (first != nullptr && !agree(s, layer.scaling, rounded ? rounding_of_bf16 : 1e-5)) {
+      disagree(layer, s, "its tensor .alpha", layer.scaling, first->said_in);
+    }
+    layer.scaling = first != nullptr && rounded ? layer.scaling : s;
+  }
+  static bool agree(double a, double b, double tolerance) {
+    return std::abs(a - b) <= tolerance * std::max(std::abs(a), std::abs(b));
+  }
+  [[noreturn]] void disagree(const adapter_layer& layer, double a, const std::string& in_a,
+                             double b, const std::string& in_b) const {
+    fail(layer.A, "two scales: s = " + shown(a) + " by " + in_a + ", s = " + shown(b) + " by " +
+                      in_b + "; correct one of them");
+  }
+  static std::string shown(double value) { return preheat::detail::shown_number(value).text(); }
+
+  static index_t rank_of_one(const adapter_layer& layer) {
+    return layer.experts > 0 ? layer.rank / layer.experts : layer.rank;
+  }
+
+  void check_settings(adapter_layer& layer, const settings_part& part,
+                      const std::string& name) const {
+    const index_t expected = part.config.rank(name);
+    if (part.config.has("target_parameters") && part.has_rank && layer.rank > expected &&
+        layer.rank % expected == 0) {
+      layer.experts = layer.rank / expected;
+      return;
+    }
+    if (part.has_rank && layer.rank != expected) {
+      fail(layer.A, "its rank is " + std::to_string(layer.rank) + ", " + part.said_in + " says " +
+                        std::to_string(expected));
+    }
+    const bool dora = !layer.magnitude.empty();
+    if (dora != part.config.dora() && !layer.embedding && (folder_ || part.config.dora())) {
+      fail(layer.A, std::string(dora ? "it has a" : "it has no") + " magnitude vector, " +
+                        part.said_in + " says use_dora " + (dora ? "false" : "true"));
     }
   }
 
@@ -223,8 +257,9 @@ class grouping {
   }
 
   const safetensors::tensor_map& tensors_;
-  const config* config_;
+  const std::vector<settings_part>& settings_;
   std::string source_;
+  bool folder_;
 };
 
 }  // namespace detail

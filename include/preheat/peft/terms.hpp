@@ -26,7 +26,6 @@ inline void require_same_kind(const reader& a, const reader& b) {
     }
   };
   require_equal(a.is_folder() == b.is_folder(), "kind: a PEFT folder and a kohya file");
-  require_equal(a.fan_in_fan_out() == b.fan_in_fan_out(), "fan_in_fan_out");
 }
 
 // The terms of each module that any of the adapters has, each with its adapter's weight times s on A.

@@ -67,7 +67,7 @@ class writer {
   // After the last layer: copies what the plan says, and makes the adapter appear.
   void commit() {
     for (const copied_tensor& c : plan_.copied) {
-      stream_->write(c.name, c.from->info(c.name).bytes);
+      stream_->write(c.as, c.from->info(c.name).bytes);
       c.from->release(c.name);
     }
     stream_->commit();

@@ -2,8 +2,10 @@
 // index that says which tensor lies where.
 #pragma once
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -17,6 +19,31 @@
 #include "reader.hpp"
 
 namespace preheat::safetensors {
+
+namespace detail {
+
+// Names the format of a file that begins as another than safetensors does. Errors: io_error.
+inline void refuse_other_formats(const std::filesystem::path& path) {
+  std::array<char, 6> begin{};
+  std::ifstream(path, std::ios::binary).read(begin.data(), begin.size());
+  const std::string_view text(begin.data(), begin.size());
+  constexpr const char* pickle =
+      "not safetensors but a pickle of PyTorch (.bin, .ckpt, .pt); save it as safetensors first";
+  const char* format = nullptr;
+  if (text.starts_with("PK\x03\x04") ||
+      (text[0] == '\x80' && text[1] > 0 && text[1] <= 5 && (text[4] != 0 || text[5] != 0))) {
+    format = pickle;
+  } else if (text.starts_with("GGUF")) {
+    format = "not safetensors but a GGUF file";
+  } else if (text.starts_with("\x93NUMPY")) {
+    format = "not safetensors but an array of NumPy";
+  }
+  if (format != nullptr) {
+    throw io_error(path.string() + ": " + format);
+  }
+}
+
+}  // namespace detail
 
 // Opens
 //   a file   x.safetensors,
@@ -40,6 +67,7 @@ class tensor_files {
       open_shards();
     } else {
       files_.emplace_back(source_);
+      paths_.push_back(source_);
       for (const auto& entry : files_.front().tensors()) {
         tensors_.insert(entry);
         place_.emplace(entry.first, 0);
@@ -59,6 +87,13 @@ class tensor_files {
     return detail::find_tensor(tensors_, source_.string(), name);
   }
 
+  // The files with tensors, and which of them a tensor lies in.
+  const std::vector<std::filesystem::path>& paths() const { return paths_; }
+  std::size_t file_of(std::string_view name) const {
+    info(name);
+    return place_.find(name)->second;
+  }
+
   // Gives the memory of a tensor's pages back to the system; see mapped_file::release.
   void release(std::string_view name) const {
     const auto entry = place_.find(name);
@@ -73,6 +108,7 @@ class tensor_files {
  private:
   static std::filesystem::path found(const std::filesystem::path& path, const std::string& stem) {
     if (!std::filesystem::is_directory(path)) {
+      detail::refuse_other_formats(path);
       return path;
     }
     const std::filesystem::path one = path / (stem + ".safetensors");
@@ -111,6 +147,7 @@ class tensor_files {
       const auto [known, is_new] = numbers.try_emplace(file, files_.size());
       if (is_new) {
         files_.emplace_back(source_.parent_path() / file);
+        paths_.push_back(source_.parent_path() / file);
       }
       const tensor_map& there = files_[known->second].tensors();
       const auto entry = there.find(tensor);
@@ -125,6 +162,7 @@ class tensor_files {
 
   std::filesystem::path source_;
   std::vector<reader> files_;
+  std::vector<std::filesystem::path> paths_;  // of them
   tensor_map tensors_;
   std::map<std::string, std::size_t, std::less<>> place_;  // which file a tensor lies in
 };

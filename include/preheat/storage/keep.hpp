@@ -49,32 +49,43 @@ inline stored_matrix kept_as(weight_storage keep, stored_matrix W) {
   return W;
 }
 
-// Refuses what a backend cannot keep: one that unpacks stored matrices keeps all, one whose second
-// number type is bfloat16 that alone.
+// Whether a device keeps weights: in its second number type (bf16), or in NF4.
+template <class Be>
+inline constexpr bool keeps_on_device = weight_storing_backend<Be> && !stored_matrix_backend<Be>;
+
+// Refuses what a backend cannot keep.
 template <class Be>
 void require_keeps(weight_storage keep) {
-  if constexpr (!stored_matrix_backend<Be>) {
-    if constexpr (weight_storing_backend<Be>) {
-      require(keep == weight_storage::dense || keep == weight_storage::bf16,
-              "this backend keeps frozen weights in its scalar or its storage: read them with "
-              "weight_storage::dense or bf16");
-    } else {
-      require(keep == weight_storage::dense,
-              "this backend keeps frozen weights in its scalar only: read them with "
-              "weight_storage::dense");
-    }
+  if constexpr (keeps_on_device<Be>) {
+    require(keep != weight_storage::as_stored,
+            "this backend keeps frozen weights in its scalar, in bf16 or in NF4: read them with "
+            "weight_storage::dense, bf16 or nf4");
+  } else if constexpr (!weight_storing_backend<Be>) {
+    require(keep == weight_storage::dense,
+            "this backend keeps frozen weights in its scalar only: read them with "
+            "weight_storage::dense");
   }
 }
 
-// A dense W in the backend's storage where that is asked for.
-template <class Be>
-weight_of<Be> stored_by(Be& be, weight_storage keep, mat<Be> W) {
-  if constexpr (weight_storing_backend<Be> && !stored_matrix_backend<Be>) {
+// A matrix of a file as W of a layer, from one of two functions: dense() reads it as the backend's matrix,
+// stored(keep) as a stored_matrix.
+template <class Be, class Dense, class Stored>
+weight_of<Be> kept_by(Be& be, weight_storage keep, Dense dense, Stored stored) {
+  if constexpr (stored_matrix_backend<Be>) {
+    if (keep != weight_storage::dense) {
+      return stored(keep);
+    }
+  } else if constexpr (weight_storing_backend<Be>) {
     if (keep == weight_storage::bf16) {
-      return be.store(W);
+      return be.store(dense());
+    }
+    if (keep == weight_storage::nf4) {
+      const nf4_rows rows(stored(weight_storage::as_stored));
+      std::vector<float> room;
+      return be.store(rows.coded(room));
     }
   }
-  return W;
+  return dense();
 }
 
 }  // namespace preheat::storage

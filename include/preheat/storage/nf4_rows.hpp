@@ -24,6 +24,7 @@
 #include <string>
 #include <vector>
 
+#include "../core/coded_matrix.hpp"
 #include "../core/stored_matrix.hpp"
 #include "../linalg/nf4.hpp"
 #include "dynamic_code.hpp"
@@ -86,6 +87,17 @@ class nf4_rows {
   int code(index_t k) const {
     const std::uint8_t pair = codes_[std::size_t(k / 2)];
     return k % 2 == 0 ? pair >> 4 : pair & 0xF;
+  }
+
+  // For a device. The scales are unpacked into `room`, which the result refers to, as it does to this.
+  coded_matrix coded(std::vector<float>& room) const {
+    room.clear();
+    for (index_t b = 0; b * block < rows_ * cols_; ++b) {
+      room.push_back(scale(b));
+    }
+    coded_matrix W{rows_, cols_, block, codes_, room, {}, type_name()};
+    std::copy(std::begin(linalg::nf4_levels), std::end(linalg::nf4_levels), W.levels.begin());
+    return W;
   }
 
   void unpack(index_t row, index_t begin, index_t end, float* to) const {

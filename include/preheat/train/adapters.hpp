@@ -92,6 +92,10 @@ class training_adapters
     for (const index_t l : chosen) {
       if constexpr (shares_factors<adapter_type, Be>) {
         install(l, 1, method_.adapter.start(backend(), base(l), shared(), adapter_stream(l)));
+      } else if constexpr (starts_of_rank<adapter_type, Be>) {
+        const index_t r = start_rank(l);
+        install(l, start_scaling(options_, l, r),
+                method_.adapter.start(backend(), base(l), r, adapter_stream(l)));
       } else {
         install(l, 1, method_.adapter.start(backend(), base(l), adapter_stream(l)));
       }
@@ -243,12 +247,8 @@ class training_adapters
     return r;
   }
   target_layer<Be> target_layer_of(index_t l, index_t rank, double s) const {
-    return {.W = this->weight(l),
-            .rank = rank,
-            .scaling = scalar_of<Be>(s),
-            .side = adapter_type::side,
-            .layer = l,
-            .gen = gen_.fork(purpose::factors, number_of_draw(l))};
+    const generator gen = gen_.fork(purpose::factors, number_of_draw(l));
+    return {this->weight(l), rank, scalar_of<Be>(s), adapter_type::side, l, gen};
   }
   generator adapter_stream(index_t l) const { return gen_.fork(purpose::gate, number_of_draw(l)); }
   std::uint64_t number_of_draw(index_t l) const {

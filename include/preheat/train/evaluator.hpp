@@ -1,6 +1,7 @@
 // The validation batch of a run: its loss, the number of passes over it, and whether its loss has
 // stopped falling.
 #pragma once
+#include <optional>
 #include <vector>
 
 #include "early_stopping.hpp"
@@ -41,6 +42,12 @@ class evaluator {
     }
     evaluations_.push_back({step, loss(linear)});
     return stopping_.update(evaluations_.back().loss, options_.patience, options_.min_improvement);
+  }
+
+  // The loss that was evaluated after step `step`, if any was.
+  std::optional<double> at(index_t step) const {
+    const bool there = !evaluations_.empty() && evaluations_.back().step == step;
+    return there ? std::optional<double>(evaluations_.back().loss) : std::nullopt;
   }
 
   index_t passes() const { return passes_; }

@@ -24,6 +24,7 @@ struct training_progress {
   double learning_rate = 0;        // used by the step, before factors by role
   double seconds = 0;              // since the phase began
   double eta_seconds = 0;          // until the phase ends, at the same pace
+  std::optional<double> validation_loss{};  // if the validation batch was evaluated after the step
 };
 
 struct fit_options {
@@ -82,7 +83,7 @@ inline fit_options for_this_process(fit_options options) {
 
 // Calls the observer, if there is one: `step` of `steps` steps are done after `seconds`.
 inline void report_progress(const fit_options& options, index_t step, index_t steps, double loss,
-                            double rate, double seconds) {
+                            double rate, double seconds, std::optional<double> validation_loss) {
   if (options.observer) {
     options.observer({.phase = options.phase,
                       .step = step,
@@ -90,7 +91,8 @@ inline void report_progress(const fit_options& options, index_t step, index_t st
                       .loss = loss,
                       .learning_rate = rate,
                       .seconds = seconds,
-                      .eta_seconds = seconds / double(step) * double(steps - step)});
+                      .eta_seconds = seconds / double(step) * double(steps - step),
+                      .validation_loss = validation_loss});
   }
 }
 

@@ -135,7 +135,7 @@ class training_run {
     static_assert(Validated,
                   "preheat: this method scores itself on a validation batch. Pass the batch as the "
                   "last argument of fit(method, network, batches, options, validation)");
-    return evaluator_.loss(adapters);
+    return evaluator_.loss(adapters.linear());
   }
   void average(view_of<backend_type> x) { adapters.all_reduce_.mean(x); }
   void finish_early() { finished_ = true; }
@@ -172,11 +172,11 @@ class training_run {
     result_.learning_rates.push_back(rate);
     call<hook::after_step>(*this);
     if constexpr (Validated) {
-      if (evaluator_.should_stop(step_, adapters)) {
+      if (evaluator_.should_stop(step_, adapters.linear())) {
         end(fit_status::stopped_early);
       }
     }
-    report_progress(options, step_, steps_planned(), loss, rate, seconds());
+    report_progress(options, step_, steps_planned(), loss, rate, seconds(), evaluator_.at(step_));
     if (options.checkpoint_every > 0 && step_ % options.checkpoint_every == 0) {
       save_checkpoint();
     }

@@ -59,6 +59,12 @@ works "a sum" "$program" reduce "$good" "$good" --weights 0.5 0.5 --rank 2 --dty
 works "merge" "$program" merge good-sum --base "$golden/bert/a_plain/base" --out good-merge.safetensors
 works "convert" "$program" convert "$golden/conversion/pissa/trained" --initial "$golden/conversion/pissa/init" --out good-convert
 works "init" "$program" init orthogonal --base "$golden/bert/a_plain/base" --rank 2 --targets '.*query' --out good-init
+works "merge to a folder" "$program" merge "$good" --base "$golden/bert/a_plain/base" --out good-model/
+[ -f good-model/config.json ] || complain "merge to a folder" "no config.json"
+works "version" "$program" --version
+for type in fp16 BF16 bfloat16 float32; do
+  works "dtype $type" "$program" reduce "$good" --rank 2 --out "good-$type" --dtype "$type"
+done
 works "inspect" "$program" inspect "$good" good-hrp
 works "dry run" "$program" hrp "$good" --rank 2 --out out --dry-run
 [ ! -e out ] || complain "dry run" "it wrote"
@@ -66,11 +72,17 @@ works "again" "$program" reduce "$good" --energy 0.9 --out good-again --threads 
 cmp good-reduce/$model good-again/$model || complain "the same bytes for one thread and for all"
 
 refused "no command" "subcommand is required" "$program"
+refused "misspelt command" 'no command "redcue", do you mean reduce' "$program" redcue "$good" --rank 2 --out out
+refused "unknown dtype" '"fp8" is none of F32' "$program" reduce "$good" --rank 2 --out out --dtype fp8
+refused "dry run to nowhere" "there is no folder none" "$program" reduce "$good" --rank 2 --out none/out --dry-run
+refused "report to nowhere" "there is no folder none" "$program" reduce "$good" --rank 2 --out out --json none/report.json
+refused "report that exists" "exists already" "$program" reduce "$good" --rank 2 --out out --json good.json
+refused "targets" "matches no module" "$program" init orthogonal --base "$golden/bert/a_plain/base" --rank 2 --targets _nothing --out out
 refused "unknown option" "was not expected" "$program" hrp "$good" --rank 2 --out out --nonsense
 refused "no rank" "rank is required" "$program" hrp "$good" --out out
-refused "no criterion" "is given" "$program" reduce "$good" --out out
-refused "rank 0" "rank >= 1" "$program" hrp "$good" --rank 0 --out out
-refused "rank above the preheating rank" "preheating rank >= rank" "$program" hrp "$good" --rank 99 --out out
+refused "no criterion" "is needed" "$program" reduce "$good" --out out
+refused "rank 0" "a rank is 1 or more" "$program" hrp "$good" --rank 0 --out out
+refused "rank above the preheating rank" "it was preheated at rank" "$program" hrp "$good" --rank 99 --out out
 refused "missing folder" "no such file" reduce nowhere
 refused "output exists" "exists already" "$program" reduce "$good" --rank 2 --out good-hrp
 refused "output in no folder" "none/out" "$program" reduce "$good" --rank 2 --out none/out
@@ -83,6 +95,11 @@ refused "no config" "adapter_config.json" reduce broken
 copy broken
 echo '{' >broken/adapter_config.json
 refused "broken config" "not JSON" reduce broken
+mkdir above
+cp -r "$good" above/named
+refused "adapter in a subfolder" "there is one in above/named" reduce above
+printf 'PK\003\004 archive/data.pkl' >pickle.bin
+refused "pickle" "pickle of PyTorch" reduce pickle.bin
 copy broken
 rm broken/$model
 refused "no tensors" "neither adapter_model.safetensors" reduce broken
@@ -141,5 +158,27 @@ for signal in INT TERM; do
   left=$(find . -maxdepth 1 -name 'out*')
   [ -z "$left" ] || complain "SIG$signal" "left behind: $left"
 done
+
+# Killed: nothing is left behind.
+"$program" generate --shape llama-7b --rank 32 --out out >stdout 2>stderr &
+process=$!
+while [ -z "$(find . -name 'adapter_model.safetensors.tmp*' -size +100k)" ] && kill -0 $process 2>/dev/null; do
+  sleep 0.05
+done
+kill -KILL $process
+wait $process 2>/dev/null || true
+waited=0
+while [ -n "$(find . -maxdepth 1 -name 'out*')" ] && [ $waited -lt 100 ]; do
+  sleep 0.1
+  waited=$((waited + 1))
+done
+left=$(find . -maxdepth 1 -name 'out*')
+[ -z "$left" ] || complain "SIGKILL" "left behind: $left"
+
+# Nobody reads what is printed.
+"$program" reduce "$good" --rank 2 --out good-pipe | head -n 1 >stdout
+[ -f good-pipe/$model ] || complain "SIGPIPE" "no result"
+left=$(find . -maxdepth 1 -name '*.tmp-*')
+[ -z "$left" ] || complain "SIGPIPE" "left behind: $left"
 
 [ "$failures" = 0 ] && echo "all as it should be"

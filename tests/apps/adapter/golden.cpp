@@ -89,11 +89,11 @@ void check_merging(const std::string& name) {
   const fixture file("bert/" + name + "/io");
   const temporary_directory directory;
   apps::adapter::merge_options o;
-  o.adapter = golden::path_of("bert/" + name + "/adapter");
+  o.adapters = {golden::path_of("bert/" + name + "/adapter")};
   o.base = golden::path_of("bert/" + name + "/base");
   o.out = directory / "merged.safetensors";
   apps::adapter::merge(o);
-  const peft::reader adapter(o.adapter);
+  const peft::reader adapter(o.adapters.front());
   const safetensors::tensor_files base(o.base);
   const safetensors::tensor_files merged(o.out);
   CHECK(merged.tensors().size() == base.tensors().size());

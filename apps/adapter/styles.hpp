@@ -1,0 +1,94 @@
+// What the formats of adapters call a module, and how names go from one to the other.
+//
+//   peft        base_model.model.<module>.lora_A.weight
+//   diffusers   transformer.<module>.lora_A.weight, text_encoder.…
+//   comfy       diffusion_model.<module>.lora_A.weight
+//   kohya       lora_unet_<module, "_" for dots>.lora_down.weight, lora_te_…
+//
+// A module of kohya's names has lost its dots: only a base's names tell where they were.
+#pragma once
+#include <array>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <preheat/peft/tensor_names.hpp>
+
+#include "any_adapter.hpp"
+#include "commands.hpp"
+
+namespace apps::adapter {
+
+// The part of a pipeline that a module belongs to.
+enum class component { model, text, text_2 };
+
+struct plain_module {
+  component part = component::model;
+  std::string name;      // without what the format has before it
+  bool no_dots = false;  // kohya's
+};
+
+inline plain_module plain_name(const std::string& module) {
+  struct prefix {
+    std::string_view text;
+    component part;
+    bool no_dots;
+  };
+  constexpr std::array<prefix, 13> prefixes = {{{"text_encoder_2.", component::text_2, false},
+                                                {"text_encoder.", component::text, false},
+                                                {"model.diffusion_model.", component::model, false},
+                                                {"diffusion_model.", component::model, false},
+                                                {"transformer.", component::model, false},
+                                                {"unet.", component::model, false},
+                                                {"lora_unet_", component::model, true},
+                                                {"lora_transformer_", component::model, true},
+                                                {"lora_te1_", component::text, true},
+                                                {"lora_te2_", component::text_2, true},
+                                                {"lora_te_", component::text, true},
+                                                {"lycoris_", component::model, true},
+                                                {"lora_", component::model, true}}};
+  for (const prefix& p : prefixes) {
+    // "transformer.h.0" is a module of GPT-2, not of a pipeline.
+    const bool gpt2 = p.text == "transformer." &&
+                      (module.starts_with("transformer.h.") || module.starts_with("transformer.w"));
+    if (module.starts_with(p.text) && !gpt2 &&
+        (!p.no_dots || module.find('.') == std::string::npos)) {
+      return {p.part, module.substr(p.text.size()), p.no_dots};
+    }
+  }
+  return {component::model, module, false};
+}
+
+// How the names of a module's tensors begin.
+inline std::string styled_name(convert_options::style style, const plain_module& m) {
+  using kind = convert_options::style;
+  const bool text = m.part != component::model;
+  switch (style) {
+    case kind::kohya: {
+      std::string flat = m.name;
+      for (char& c : flat) {
+        c = c == '.' ? '_' : c;
+      }
+      return (m.part == component::text_2 ? "lora_te2_" : text ? "lora_te_" : "lora_unet_") + flat;
+    }
+    case kind::diffusers:
+      return (m.part == component::text_2 ? "text_encoder_2."
+              : text                      ? "text_encoder."
+                                          : "transformer.") +
+             m.name;
+    case kind::comfy:
+      return (text ? "text_encoders." : "diffusion_model.") + m.name;
+    default:
+      return std::string(peft::module_prefix) + m.name;
+  }
+}
+
+// A layer under its plain name, as it will be written.
+struct styled_layer {
+  const any_layer* source = nullptr;
+  plain_module module;
+  index_t rank = 0;
+  std::vector<index_t> kernel;
+};
+
+}  // namespace apps::adapter

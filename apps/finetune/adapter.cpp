@@ -1,0 +1,37 @@
+#include "adapter.hpp"
+
+#include <preheat/gguf/load_adapter.hpp>
+#include <preheat/peft/load.hpp>
+
+namespace apps::finetune {
+
+any_adapter load_adapter(const std::filesystem::path& path, network& net) {
+  if (path.extension() == ".gguf") {
+    return preheat::gguf::load_adapter(path, net);
+  }
+  const preheat::peft::reader adapter(path);
+  const auto& layers = adapter.layers();
+  if (!layers.empty() && !layers.front().magnitude.empty()) {
+    return preheat::peft::load<preheat::adapter::dora>(path, net);
+  }
+  if (!layers.empty() && !layers.front().bias.empty()) {
+    return preheat::peft::load<preheat::adapter::lora_bias>(path, net);
+  }
+  return preheat::peft::load(path, net);
+}
+
+double loss_with(const any_adapter& adapter, network& net, const network::batch_type& batch) {
+  return std::visit(
+      [&](const auto& report) {
+        auto linear = attach(net, report);
+        any_linear any(linear);
+        return net.mean_loss(batch, any);
+      },
+      adapter);
+}
+
+void merge_adapter(const any_adapter& adapter, network& net) {
+  std::visit([&](const auto& report) { merge(net, report); }, adapter);
+}
+
+}  // namespace apps::finetune

@@ -1,0 +1,90 @@
+// Training batches of a file of examples: rows of one or several examples, in an order of their own every
+// epoch. A batch is a function of the stream and the step alone, so a resumed run sees the same ones.
+#pragma once
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "examples.hpp"
+#include "network.hpp"
+#include "studies/common/epochs.hpp"
+
+namespace apps::finetune {
+
+// Adds an example as a text of the batch.
+inline void append(network::batch_type& batch, const example& e) {
+  batch.ids.insert(batch.ids.end(), e.ids.begin(), e.ids.end());
+  batch.labels.insert(batch.labels.end(), e.labels.begin(), e.labels.end());
+  batch.lengths.push_back(index_t(e.ids.size()));
+}
+
+inline network::batch_type whole_batch(std::span<const example> examples) {
+  network::batch_type batch;
+  for (const example& e : examples) {
+    append(batch, e);
+  }
+  return batch;
+}
+
+// Numbers of examples that fill rows of at most `seq` tokens, each example in the first row that has room
+// for it. Without packing every example is a row. Nothing is padded and no example sees another.
+inline std::vector<std::vector<std::size_t>> rows_of(std::span<const example> examples,
+                                                     std::size_t seq, bool pack) {
+  constexpr std::size_t open_rows = 64;  // looked through for each example
+  std::vector<std::vector<std::size_t>> rows;
+  std::vector<std::size_t> tokens;
+  for (std::size_t i = 0; i < examples.size(); ++i) {
+    const std::size_t size = examples[i].ids.size();
+    std::size_t row = rows.size() > open_rows ? rows.size() - open_rows : 0;
+    while (row < rows.size() && (!pack || tokens[row] + size > seq)) {
+      ++row;
+    }
+    if (row == rows.size()) {
+      rows.emplace_back();
+      tokens.push_back(0);
+    }
+    rows[row].push_back(i);
+    tokens[row] += size;
+  }
+  return rows;
+}
+
+// The examples must outlive it.
+class batches {
+ public:
+  batches(std::span<const example> examples, std::vector<std::vector<std::size_t>> rows,
+          index_t size)
+      : examples_(examples), rows_(std::move(rows)), epochs_(rows_.size(), size) {}
+
+  index_t per_epoch() const { return epochs_.per_epoch(); }
+
+  void load(const preheat::generator& stream, index_t step, network::batch_type& batch) {
+    load_shard(stream, step, {}, batch);
+  }
+  // Every `count`-th row from the `index`-th on. A batch with fewer rows than there are parts begins
+  // again, so that no part is empty.
+  void load_shard(const preheat::generator& stream, index_t step, preheat::shard part,
+                  network::batch_type& batch) {
+    const std::span<const std::size_t> chosen = epochs_.batch(stream, step);
+    batch.ids.clear();
+    batch.labels.clear();
+    batch.lengths.clear();
+    const std::size_t first = std::size_t(part.index) % chosen.size();
+    for (std::size_t k = first; k < chosen.size(); k += std::size_t(part.count)) {
+      for (const std::size_t i : rows_[chosen[k]]) {
+        append(batch, examples_[i]);
+      }
+    }
+    tokens_ += batch.tokens();
+  }
+  // Loaded so far, in all passes.
+  index_t tokens() const { return tokens_; }
+
+ private:
+  std::span<const example> examples_;
+  std::vector<std::vector<std::size_t>> rows_;
+  studies::common::epochs epochs_;
+  index_t tokens_ = 0;
+};
+
+}  // namespace apps::finetune

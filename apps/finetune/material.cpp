@@ -1,0 +1,131 @@
+#include "material.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+
+#include <fmt/format.h>
+
+#include <preheat/version.hpp>
+
+#include "apps/console/pool.hpp"
+
+namespace apps::finetune {
+namespace {
+
+// All layers but the head, as PEFT's "all-linear".
+std::vector<std::string> targets_of(network& net, const std::vector<std::string>& wanted) {
+  if (wanted != std::vector<std::string>{"all-linear"}) {
+    return wanted;
+  }
+  std::vector<std::string> names;
+  for (const auto& l : net.layers()) {
+    if (l.name != "lm_head") {
+      names.push_back(l.name);
+    }
+  }
+  return names;
+}
+
+}  // namespace
+
+std::string version_text() {
+  return fmt::format("{}.{}.{}", PREHEAT_VERSION_MAJOR, PREHEAT_VERSION_MINOR,
+                     PREHEAT_VERSION_PATCH);
+}
+
+double alpha_of(const training_options& o) {
+  return o.alpha > 0 ? o.alpha : 2.0 * double(o.rank);
+}
+
+preheat::fit_options fit_options_of(const material& m, const run_choice& run) {
+  const training_options& o = m.o;
+  preheat::fit_options f;
+  f.rank = o.rank;
+  f.steps = m.steps;
+  f.seed = run.seed;
+  f.scaling = o.rslora ? preheat::scaling::over_sqrt_rank(alpha_of(o))
+                       : preheat::scaling::over_rank(alpha_of(o));
+  f.targets = targets_of(m.model.net, o.targets);
+  const index_t warmup = index_t(std::lround(o.warmup * double(m.steps)));
+  if (o.schedule == "cosine") {
+    f.schedule = preheat::schedule::cosine{.warmup = warmup};
+  } else if (o.schedule == "linear") {
+    f.schedule = preheat::schedule::linear{.warmup = warmup};
+  } else {
+    f.schedule = preheat::schedule::constant{.warmup = warmup};
+  }
+  f.max_gradient_norm = o.clip;
+  f.accumulate = o.accumulate;
+  f.dropout = o.dropout;
+  if (!m.eval.empty()) {
+    f.evaluate_every = o.eval_every > 0 ? o.eval_every : std::max<index_t>(1, m.steps / 10);
+    f.patience = o.patience;
+  }
+  f.checkpoint_every = o.checkpoint_every;
+  f.stop = &console::stop_requested;
+  return f;
+}
+
+nlohmann::ordered_json settings_of(const material& m) {
+  const training_options& o = m.o;
+  return {{"version", version_text()},
+          {"model", o.model.string()},
+          {"data", fmt::format("{:016x}", m.data_hash)},
+          {"eval", fmt::format("{:016x}", m.eval_hash)},
+          {"rank", o.rank},
+          {"alpha", o.alpha},
+          {"rslora", o.rslora},
+          {"dropout", o.dropout},
+          {"target_modules", o.targets},
+          {"steps", m.steps},
+          {"batch", o.batch},
+          {"accumulate", o.accumulate},
+          {"seq", o.reading.seq},
+          {"too_long", int(o.reading.longer)},
+          {"count_all", o.reading.count_all},
+          {"chat", o.reading.chat},
+          {"pack", o.pack},
+          {"schedule", o.schedule},
+          {"warmup", o.warmup},
+          {"clip", o.clip},
+          {"eval_every", o.eval_every},
+          {"patience", o.patience},
+          {"backend", m.model.net.backend().describe()}};
+}
+
+nlohmann::ordered_json settings_of(const material& m, const run_choice& run) {
+  nlohmann::ordered_json settings = settings_of(m);
+  settings["method"] = run.method->id;
+  settings["rate"] = run.rate;
+  settings["seed"] = run.seed;
+  return settings;
+}
+
+material read_material(const training_options& o, base_model& model) {
+  material m(o, model);
+  reading_options reading = o.reading;
+  reading.seq = std::min(reading.seq, model.net.config().max_positions);
+  const example_set train = read_examples(o.data, model, reading);
+  m.data = train.describe(reading);
+  m.data_hash = train.hash;
+  m.train = train.examples;
+  fmt::print("{}: {}\n", o.data.string(), m.data);
+  if (!o.eval.empty()) {
+    const example_set eval = read_examples(o.eval, model, reading);
+    m.eval = eval.examples;
+    m.eval_hash = eval.hash;
+    m.eval_batch = whole_batch(m.eval);
+    fmt::print("{}: {}\n", o.eval.string(), eval.describe(reading));
+  }
+  m.validation = whole_batch(std::span(m.train).first(std::min<std::size_t>(8, m.train.size())));
+  m.per_epoch =
+      batches(m.train, rows_of(m.train, std::size_t(reading.seq), o.pack), o.batch).per_epoch();
+  m.steps = o.steps > 0
+                ? o.steps
+                : std::max<index_t>(
+                      1, index_t(std::ceil(o.epochs * double(m.per_epoch) / double(o.accumulate))));
+  return m;
+}
+
+}  // namespace apps::finetune

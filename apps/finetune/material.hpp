@@ -1,0 +1,55 @@
+// What all runs of a command share, and what one of them is.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "methods.hpp"
+#include "model.hpp"
+#include "options.hpp"
+
+namespace apps::finetune {
+
+// What all runs of a command share.
+struct material {
+  material(const training_options& options, base_model& base) : o(options), model(base) {}
+
+  const training_options& o;
+  base_model& model;
+  std::vector<example> train;
+  std::vector<example> eval;  // empty: none
+  network::batch_type eval_batch;
+  network::batch_type validation;  // of methods that score themselves
+  std::string data;                // described
+  std::uint64_t data_hash = 0;
+  std::uint64_t eval_hash = 0;
+  double loss_before = 0;  // on the held-out examples
+  index_t steps = 0;
+  index_t per_epoch = 0;
+};
+
+// One run of a grid.
+struct run_choice {
+  const method_entry* method = nullptr;
+  double rate = 0;
+  std::uint64_t seed = 0;
+};
+
+std::string version_text();
+
+// The alpha that is asked for, or twice the rank.
+double alpha_of(const training_options& o);
+
+// Reads the examples and says what they are. Errors: io_error.
+material read_material(const training_options& o, base_model& model);
+
+preheat::fit_options fit_options_of(const material& m, const run_choice& run);
+
+// Everything that the result of a run depends on; without a run, but for what differs between
+// the runs of a sweep.
+nlohmann::ordered_json settings_of(const material& m);
+nlohmann::ordered_json settings_of(const material& m, const run_choice& run);
+
+}  // namespace apps::finetune

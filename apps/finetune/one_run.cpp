@@ -1,0 +1,140 @@
+#include "one_run.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <stdexcept>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "apps/console/progress.hpp"
+#include "run_folder.hpp"
+#include "save.hpp"
+
+namespace apps::finetune {
+namespace {
+
+// Shows and logs the steps of a run.
+class reporter {
+ public:
+  reporter(run_folder& folder, const batches& data) : folder_(folder), data_(data) {}
+
+  void operator()(const preheat::training_progress& p) {
+    if (phase_ != p.phase) {
+      phase_ = p.phase;
+      bar_.grow(std::size_t(p.steps), std::size_t(std::max<index_t>(0, p.step - 1)));
+    }
+    const double seconds = std::chrono::duration<double>(clock::now() - begun_).count();
+    const double speed = double(data_.tokens()) / std::max(seconds, 1e-9);
+    nlohmann::ordered_json line = {{"phase", p.phase},        {"step", p.step},
+                                   {"steps", p.steps},        {"loss", p.loss},
+                                   {"rate", p.learning_rate}, {"tokens", data_.tokens()},
+                                   {"seconds", seconds}};
+    is_best_ = false;
+    if (p.validation_loss) {
+      line["eval_loss"] = *p.validation_loss;
+      is_best_ = !(*p.validation_loss >= best_);
+      best_ = is_best_ ? *p.validation_loss : best_;
+      bar_.clear();
+      fmt::print("step {} of {}: loss {:.4f}, held out {:.4f}\n", p.step, p.steps, p.loss,
+                 *p.validation_loss);
+      std::fflush(stdout);
+    }
+    folder_.log(line);
+    bar_.advance(fmt::format("{} loss {:.4f}, {:.0f} tokens/s", p.phase, p.loss, speed));
+  }
+  bool is_best() const { return is_best_; }
+  void start_from(double best) { best_ = best; }
+
+ private:
+  using clock = std::chrono::steady_clock;
+  run_folder& folder_;
+  const batches& data_;
+  console::progress_bar bar_;
+  std::string phase_;
+  bool is_best_ = false;
+  double best_ = INFINITY;
+  clock::time_point begun_ = clock::now();
+};
+
+index_t steps_in(const std::optional<preheat::training_state>& state) {
+  return state ? index_t(state->entries.at("step").values.at(0)) : 0;
+}
+
+// The best evaluation that a state has seen.
+double best_in(const std::optional<preheat::training_state>& state) {
+  const auto found =
+      state ? state->entries.find("validation/stopping/best") : decltype(state->entries.end())();
+  return state && found != state->entries.end() ? found->second.values.at(0) : INFINITY;
+}
+
+trained train_one(material& m, const run_choice& run, network& net, run_folder& folder) {
+  const std::vector<std::vector<std::size_t>> rows =
+      rows_of(m.train, std::size_t(m.o.reading.seq), m.o.pack);
+  batches data(m.train, rows, m.o.batch);
+  const std::optional<preheat::training_state> resumed = folder.last();
+  if (resumed) {
+    fmt::print("going on after step {} of {}\n", steps_in(resumed), folder.path().string());
+  }
+  folder.begin_log(steps_in(resumed));
+  reporter report(folder, data);
+  report.start_from(best_in(resumed));
+  training_job job{.net = &net,
+                   .data = &data,
+                   .validation = m.eval.empty() ? &m.validation : &m.eval_batch,
+                   .options = fit_options_of(m, run),
+                   .rate = run.rate,
+                   .keep = [&](const preheat::training_state& s) { folder.keep(s); },
+                   .last = [&] { return folder.last(); }};
+  job.options.resume = resumed ? &*resumed : nullptr;
+  job.options.observer = [&](const preheat::training_progress& p) { report(p); };
+  if (m.o.patience > 0 && !m.eval.empty()) {
+    job.is_best = [&] { return report.is_best(); };
+    job.keep_best = [&](const preheat::training_state& s) { folder.keep_best(s); };
+    job.best = [&] { return folder.best(); };
+  }
+  return run.method->train(job);
+}
+
+// The loss that the result has, by what is saved.
+double eval_loss_of(material& m, const trained& outcome, network& net) {
+  if (m.eval.empty()) {
+    return NAN;
+  }
+  if (outcome.adapter) {
+    return loss_with(*outcome.adapter, m.model.net, m.eval_batch);
+  }
+  return loss_with(any_adapter{}, net, m.eval_batch);
+}
+
+}  // namespace
+
+run_result make_run(material& m, const run_choice& run, const std::filesystem::path& folder,
+                    const std::filesystem::path& out) {
+  run_folder state(folder, settings_of(m, run));
+  run_result result;
+  // The original base stays for the adapter that is saved.
+  if (run.method->changes_base) {
+    result.changed = std::make_unique<network>(m.model.net.copy());
+  }
+  network& net = result.changed ? *result.changed : m.model.net;
+  result.outcome = train_one(m, run, net, state);
+  const trained& outcome = result.outcome;
+  if (outcome.status == preheat::fit_status::interrupted) {
+    throw std::runtime_error(
+        fmt::format("stopped after step {} of {}; the same command goes on from {}", outcome.steps,
+                    m.steps, folder.string()));
+  }
+  if (!outcome.nothing_finite) {
+    result.eval_loss = eval_loss_of(m, outcome, net);
+    if (outcome.adapter) {
+      save_adapter(*outcome.adapter, m.model,
+                   {.card = card_of(m, run, result), .log = state.log_text(), .rslora = m.o.rslora},
+                   folder, out);
+    }
+  }
+  state.remove();
+  return result;
+}
+
+}  // namespace apps::finetune

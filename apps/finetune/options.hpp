@@ -1,0 +1,70 @@
+// The command line of preheat-finetune.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "examples.hpp"
+
+namespace apps::finetune {
+
+inline constexpr int failure_status = 2;
+
+struct training_options {
+  std::filesystem::path model, data, eval, out;
+  std::filesystem::path gguf;   // a GGUF adapter too; empty: none
+  std::filesystem::path merge;  // a model folder too; empty: none
+  std::vector<std::string> methods{"lora"};
+  std::vector<double> rates{2e-4};
+  int seeds = 1;
+  std::uint64_t seed = 0;  // of the first run
+
+  index_t rank = 16;
+  double alpha = 0;  // 0: twice the rank
+  bool rslora = false;
+  double dropout = 0;
+  std::vector<std::string> targets{"all-linear"};
+
+  index_t steps = 0;  // 0: by epochs
+  double epochs = 1;
+  index_t batch = 8;
+  index_t accumulate = 1;
+  bool pack = false;
+  std::string schedule = "linear";
+  double warmup = 0.03;  // of the steps
+  double clip = 1;
+  index_t eval_every = 0;  // 0: a tenth of the steps
+  index_t patience = 0;
+  index_t checkpoint_every = 50;
+  std::string recompute = "norms";
+  reading_options reading{};
+
+  int threads = 1;
+  bool plots = true;
+  std::string command;  // as it was typed
+};
+
+struct generating_options {
+  std::filesystem::path model, adapter;
+  std::vector<std::string> prompts;
+  bool chat = false;
+  std::string chat_form;
+  index_t max_tokens = 64;
+  double temperature = 0;
+  double top_p = 1;
+  std::uint64_t seed = 0;
+  int threads = 1;
+};
+
+// What is to be done: one of the two, or nothing but an exit code (--help, --list, a mistake), when
+// everything has been printed.
+struct parsed {
+  std::optional<training_options> training;
+  std::optional<generating_options> generating;
+  int exit_code = 0;
+};
+parsed parse(int argc, const char* const* argv);
+
+}  // namespace apps::finetune

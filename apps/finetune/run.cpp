@@ -1,0 +1,146 @@
+// The command that trains: one run, or a sweep.
+#include "run.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+#include <fmt/format.h>
+
+#include <preheat/files/atomic_folder.hpp>
+
+#include "apps/console/command_line.hpp"
+#include "one_run.hpp"
+#include "save.hpp"
+#include "sweep.hpp"
+
+namespace apps::finetune {
+namespace {
+
+namespace fs = std::filesystem;
+
+preheat::nn::recompute recompute_named(const std::string& name) {
+  return name == "blocks"    ? preheat::nn::recompute::blocks
+         : name == "nothing" ? preheat::nn::recompute::nothing
+                             : preheat::nn::recompute::norms_and_gates;
+}
+
+std::vector<run_choice> runs_of(const training_options& o, const std::vector<method_entry>& all) {
+  std::vector<run_choice> runs;
+  for (const std::string& id : o.methods) {
+    const method_entry& method =
+        *std::find_if(all.begin(), all.end(), [&](const method_entry& e) { return e.id == id; });
+    for (const double rate : o.rates) {
+      for (int k = 0; k < o.seeds; ++k) {
+        runs.push_back({&method, rate, o.seed + std::uint64_t(k)});
+      }
+    }
+  }
+  return runs;
+}
+
+// Errors: invalid_argument for what does not go together.
+void require_outputs(const training_options& o, const std::vector<run_choice>& runs) {
+  for (const fs::path& path : {o.out, o.gguf, o.merge}) {
+    if (!path.empty()) {
+      preheat::files::require_absent(path);
+    }
+  }
+  const bool sweep = runs.size() > 1;
+  preheat::require(!sweep || !o.eval.empty(),
+                   "several methods, rates or seeds need --eval, whose loss chooses");
+  preheat::require(!sweep || !o.out.empty(), "several methods, rates or seeds need --out");
+  for (const run_choice& run : runs) {
+    const bool weights = run.method->outcome == outcome_kind::weights;
+    preheat::require(!weights || !sweep, "--method " + run.method->id +
+                                             " leaves other weights and no adapter, and is trained "
+                                             "alone");
+    preheat::require(
+        !weights || (o.out.empty() && o.gguf.empty()),
+        "--method " + run.method->id +
+            " leaves other weights and no adapter: give --merge DIR for the model, and "
+            "no --out");
+    preheat::require(weights || !o.out.empty(), "--out, where the adapter goes");
+    preheat::require(
+        run.method->id != "dora" && run.method->id != "lora_with_bias" ? true : o.gguf.empty(),
+        "--gguf: a GGUF adapter is plain LoRA, and --method " + run.method->id +
+            " has magnitudes or biases");
+  }
+}
+
+// What comes of the adapter besides its folder.
+void save_more(material& m, const any_adapter& adapter) {
+  if (!m.o.gguf.empty()) {
+    save_gguf(adapter, m.model, m.o.gguf);
+    fmt::print("GGUF adapter: {}\n", m.o.gguf.string());
+  }
+  if (!m.o.merge.empty()) {
+    merge_adapter(adapter, m.model.net);
+    save_model(m.model.net, m.model, m.o.merge);
+    fmt::print("merged model: {}\n", m.o.merge.string());
+  }
+}
+
+fs::path beside(const fs::path& path) {
+  return (path.has_filename() ? path : path.parent_path()).string() + ".run";
+}
+
+void train_alone(material& m, const run_choice& run) {
+  const training_options& o = m.o;
+  const run_result result = make_run(m, run, beside(o.out.empty() ? o.merge : o.out), o.out);
+  const trained& outcome = result.outcome;
+  preheat::require(!outcome.nothing_finite,
+                   "the loss became infinite or NaN before there was a checkpoint, and nothing is "
+                   "saved; a smaller --rate may help. Steps done",
+                   outcome.losses.size(), m.steps);
+  if (outcome.adapter) {
+    fmt::print("adapter: {}\n", o.out.string());
+    save_more(m, *outcome.adapter);
+  } else {
+    save_model(*result.changed, m.model, o.merge);
+    fmt::print("merged model: {}\n", o.merge.string());
+  }
+  if (!outcome.losses.empty()) {
+    fmt::print("training loss {:.4f} to {:.4f}; ", outcome.losses.front(), outcome.losses.back());
+  }
+  if (!m.eval.empty()) {
+    fmt::print("held-out loss {:.4f} to {:.4f}; ", m.loss_before, result.eval_loss);
+  }
+  fmt::print("{}\n", preheat::to_string(outcome.status));
+  if (outcome.status == preheat::fit_status::non_finite) {
+    throw std::runtime_error(fmt::format(
+        "the loss became infinite or NaN after step {}; saved is the adapter of step {}",
+        outcome.losses.size(), outcome.steps));
+  }
+}
+
+}  // namespace
+
+int finetune(const training_options& o) {
+  const std::vector<method_entry> all = all_methods();
+  const std::vector<run_choice> runs = runs_of(o, all);
+  require_outputs(o, runs);
+  Be be(o.threads);
+  base_model model = read_model(be, o.model);
+  require_can_save(model, o.gguf, o.merge);
+  model.net.model().set_recompute(recompute_named(o.recompute));
+  fmt::print("{}\n", model.describe());
+  material m = read_material(o, model);
+  fmt::print("{}, rank {}, {} steps of {} rows, rate {}; {}\n", fmt::join(o.methods, " "), o.rank,
+             m.steps, o.batch * o.accumulate, console::joined(o.rates, " "), be.describe());
+  if (!m.eval.empty()) {
+    m.loss_before = loss_with(any_adapter{}, model.net, m.eval_batch);
+    fmt::print("held-out loss before: {:.4f}\n", m.loss_before);
+  }
+  std::fflush(stdout);
+  if (runs.size() == 1) {
+    train_alone(m, runs.front());
+  } else {
+    const fs::path best = sweep(m, runs, beside(o.out));
+    save_more(m, load_adapter(best, model.net));
+    finish_sweep(best, beside(o.out), o.out);
+  }
+  return 0;
+}
+
+}  // namespace apps::finetune

@@ -1,0 +1,205 @@
+// One run of a method. Included only where methods are instantiated.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <preheat/convert/plain_lora.hpp>
+
+#include "methods.hpp"
+
+namespace apps::finetune {
+
+template <class Method>
+constexpr outcome_kind outcome_of() {
+  using adapter = typename Method::adapter_type;
+  if constexpr (!adapter::has_factors || Method::chain_type::merges) {
+    return outcome_kind::weights;
+  } else if constexpr (Method::init_type::product == preheat::initial_product::new_base) {
+    return outcome_kind::weights;
+  } else {
+    return Method::leaves_base ? outcome_kind::adapter : outcome_kind::product;
+  }
+}
+
+// Whether the adapters' numbers in a saved state are finite. (Others need not be: the best validation loss
+// before the first one is infinite.)
+inline bool has_finite_layers(const preheat::training_state& state) {
+  return std::all_of(state.entries.begin(), state.entries.end(), [](const auto& entry) {
+    const auto& values = entry.second.values;
+    return !std::string_view(entry.first).starts_with("layers/") ||
+           std::all_of(values.begin(), values.end(), [](double x) { return std::isfinite(x); });
+  });
+}
+
+// The same of what a run returned.
+template <class Adapter>
+bool is_finite(const preheat::fit_report<Be, Adapter>& report, network& net) {
+  bool finite = true;
+  for (const auto& l : report.layers) {
+    if (l.attached) {
+      preheat::for_each_trained(
+          [&](auto, const auto& x) { finite = finite && std::isfinite(net.backend().dot(x, x)); },
+          l.parameters);
+    }
+  }
+  return finite;
+}
+
+// The factors that a run started from, as entries of its state.
+inline void transfer_start(std::vector<preheat::factors<Be>>& start, network& net,
+                           preheat::training_state& state,
+                           preheat::archive<Be>::direction direction) {
+  preheat::archive<Be> ar(net.backend(), state, direction);
+  for (std::size_t i = 0; i < start.size(); ++i) {
+    ar.under("start/" + std::to_string(i), [&] {
+      ar("A", start[i].A);
+      ar("B", start[i].B);
+    });
+  }
+}
+
+// A and B of every layer that has an adapter, as a report of plain LoRA.
+template <class Adapter>
+any_adapter plain_report(const preheat::fit_report<Be, Adapter>& report, network& net) {
+  adapter_report<preheat::adapter::lora> plain;
+  for (const auto& l : report.layers) {
+    if (l.attached) {
+      auto f = report.adapter.product(net.backend(), l.parameters);
+      preheat::require_no_core(f);
+      const index_t rank = f.A.rows();
+      plain.layers.push_back({.index = l.index,
+                              .name = l.name,
+                              .rank = rank,
+                              .scaling = l.scaling,
+                              .attached = true,
+                              .parameters = {std::move(f.A), std::move(f.B)}});
+    }
+  }
+  return plain;
+}
+
+// The same on the original base, after the product of the start was taken out of it.
+template <class Adapter>
+any_adapter plain_report(const preheat::fit_report<Be, Adapter>& report, network& net,
+                         const std::vector<preheat::factors<Be>>& start) {
+  adapter_report<preheat::adapter::lora> plain;
+  auto all = preheat::to_plain_lora(net.backend(), report, start);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const auto& l = report.layers[i];
+    plain.layers.push_back({.index = l.index,
+                            .name = l.name,
+                            .rank = all[i].rank,
+                            .scaling = all[i].scaling,
+                            .attached = true,
+                            .parameters = {std::move(all[i].f.A), std::move(all[i].f.B)}});
+  }
+  return plain;
+}
+
+// Whether a report is of a kind that `any_adapter` holds as it is.
+template <class Adapter>
+inline constexpr bool is_kept = std::is_same_v<Adapter, preheat::adapter::lora> ||
+                                std::is_same_v<Adapter, preheat::adapter::dora> ||
+                                std::is_same_v<Adapter, preheat::adapter::lora_bias>;
+// Asymmetric LoRA is LoRA to PEFT, and nothing is lost.
+template <class Adapter>
+inline constexpr bool is_low_rank = false;
+template <bool A, bool B>
+inline constexpr bool is_low_rank<preheat::adapter::low_rank<A, B>> = true;
+
+template <class Method>
+trained train(Method m, const training_job& job) {
+  using adapter = typename Method::adapter_type;
+  using direction = preheat::archive<Be>::direction;
+  constexpr outcome_kind kind = outcome_of<Method>();
+  preheat::learning_rate(m.optim) = job.rate;
+  std::vector<preheat::factors<Be>> start;
+  preheat::fit_options options = job.options;
+  const auto add_start = [&](preheat::training_state& state) {
+    if constexpr (kind == outcome_kind::product) {
+      transfer_start(start, *job.net, state, direction::save);
+    }
+  };
+  options.checkpoint = [&](const preheat::training_state& state) {
+    if (job.keep && has_finite_layers(state)) {
+      preheat::training_state whole = state;
+      add_start(whole);
+      job.keep(whole);
+    }
+  };
+  const auto make = [&] {
+    return preheat::start_run(m, *job.net, *job.data, options, *job.validation);
+  };
+  const auto begin = [&](auto& run) {
+    if constexpr (kind == outcome_kind::product) {
+      if (options.resume != nullptr) {
+        preheat::training_state saved = *options.resume;
+        start.resize(run.targets().size());
+        transfer_start(start, *job.net, saved, direction::load);
+      } else if (!run.done()) {
+        start = preheat::factors_of(run);
+      }
+    }
+  };
+  auto run = make();
+  begin(run);
+  while (!run.done()) {
+    run.step();
+    if (job.keep_best && job.is_best()) {
+      preheat::training_state best = run.state();
+      add_start(best);
+      job.keep_best(best);
+    }
+  }
+  auto report = run.finish();
+
+  trained result;
+  result.status = report.status;
+  result.losses = report.losses;
+  result.trainable_parameters = report.trainable_parameters;
+  result.calibration_steps = report.calibration_steps;
+  // The parameters of a saved state instead of those at the end.
+  const auto go_back = [&](const std::optional<preheat::training_state>& state) {
+    options.resume = &*state;
+    options.checkpoint = nullptr;
+    auto again = make();
+    begin(again);
+    report = again.finish();
+  };
+  const bool started = !report.losses.empty();
+  if (result.status == preheat::fit_status::non_finite &&
+      !(started && is_finite(report, *job.net))) {
+    const std::optional<preheat::training_state> good = job.last ? job.last() : std::nullopt;
+    if (!good) {
+      result.nothing_finite = true;
+      return result;
+    }
+    go_back(good);
+  } else if (result.status != preheat::fit_status::interrupted && job.best) {
+    if (const std::optional<preheat::training_state> best = job.best()) {
+      go_back(best);
+    }
+  }
+  result.steps = report.steps;
+  if (result.status == preheat::fit_status::interrupted) {
+    return result;
+  }
+  if constexpr (kind == outcome_kind::weights) {
+    preheat::merge(*job.net, report);
+  } else if constexpr (kind == outcome_kind::product) {
+    result.adapter = plain_report(report, *job.net, start);
+    result.converted = !is_low_rank<adapter>;
+  } else if constexpr (is_kept<adapter>) {
+    result.adapter = std::move(report);
+  } else {
+    result.adapter = plain_report(report, *job.net);
+    result.converted = !is_low_rank<adapter>;
+  }
+  return result;
+}
+
+}  // namespace apps::finetune

@@ -1,0 +1,109 @@
+// What goes with the layers of adapters that are put together with weights: tensors of modules_to_save and
+// other whole tensors as they are, differences times the weights, a single adapter's DoRA magnitudes.
+#pragma once
+#include <algorithm>
+#include <cstddef>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "adapter_plan.hpp"
+#include "further_tensors.hpp"
+
+namespace preheat::peft {
+
+// Σ weight·tensor of the same name.
+struct summed_tensor {
+  std::string name;
+  struct part {
+    const safetensors::tensor_files* from = nullptr;
+    double weight = 1;
+  };
+  std::vector<part> parts;
+};
+
+struct passed_tensors {
+  std::vector<copied_tensor> copied;
+  std::vector<summed_tensor> sums;
+};
+
+// Errors: invalid_argument, naming the tensor: one that is empty or not finite; a whole one that a weight
+// other than 1 would scale; the same in two adapters with other contents.
+inline passed_tensors passed_through(std::span<const reader> adapters,
+                                     std::span<const double> weights) {
+  std::map<std::string, copied_tensor> whole;
+  std::map<std::string, summed_tensor> sums;
+  const auto keep = [&](const reader& a, const std::string& name, const std::string& as) {
+    require_sound(a.files(), name);
+    const auto [known, is_new] = whole.try_emplace(as, copied_tensor{&a.files(), name, as});
+    const copied_tensor& first = known->second;
+    const auto same = [&] {
+      return std::ranges::equal(first.from->info(first.name).bytes, a.files().info(name).bytes) &&
+             first.from->info(first.name).shape == a.files().info(name).shape;
+    };
+    if (!is_new && !same()) {
+      throw invalid_argument("tensor " + files::in_quotes(name) + " is in " +
+                             first.from->source().string() + " and, different, in " +
+                             a.files().source().string());
+    }
+  };
+  for (std::size_t i = 0; i < adapters.size(); ++i) {
+    const reader& a = adapters[i];
+    for (const std::string& name : a.others()) {
+      const further_tensor t = understood(name);
+      if (t.kind == further_kind::difference) {
+        require_sound(a.files(), name);
+        summed_tensor& sum = sums[t.canonical];
+        if (!sum.parts.empty() &&
+            sum.parts.front().from->info(sum.name).shape != a.files().info(name).shape) {
+          throw invalid_argument("tensor " + files::in_quotes(name) + " has other shapes in " +
+                                 sum.parts.front().from->source().string() + " and " +
+                                 a.files().source().string());
+        }
+        sum.name = name;
+        sum.parts.push_back({&a.files(), weights[i]});
+        continue;
+      }
+      if (weights[i] != 1 && t.kind != further_kind::base_layer) {
+        throw invalid_argument(
+            a.files().source().string() + ": tensor " + files::in_quotes(name) +
+            " is no difference but takes the base's place; it cannot be scaled by "
+            "the weight " +
+            preheat::detail::shown_number(weights[i]).text());
+      }
+      keep(a, name, t.canonical);
+    }
+    for (const adapter_layer& l : a.layers()) {
+      if (!l.magnitude.empty()) {
+        if (weights[i] != 1) {
+          throw invalid_argument(a.files().source().string() + ": module " + l.module +
+                                 " is DoRA, which a weight cannot scale; the weight is " +
+                                 preheat::detail::shown_number(weights[i]).text());
+        }
+        keep(a, l.magnitude, detail::without_adapter_name(l.magnitude, l.adapter));
+      }
+    }
+  }
+  passed_tensors passed;
+  for (auto& [name, sum] : sums) {
+    if (sum.parts.size() == 1 && sum.parts.front().weight == 1) {
+      whole[name] = {sum.parts.front().from, sum.name, name};
+    } else {
+      passed.sums.push_back(std::move(sum));
+    }
+  }
+  for (auto& [name, tensor] : whole) {
+    passed.copied.push_back(std::move(tensor));
+  }
+  return passed;
+}
+
+// Those of one adapter with the weight 1.
+inline std::vector<copied_tensor> passed_through(const reader& adapter) {
+  const double one = 1;
+  passed_tensors passed = passed_through(std::span(&adapter, 1), std::span(&one, 1));
+  return std::move(passed.copied);
+}
+
+}  // namespace preheat::peft
