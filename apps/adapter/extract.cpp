@@ -266,7 +266,12 @@ void extract(const extract_options& o) {
   plan_others(o, found, tuned, plan, report);
   plan.single_file = as_single_file(o);
   peft::set_ranks(plan);
-  if (!o.dry_run) {
+  if (o.dry_run) {
+    for (const std::string& module : modules) {
+      peft::require_sound(tuned.tensors(), module + ".weight");
+      peft::require_sound(base.tensors(), module + ".weight");
+    }
+  } else {
     peft::writer writer(o.out, plan);
     for_each_layer(o.threads, modules.size(), name, [&](std::size_t i) {
       if (o.energy == 0) {

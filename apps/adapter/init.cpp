@@ -145,7 +145,11 @@ void init(const init_options& o) {
     plan.config->set("init_lora_weights", o.type == kind::pissa ? "pissa" : "olora");
   }
 
-  if (!o.dry_run) {
+  if (o.dry_run) {
+    for (const std::string& module : modules) {
+      peft::require_sound(base, weight_name(base, module));
+    }
+  } else {
     std::optional<safetensors::stream> residual;
     if (!o.residual.empty()) {
       std::map<std::string, std::string> metadata = base.metadata();

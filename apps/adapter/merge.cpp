@@ -19,7 +19,7 @@ namespace {
 
 using preheat::transpose;
 
-// The same for experts first… of a 3-D parameter, each a column of `W`. Rows e·r… of A belong to expert e, and
+// W += w·s·B·A for experts first… of a 3-D parameter, each a column of `W`. Rows e·r… of A belong to expert e, and
 // of every E columns of B the e-th.
 template <class T>
 void add_experts(const merged_layer& m, const stored_factors<T>& f, view<T> W, index_t first) {
@@ -178,6 +178,9 @@ void merge(const merge_options& o) {
   std::atomic<std::size_t> changed = 0;
   if (o.dry_run) {
     require_all_sound(adapters);
+    for (const auto& entry : plan.weights) {
+      peft::require_sound(base.tensors(), entry.second.base);
+    }
   } else {
     model_output output(o.out, base, planned, {!plan.new_heads.empty(), o.stored});
     with_scalar(all, [&]<class T>(std::type_identity<T>) {

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
@@ -22,7 +23,7 @@ inline void refuse_if(bool fault, const std::string& text) {
 }
 
 // Removes what killed runs left beside a target, "<target>.tmp-<process>-<number>": of one process, or of
-// all that are no more.
+// all that are no more. Another machine may write to the same disk, so the latter must be a day old.
 inline void clear_leftovers(std::filesystem::path target, long of_process = 0) {
   namespace fs = std::filesystem;
   if (!target.has_filename()) {
@@ -38,9 +39,9 @@ inline void clear_leftovers(std::filesystem::path target, long of_process = 0) {
     }
     char* end = nullptr;
     const long process = std::strtol(name.c_str() + begin.size(), &end, 10);
-    const bool gone = of_process > 0
-                          ? process == of_process
-                          : process > 0 && ::kill(pid_t(process), 0) != 0 && errno == ESRCH;
+    const auto age = fs::file_time_type::clock::now() - fs::last_write_time(entry.path(), ignored);
+    const bool dead = process > 0 && ::kill(pid_t(process), 0) != 0 && errno == ESRCH;
+    const bool gone = of_process > 0 ? process == of_process : dead && age > std::chrono::hours(24);
     if (gone && *end == '-') {
       fs::remove_all(entry.path(), ignored);
     }

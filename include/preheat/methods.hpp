@@ -152,9 +152,10 @@ using sora = method<adapter::gated<>, optim::proximal<>, rank::sparse_gate>;
 // MiSS (arXiv 2409.15371): LoRA with a fixed A that sums shards of the input. s = 1 there.
 using miss = method<init::shards, adapter::asymmetric<parameter_role::B>>;
 
-// Adapters whose ΔW is no B·A: GraLoRA (arXiv 2505.20355), a grid of blocks; HiRA (ICLR 2025) and LoHa (arXiv
-// 2108.06098, 2309.14859), entrywise products; LoKr (arXiv 2309.14859), a Kronecker product; DeLoRA (arXiv 2503.18225), normalized ranks; RandLoRA (arXiv
-// 2502.00987), random bases with trained diagonals.
+// Adapters whose ΔW is no B·A: GraLoRA (arXiv 2505.20355), a grid of blocks; HiRA (ICLR 2025)
+// and LoHa (arXiv 2108.06098, 2309.14859), entrywise products; LoKr (arXiv 2309.14859), a
+// Kronecker product; DeLoRA (arXiv 2503.18225), normalized ranks; RandLoRA (arXiv 2502.00987),
+// random bases with trained diagonals.
 using gralora = method<adapter::gralora>;
 using hira = method<adapter::hira>;
 using loha = method<adapter::loha>;
@@ -170,8 +171,9 @@ using lora_plus = method<optim::lora_plus<>>;
 using lora_fa = method<adapter::asymmetric<parameter_role::B>, optim::lora_fa>;
 using lora_scaled = method<optim::scaled<optim::adamw>>;
 
-// Steps in the spectral norm: LoRA-Muon (arXiv 2606.12921), of the product B·A; Muon (Jordan et al.,
-// 2024) of each factor. LoRA-RITE (arXiv 2410.20625): a second moment that no split changes. RefLoRA (NeurIPS 2025): gradients of the balanced split.
+// Steps in the spectral norm: LoRA-Muon (arXiv 2606.12921), of the product B·A; Muon (Jordan et
+// al., 2024) of each factor. LoRA-RITE (arXiv 2410.20625): a second moment that no split
+// changes. RefLoRA (NeurIPS 2025): gradients of the balanced split.
 using lora_muon = method<optim::lora_muon>;
 using lora_by_muon = method<optim::muon>;
 using lora_rite = method<optim::lora_rite>;

@@ -23,19 +23,15 @@ table kronecker(const table& K, const table& M) {
 }  // namespace
 
 TEST_CASE("lokr: sides of W are cut near their roots, or as the factor says, as in PEFT") {
-  for (const auto& [side, factor, wanted] : {std::array<index_t, 3>{256, 0, 16},
-                                             {128, 0, 8},
-                                             {127, 0, 1},
-                                             {128, 4, 4},
-                                             {12, 5, 3},
-                                             {16, 8, 8},
-                                             {6, 0, 2},
-                                             {1, 0, 1},
-                                             {768, 0, 24},
-                                             {30, 4, 3}}) {
-    CAPTURE(side);
-    CAPTURE(factor);
-    CHECK(adapter::lokr{.factor = factor}.leading(side) == wanted);
+  struct one {
+    index_t side, factor, wanted;
+  };
+  for (const one& c :
+       {one{256, 0, 16}, one{128, 0, 8}, one{127, 0, 1}, one{128, 4, 4}, one{12, 5, 3},
+        one{16, 8, 8}, one{6, 0, 2}, one{1, 0, 1}, one{768, 0, 24}, one{30, 4, 3}}) {
+    CAPTURE(c.side);
+    CAPTURE(c.factor);
+    CHECK(adapter::lokr{.factor = c.factor}.leading(c.side) == c.wanted);
   }
   CHECK_THROWS_AS(adapter::lokr{.factor = -1}.leading(4), invalid_argument);
 }

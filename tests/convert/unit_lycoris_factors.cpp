@@ -9,7 +9,7 @@ using namespace preheat;
 namespace {
 
 using matrix = host_matrix<double>;
-using factors = host_factors<double>;
+using pair = host_factors<double>;
 
 matrix random(index_t rows, index_t cols, std::uint64_t seed) {
   matrix M(rows, cols);
@@ -20,7 +20,7 @@ matrix random(index_t rows, index_t cols, std::uint64_t seed) {
   return M;
 }
 
-matrix product(const factors& f) {
+matrix product(const pair& f) {
   matrix M(f.B.rows, f.A.cols);
   for (index_t i = 0; i < M.rows; ++i) {
     for (index_t j = 0; j < M.cols; ++j) {
@@ -44,9 +44,9 @@ void check_entries(const matrix& M, const Entry& entry) {
 }  // namespace
 
 TEST_CASE("LoHa: the product of two products, entry by entry") {
-  const factors x{random(5, 2, 1), random(2, 4, 2)};
-  const factors y{random(5, 3, 3), random(3, 4, 4)};
-  const factors f = hadamard_factors(x, y);
+  const pair x{random(5, 2, 1), random(2, 4, 2)};
+  const pair y{random(5, 3, 3), random(3, 4, 4)};
+  const pair f = hadamard_factors(x, y);
   CHECK(f.A.rows == 6);
   check_entries(product(f),
                 [&](index_t i, index_t j) { return product(x)(i, j) * product(y)(i, j); });
@@ -55,8 +55,8 @@ TEST_CASE("LoHa: the product of two products, entry by entry") {
 
 TEST_CASE("LoKr: the Kronecker product, of whole matrices and of factors") {
   const matrix whole = random(2, 3, 1);
-  const factors y{random(4, 2, 3), random(2, 5, 4)};
-  const factors f = kronecker_factors(as_factors(whole), y);
+  const pair y{random(4, 2, 3), random(2, 5, 4)};
+  const pair f = kronecker_factors(as_factors(whole), y);
   CHECK(f.A.rows == 4);  // the smaller side of the whole one times the rank
   check_entries(product(f), [&](index_t i, index_t j) {
     return whole(i / 4, j / 5) * product(y)(i % 4, j % 5);

@@ -9,8 +9,8 @@
 //             dX = Wᵀ·dY + w ⊙ Aᵀ·(c ⊙ D)
 //
 // A norm below 1e-4 counts as 1e-4 and is then a constant of the gradient, so that B = 0 is no pole. All of
-// this, λ = 15 and no s (scaling::constant(1)) as in [PEFT]. ΔW has at most the norm s·λ·max w_j/1 in the
-// spectral norm, whatever A and B are. The directions are ΔW's, not a pair's, so it takes no init. A is r×n,
+// this, λ = 15 and no s (scaling::constant(1)) as in [PEFT]. The spectral norm of ΔW is at most
+// s·λ·max w_j, whatever A and B are. The directions are ΔW's, not a pair's, so it takes no init. A is r×n,
 // B m×r, w n×1, λ 1×1. Cost over LoRA: passes over n×N and r×N numbers; buffers n×N and m×r.
 #pragma once
 #include <cmath>

@@ -63,7 +63,7 @@ struct hira {
     const scalar_of<Be> s = base.scaling;
     be.resize(t.E, base.W.rows(), base.W.cols());
     be.gemm(1, transpose::no, dY, transpose::yes, x.adapter_input, 0, t.E);
-    be.apply(linalg::multiply<scalar_of<Be>>{}, t.E, base.W);
+    be.apply(linalg::multiply<scalar_of<Be>>{}, t.E, const_view_of<Be>(base.W));
     be.gemm(s, transpose::yes, p.inner_b, transpose::no, t.E, 1, gradient.inner_a);
     be.gemm(s, transpose::no, t.E, transpose::yes, p.inner_a, 1, gradient.inner_b);
     if (dx.wanted()) {

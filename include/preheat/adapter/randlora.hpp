@@ -88,7 +88,7 @@ struct randlora {
     be.resize(t.H, t.U.rows(), Y.cols());
     const scalar_of<Be> s = total(base);
     const bool tall = base.W.cols() <= base.W.rows();
-    const const_view_of<Be> V = of_layer(p, base.W);
+    const const_view_of<Be> V = of_layer(p, base.W.rows(), base.W.cols());
     if (tall) {
       be.gemm(1, transpose::no, t.U, transpose::no, x.adapter_input, 0, t.H);
       be.gemm(s, transpose::no, V, transpose::no, t.H, 1, Y);
@@ -103,7 +103,7 @@ struct randlora {
                 const input_gradient<Be>& dx, saved_activations<Be>& t) const {
     const scalar_of<Be> s = total(base);
     const bool tall = base.W.cols() <= base.W.rows();
-    const const_view_of<Be> V = of_layer(p, base.W);
+    const const_view_of<Be> V = of_layer(p, base.W.rows(), base.W.cols());
     be.resize(t.E, t.U.rows(), t.U.cols());
     be.resize(t.K, t.U.rows(), dY.cols());
     if (tall) {
@@ -133,7 +133,7 @@ struct randlora {
     mat<Be> U;
     form(be, p, U);
     const bool tall = W.cols() <= W.rows();
-    const const_view_of<Be> V = of_layer<Be>(p, W), u = U;
+    const const_view_of<Be> V = of_layer<Be>(p, W.rows(), W.cols()), u = U;
     be.gemm(s * scalar_of<Be>(scale), tall ? transpose::no : transpose::yes, tall ? V : u,
             tall ? transpose::no : transpose::yes, tall ? u : V, 1, W);
   }
@@ -148,9 +148,8 @@ struct randlora {
     return base.scaling * scalar_of<Be>(scale);
   }
   template <class Be>
-  static const_view_of<Be> of_layer(const params<Be>& p, const_view_of<Be> W) {
-    return view(p.shared->V)
-        .block(0, 0, std::max(W.rows(), W.cols()), p.lambda.rows() * p.lambda.cols());
+  static const_view_of<Be> of_layer(const params<Be>& p, index_t out, index_t in) {
+    return view(p.shared->V).block(0, 0, std::max(out, in), p.lambda.rows() * p.lambda.cols());
   }
   template <class Be>
   static const_view_of<Be> direction(const params<Be>& p, index_t k) {

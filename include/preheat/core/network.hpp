@@ -84,17 +84,6 @@ struct base_layer {
   mat<Be> b{};
 };
 
-// Keeps W of every layer in the second number type of a backend of two (cuda<float, cuda_bf16>).
-template <class Net>
-void store_weights(Net& net) {
-  auto& be = net.backend();
-  for (auto& layer : net.layers()) {
-    if (!layer.W.is_stored()) {
-      layer.W = be.store(layer.W);
-    }
-  }
-}
-
 // A pass over the network: training passes store what backward needs.
 enum class pass_kind { evaluation, training };
 

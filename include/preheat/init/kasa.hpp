@@ -5,10 +5,11 @@
 //
 //   W ← W − U[:, −r:]·S[−r:]·V[:, −r:]ᵀ,   y = W·x + s·B·(d ⊙ A·x) + b.
 //
-// The layer is adapter::gated<> with d as its gate, d ~ N(0, 1) at the start [PEFT], as in SoRA. A (r×n) is LoRA's random A and B (m×r) is zero, so s·B·A
-// is zero. But W is replaced, so the output changes by the dropped components, and a merge without
-// training gives the new W and not the old one. r is the adapter's rank. The paper's penalties on d
-// and on the factors are not part of this init: optim::kasa_penalties has them.
+// The layer is adapter::gated<> with d as its gate, d ~ N(0, 1) at the start [PEFT], as in SoRA.
+// A (r×n) is LoRA's random A and B (m×r) is zero, so s·B·A is zero. But W is replaced, so the
+// output changes by the dropped components, and a merge without training gives the new W and not
+// the old one. r is the adapter's rank. The paper's penalties on d and on the factors are not
+// part of this init: optim::kasa_penalties has them.
 //
 // Errors: rank < 1 or rank >= min(m, n), which would leave nothing of W [PEFT]; NaN in W. Cost: an
 // exact SVD, O(m·n·min(m, n)), and one product of 2·m·n·r.

@@ -6,9 +6,8 @@
 //   A = √(S_r/S₀)·V_rᵀ/√γ,  B = U_r·√(S_r/S₀)/√γ,  so that  B·A = (−G)_r/(γ·S₀),
 //
 // of shapes r×n and m×r. γ = 128 with s = α/√r, the settings of the authors' code
-// (github.com/kyoonji/LoRA_initialization). W is
-// unchanged, so the output changes by s·B·A. [paper] also trains with preconditioned factor
-// gradients: add optim::scaled<optim::adamw>.
+// (github.com/kyoonji/LoRA_initialization). W is unchanged, so the output changes by s·B·A.
+// [paper] also trains with preconditioned factor gradients: add optim::scaled<optim::adamw>.
 //
 // Calibration: the SVD of G, at least r triplets, from dense_gradient exactly or from
 // sketched_gradient without any m×n matrix. Errors: r > min(m, n); γ <= 0; NaN. A singular vector

@@ -7,12 +7,13 @@
 //   M_A ← β₁'·M_A·Pᵀ + (1 − β₁')·Ĝ_A·V_A^−½
 //   Aᵀ ← Aᵀ − lr·(M_A·R_B⁻ᵀ + λ·Aᵀ),   B ← B − lr·(M_B·R_A⁻ᵀ + λ·B)
 //
-// β' = β·(1 − β^(t−1))/(1 − β^t) is Adam's bias correction. A root is 1/(√v + ε). As in an author's code
-// (github.com/gkevinyen5418/LoRA-RITE), with its defaults β .9/.999, ε 1e-6, and `skip_above` 1: an unmagnified
-// gradient whose root mean square is above is taken as zero (0: never). The code also clips the norm of all
-// unmagnified gradients of the network to 1, which an optimizer of one layer cannot; the option of "escaped mass",
-// off there, is not here. R⁻¹ is a pseudoinverse: from B = 0 the first step moves B alone. [preheat] A
-// change of rank starts the moments afresh.
+// β' = β·(1 − β^(t−1))/(1 − β^t) is Adam's bias correction. A root is 1/(√v + ε). As in an
+// author's code (github.com/gkevinyen5418/LoRA-RITE), with its defaults β .9/.999, ε 1e-6, and
+// `skip_above` 1: an unmagnified gradient whose root mean square is above is taken as zero (0:
+// never). The code also clips the norm of all unmagnified gradients of the network to 1, which
+// an optimizer of one layer cannot; the option of "escaped mass", off there, is not here. R⁻¹ is
+// a pseudoinverse: from B = 0 the first step moves B alone. [preheat] A change of rank starts
+// the moments afresh.
 //
 // Cost: O((m + n)·r² + r³) per step. State: two numbers per entry, and 2·r².
 // Errors: an adapter that does not train a plain pair (A, B).

@@ -8,8 +8,9 @@
 //                     change them; the moments still take in a zero gradient [preheat]
 //
 // Published: k = 2 of r = 4, v1 (the code's description); k = 4 of r = 8, v2, α 32, lr 1e-3 (its
-// script). There the head of the network is masked too, and so stops after the first step. k >= r is the base optimizer, bitwise. Cost: one pass over memory.
-// Errors: k < 1; an adapter that trains neither A nor B, or shares them between ranks.
+// script). There the head of the network is masked too, and so stops after the first step. k >=
+// r is the base optimizer, bitwise. Cost: one pass over memory. Errors: k < 1; an adapter that
+// trains neither A nor B, or shares them between ranks.
 #pragma once
 #include <vector>
 

@@ -4,10 +4,11 @@
 //
 //   G_A ← S⁻¹·G_A,   G_B ← G_B·S,   S = P^−½·(P^½·Q·P^½)^½·P^−½,  P = A·Aᵀ, Q = Bᵀ·B,
 //
-// so that S·P·S = Q: the geometric mean of P⁻¹ and Q. `scalar` takes S = ‖B‖/‖A‖ instead (RefLoRA-S). Formulas as in the authors' code (there RefLoRA-S multiplies the factors and
-// their moments themselves, which this does not). The gradients are left alone in the first `warmup`
-// steps of an adapter [code], 100 there, because S is zero at B = 0; and while A or B is zero
-// [preheat]. Singular P and Q: pseudoinverses [preheat], where the code divides by ε.
+// so that S·P·S = Q: the geometric mean of P⁻¹ and Q. `scalar` takes S = ‖B‖/‖A‖ instead
+// (RefLoRA-S). Formulas as in the authors' code (there RefLoRA-S multiplies the factors and
+// their moments themselves, which this does not). The gradients are left alone in the first
+// `warmup` steps of an adapter [code], 100 there, because S is zero at B = 0; and while A or B
+// is zero [preheat]. Singular P and Q: pseudoinverses [preheat], where the code divides by ε.
 // Cost: O((m + n)·r² + r³) per step. State: the base's, a count, and a workspace in the pair's shape.
 #pragma once
 #include <cmath>

@@ -2,8 +2,10 @@
 // other whole tensors as they are, differences times the weights, a single adapter's DoRA magnitudes.
 #pragma once
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <map>
+#include <numeric>
 #include <span>
 #include <string>
 #include <vector>
@@ -28,8 +30,23 @@ struct passed_tensors {
   std::vector<summed_tensor> sums;
 };
 
+namespace detail {
+
+// Whether all adapters have this tensor and their weights have the sum 1: equal ones stay as they are.
+inline bool is_mean_of_equals(std::span<const reader> adapters, std::span<const double> weights,
+                              const std::string& name) {
+  constexpr double rounding = 1e-9;
+  const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
+  return std::abs(sum - 1) < rounding &&
+         std::all_of(adapters.begin(), adapters.end(),
+                     [&](const reader& a) { return a.files().contains(name); });
+}
+
+}  // namespace detail
+
 // Errors: invalid_argument, naming the tensor: one that is empty or not finite; a whole one that a weight
-// other than 1 would scale; the same in two adapters with other contents.
+// other than 1 would scale, but for equal ones whose weights have the sum 1; the same in two adapters with
+// other contents.
 inline passed_tensors passed_through(std::span<const reader> adapters,
                                      std::span<const double> weights) {
   std::map<std::string, copied_tensor> whole;
@@ -65,12 +82,12 @@ inline passed_tensors passed_through(std::span<const reader> adapters,
         sum.parts.push_back({&a.files(), weights[i]});
         continue;
       }
-      if (weights[i] != 1 && t.kind != further_kind::base_layer) {
-        throw invalid_argument(
-            a.files().source().string() + ": tensor " + files::in_quotes(name) +
-            " is no difference but takes the base's place; it cannot be scaled by "
-            "the weight " +
-            preheat::detail::shown_number(weights[i]).text());
+      if (weights[i] != 1 && t.kind != further_kind::base_layer &&
+          !detail::is_mean_of_equals(adapters, weights, name)) {
+        throw invalid_argument(a.files().source().string() + ": tensor " + files::in_quotes(name) +
+                               " is no difference but takes the base's place; it cannot be "
+                               "scaled by the weight " +
+                               preheat::detail::shown_number(weights[i]).text());
       }
       keep(a, name, t.canonical);
     }

@@ -127,6 +127,14 @@ std::string error_of(const Run& run) {
   return "none";
 }
 
+// Options with what `set` sets.
+template <class Options, class Set>
+Options with(const Set& set) {
+  Options o;
+  set(o);
+  return o;
+}
+
 inline fs::path merged(const fs::path& adapter, const fs::path& base, const fs::path& out,
                        apps::adapter::merge_options o = {}) {
   o.adapters = {adapter};

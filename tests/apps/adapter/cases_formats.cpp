@@ -131,7 +131,9 @@ TEST_CASE("convert: what a format cannot hold, and names that nobody can tell, a
   o.to = style::kohya;
   const fs::path kohya = converted(lora, d / "k.safetensors", o);
   CHECK(peft::reader(kohya).layers()[0].module == "lora_unet_model_layers_0_q_proj");
-  CHECK_THROWS_WITH(converted(kohya, d / "b", {.to = style::peft}), Contains("--base"));
+  CHECK_THROWS_WITH(
+      converted(kohya, d / "b", with<convert_options>([](auto& o) { o.to = style::peft; })),
+      Contains("--base"));
   all.insert_or_assign(prefix + "classifier.weight", random(3, 16, 5));
   CHECK_THROWS_WITH(converted(folder(d / "c", {}, all), d / "x.safetensors", o),
                     Contains("classifier"));
@@ -139,5 +141,7 @@ TEST_CASE("convert: what a format cannot hold, and names that nobody can tell, a
                        tensor(random(16, 1, 6), std::vector<index_t>{16}));
   CHECK_THROWS_WITH(converted(folder(d / "d", {{"use_dora", true}}, all), d / "x", {}),
                     Contains("--base"));
-  CHECK_THROWS_WITH(converted(lora, d / "x.gguf", {.to = style::gguf}), Contains("--architecture"));
+  CHECK_THROWS_WITH(
+      converted(lora, d / "x.gguf", with<convert_options>([](auto& o) { o.to = style::gguf; })),
+      Contains("--architecture"));
 }

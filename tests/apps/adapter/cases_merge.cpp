@@ -106,8 +106,8 @@ TEST_CASE("merge: full differences of weights and biases are added") {
                                  {k + "k.alpha", number(2, dtype::BF16)},
                                  {k + "k.diff_b", {db, std::vector<index_t>{20}}},
                                  {k + "norm.diff", {dn, std::vector<index_t>{16}}}});
-  const fs::path out =
-      merged(lora, save(d / "base.safetensors", base), d / "m.safetensors", {.weights = {0.5}});
+  const fs::path out = merged(lora, save(d / "base.safetensors", base), d / "m.safetensors",
+                              with<merge_options>([](auto& o) { o.weights = {0.5}; }));
   CHECK(distance(read(out, "blocks.0.k.weight"),
                  base.at("blocks.0.k.weight").values + 0.25 * B * A) < 1e-6);
   CHECK(distance(read(out, "blocks.0.k.bias"), base.at("blocks.0.k.bias").values + 0.5 * db) <
@@ -139,7 +139,8 @@ TEST_CASE("merge: kohya's names, wrappers and a map find their modules") {
   const fs::path other = save(d / "other.safetensors", {{"model.vision.0.q_proj.weight", W}});
   CHECK_THROWS_WITH(merged(adapter, other, d / "n.safetensors"),
                     Contains("--map encoder=model.vision"));
-  merged(adapter, other, d / "n.safetensors", {.map = {"encoder=model.vision"}});
+  merged(adapter, other, d / "n.safetensors",
+         with<merge_options>([](auto& o) { o.map = {"encoder=model.vision"}; }));
   CHECK(distance(read(d / "n.safetensors", "model.vision.0.q_proj.weight"), W + 2 * PB * PA) <
         1e-6);
 }
@@ -174,7 +175,8 @@ TEST_CASE("merge: the shapes, the kind of model or nothing say how a matrix is s
   const fs::path lonely = save(d / "lonely.safetensors", {{c_proj + ".weight", random(16, 16, 1)}});
   const fs::path one = folder(d / "square", {}, square);
   CHECK_THROWS_WITH(merged(one, lonely, d / "m.safetensors"), Contains("--layout"));
-  merged(one, lonely, d / "conv.safetensors", {.stored_as = layout::conv1d});
+  merged(one, lonely, d / "conv.safetensors",
+         with<merge_options>([](auto& o) { o.stored_as = layout::conv1d; }));
   CHECK(distance(read(d / "conv.safetensors", c_proj + ".weight"),
                  random(16, 16, 1) + 2 * (B * A).transpose()) < 1e-6);
 }

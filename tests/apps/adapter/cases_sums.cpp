@@ -147,15 +147,20 @@ TEST_CASE("sums: weights scale all differences and refuse whole tensors") {
                         {"x.lora_up.weight", random(20, 4, 2)},
                         {"x.diff_b", {diff, std::vector<index_t>{20}}}};
   const fs::path in = save(d / "x.safetensors", file);
-  reduced({in}, d / "half.safetensors", 4, {.weights = {0.5}});
+  reduced({in}, d / "half.safetensors", 4,
+          with<reduce_options>([](auto& o) { o.weights = {0.5}; }));
   CHECK(distance(read(d / "half.safetensors", "x.diff_b"), 0.5 * diff) < 1e-6);
-  reduced({in, in}, d / "sum.safetensors", 4, {.weights = {1, -3}});
+  reduced({in, in}, d / "sum.safetensors", 4, with<reduce_options>([](auto& o) {
+            o.weights = {1, -3};
+          }));
   CHECK(distance(read(d / "sum.safetensors", "x.diff_b"), -2 * diff) < 1e-6);
   tensors all;
   add_lora(all, q, 16, 16, 1);
   all.insert_or_assign(prefix + "classifier.weight", random(3, 16, 5));
   const fs::path saved = folder(d / "a", {{"modules_to_save", {"classifier"}}}, all);
-  CHECK_THROWS_WITH(reduced({saved}, d / "b", 4, {.weights = {0.5}}), Contains("classifier"));
+  CHECK_THROWS_WITH(
+      reduced({saved}, d / "b", 4, with<reduce_options>([](auto& o) { o.weights = {0.5}; })),
+      Contains("classifier"));
   reduced({saved}, d / "b", 4);
   CHECK(distance(read(d / "b" / "adapter_model.safetensors", prefix + "classifier.weight"),
                  random(3, 16, 5)) == 0);
@@ -164,7 +169,7 @@ TEST_CASE("sums: weights scale all differences and refuse whole tensors") {
 TEST_CASE("numbers: NaN and empty tensors are refused wherever they stand, in a dry run too") {
   const scratch::temporary_directory d;
   int number = 0;
-  for (const std::string name : {prefix + "classifier.weight", prefix + q + ".lora_A.weight"}) {
+  for (const std::string& name : {prefix + "classifier.weight", prefix + q + ".lora_A.weight"}) {
     for (const bool empty : {false, true}) {
       CAPTURE(name);
       tensors all;
@@ -252,7 +257,7 @@ TEST_CASE("combine: blocks are weighted and left out; density keeps a part") {
     add_lora(all, "model.layers." + std::to_string(i) + ".q_proj", 16, 16, std::uint64_t(i));
   }
   const fs::path in = folder(d / "a", {}, all);
-  reduced({in}, d / "b", 4, {.layers = {"0-1=0.5", "3=0"}});
+  reduced({in}, d / "b", 4, with<reduce_options>([](auto& o) { o.layers = {"0-1=0.5", "3=0"}; }));
   const peft::reader before(in);
   const peft::reader after(d / "b");
   CHECK(after.layers().size() == 3);
@@ -260,7 +265,11 @@ TEST_CASE("combine: blocks are weighted and left out; density keeps a part") {
                  0.5 * delta(before, "model.layers.1.q_proj")) < 1e-5);
   CHECK(distance(delta(after, "model.layers.2.q_proj"), delta(before, "model.layers.2.q_proj")) <
         1e-5);
-  CHECK_THROWS_WITH(reduced({in}, d / "c", 4, {.layers = {"0:1"}}), Contains("--layers"));
-  CHECK_THROWS_WITH(reduced({in}, d / "c", 0, {.type = reduce_options::kind::ties}),
+  CHECK_THROWS_WITH(
+      reduced({in}, d / "c", 4, with<reduce_options>([](auto& o) { o.layers = {"0:1"}; })),
+      Contains("--layers"));
+  CHECK_THROWS_WITH(reduced({in}, d / "c", 0, with<reduce_options>([](auto& o) {
+                              o.type = reduce_options::kind::ties;
+                            })),
                     Contains("--density"));
 }

@@ -57,8 +57,16 @@ done >all.jsonl
 head -n 32 all.jsonl >train.jsonl
 tail -n 8 all.jsonl >held.jsonl
 
+# With the usual settings, but for those that are given. `in_place` is exec where the program has to be the process itself.
+in_place=
 train() {
-  "$program" model --data train.jsonl --rank 2 --rate 1e-2 --batch 4 --threads 1 --steps 12 "$@"
+  for setting in '--data train.jsonl' '--rank 2' '--rate 1e-2' '--batch 4' '--threads 1' '--steps 12'; do
+    case " $* " in
+      *" ${setting% *} "*) ;;
+      *) set -- "$@" "${setting% *}" "${setting#* }" ;;
+    esac
+  done
+  $in_place "$program" model "$@"
 }
 refuse() {
   name=$1
@@ -75,7 +83,7 @@ ids=$(sed -n '3,$p' stdout | awk '{ sub(/ \+/, ""); print $1 }')
 # Every method trains, and leaves what it says.
 for id in $ids; do
   out="--out good-$id"
-  case $id in full | cola | xgblora | rac_lora | loftq) out="--merge good-$id" ;; esac
+  case $id in full | cola | xgblora | rac_lora | loftq | kasa) out="--merge good-$id" ;; esac
   works "method $id" train --method "$id" --eval held.jsonl --eval-every 6 $out
   grep -q 'held-out loss' stdout || complain "method $id" "no held-out loss: $(cat stdout)"
 done
@@ -100,8 +108,9 @@ cmp -s stdout from-folder || complain "generate from GGUF" "other words than fro
 
 # Killed and gone on with: the same bits.
 for id in lora hrp pissa adalora; do
-  works "$id whole" train --method $id --eval held.jsonl --eval-every 3 --steps 40 --checkpoint-every 2 --out good-whole-$id
-  train --method $id --eval held.jsonl --eval-every 3 --steps 40 --checkpoint-every 2 --out good-killed-$id >stdout 2>stderr &
+  works "$id whole" train --method $id --eval held.jsonl --eval-every 20 --steps 200 --checkpoint-every 2 --out good-whole-$id
+  (in_place=exec && train --method $id --eval held.jsonl --eval-every 20 --steps 200 --checkpoint-every 2 --out good-killed-$id) \
+    >stdout 2>stderr &
   pid=$!
   tries=0
   while [ ! -e good-killed-$id.run/checkpoint.safetensors ] && kill -0 $pid 2>/dev/null && [ $tries -lt 2000 ]; do
@@ -111,9 +120,9 @@ for id in lora hrp pissa adalora; do
   kill -9 $pid 2>/dev/null || complain "$id killed" "it was over before it could be killed"
   wait $pid 2>/dev/null || true
   [ -d good-killed-$id.run ] || complain "$id killed" "nothing to go on from"
-  refused "$id, another setting" 'another "rate"' train --rate 1e-3 --method $id --eval held.jsonl --eval-every 3 --steps 40 \
+  refused "$id, another setting" 'another "rate"' train --rate 1e-3 --method $id --eval held.jsonl --eval-every 20 --steps 200 \
     --checkpoint-every 2 --out good-killed-$id
-  works "$id gone on" train --method $id --eval held.jsonl --eval-every 3 --steps 40 --checkpoint-every 2 --out good-killed-$id
+  works "$id gone on" train --method $id --eval held.jsonl --eval-every 20 --steps 200 --checkpoint-every 2 --out good-killed-$id
   grep -q 'going on after step' stdout || complain "$id gone on" "it began again"
   cmp -s good-whole-$id/adapter_model.safetensors good-killed-$id/adapter_model.safetensors ||
     complain "$id gone on" "other bits than without a stop"
@@ -122,9 +131,9 @@ for id in lora hrp pissa adalora; do
   [ ! -e good-killed-$id.run ] || complain "$id gone on" "its folder is still there"
 done
 # Interrupted politely: one line, exit 2, and the same end.
-train --steps 4000 --checkpoint-every 0 --out good-stopped >stdout 2>stderr &
+(in_place=exec && train --steps 100000 --checkpoint-every 0 --out good-stopped) >stdout 2>stderr &
 pid=$!
-sleep 1
+sleep 2
 kill -INT $pid
 code=0
 wait $pid || code=$?

@@ -91,7 +91,7 @@ TEST_CASE("lm: runs learn, are charged alike, and are measured") {
   REQUIRE(by_method.size() == 4);
   const auto& base = by_method["base"];
   CHECK(base.trainable_parameters == 0);
-  CHECK(base.samples.size() == 4);
+  CHECK(base.samples.size() == 3);
   CHECK(base.calibration_steps == 0);
   CHECK(by_method["hrp"].calibration_steps == 1);
   CHECK(by_method["lora_ga"].calibration_steps == 2);
