@@ -31,6 +31,7 @@ void check_methods() {
   one("pissa", pissa{});
   one("hrp, after preheating", hrp<>{.optim = {.lr = 1e-4}});
   one("full", full_fine_tuning{});
+  one("vera", vera{});
   one("lora, dropout", lora{}, {.dropout = 0.1});
   one("lora, two batches a step", lora{}, {.accumulate = 2});
   one("lora, clipping", lora{}, {.max_gradient_norm = 0.01});
