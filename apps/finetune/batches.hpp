@@ -3,7 +3,10 @@
 #pragma once
 #include <cstddef>
 #include <span>
+#include <utility>
 #include <vector>
+
+#include <preheat/core/communicator.hpp>
 
 #include "examples.hpp"
 #include "network.hpp"

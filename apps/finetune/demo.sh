@@ -23,7 +23,9 @@ awk -v train="$out/train.jsonl" -v held="$out/held.jsonl" '
   }' "$from/wordnet/data.noun"
 
 "$program" "$from/model.gguf" --data "$out/train.jsonl" --eval "$out/held.jsonl" --method hrp --rank 8 --rate 1e-3 \
-  --steps "$steps" --eval-every 20 --gguf "$out/adapter.gguf" --out "$out/adapter"
+  --steps "$steps" --eval-every 20 --gguf "$out/adapter.gguf" --out "$out/adapter" | tee "$out/stdout"
+sed -n 's/.*held-out loss \([0-9.]*\) to \([0-9.]*\);.*/\1 \2/p' "$out/stdout" |
+  awk '{ fell = $2 < $1 - 0.3 } END { if (!fell) { print "the held-out loss did not fall" > "/dev/stderr"; exit 1 } }'
 for word in $(awk -F'"' 'NR % 9 == 1 && $4 !~ / / { print $4 }' "$out/held.jsonl" | head -n 3); do
   set -- "$@" --prompt "$word"
 done

@@ -163,9 +163,6 @@ void describe_training(CLI::App& app, training_options& o) {
   add(app, "--gguf", o.gguf, "the adapter for llama.cpp too", "FILE")->group("Output");
   add(app, "--merge", o.merge, "the model with the adapter in it too, as a folder", "DIR")
       ->group("Output");
-  app.add_flag_callback(
-         "--no-plots", [&o] { o.plots = false; }, "no pictures of the curves")
-      ->group("Output");
 }
 
 void require_methods(const std::vector<std::string>& names) {

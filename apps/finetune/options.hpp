@@ -42,7 +42,6 @@ struct training_options {
   reading_options reading{};
 
   int threads = 1;
-  bool plots = true;
   std::string command;  // as it was typed
 };
 

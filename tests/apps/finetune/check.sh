@@ -140,6 +140,26 @@ wait $pid || code=$?
 [ "$code" = 2 ] && grep -q 'the same command goes on' stderr || complain "interrupted" "exit $code: $(cat stderr)"
 [ -e good-stopped.run/checkpoint.safetensors ] && [ ! -e good-stopped ] || complain "interrupted" "$(ls -d good-stopped*)"
 
+# A sweep that is killed goes on, with the same choice and the same bits.
+grid() {
+  train --methods lora,pissa --rate 1e-3,1e-2 --seeds 2 --eval held.jsonl --eval-every 30 --steps 60 "$@"
+}
+works "sweep" grid --out good-grid --gguf good-grid.gguf
+[ "$(grep -c best stdout)" = 1 ] && grep -q '95 %' stdout || complain "sweep" "no table with a best row: $(cat stdout)"
+(in_place=exec && grid --out good-grid-killed) >stdout 2>stderr &
+pid=$!
+tries=0
+while ! grep -qs eval_loss good-grid-killed.run/log.jsonl && kill -0 $pid 2>/dev/null && [ $tries -lt 2000 ]; do
+  tries=$((tries + 1))
+  sleep 0.01
+done
+kill -9 $pid 2>/dev/null || complain "sweep killed" "it was over before it could be killed"
+wait $pid 2>/dev/null || true
+works "sweep gone on" grid --out good-grid-killed
+[ "$(grep -c '^run ' stdout)" -lt 8 ] || complain "sweep gone on" "runs that were done are done again"
+cmp -s good-grid/adapter_model.safetensors good-grid-killed/adapter_model.safetensors || complain "sweep gone on" "another adapter"
+refuse "sweep without evaluation" "need --eval" --seeds 2
+
 # Early stopping keeps the best evaluation.
 works "early stopping" train --rate 0.3 --steps 200 --eval held.jsonl --eval-every 2 --patience 2 --out good-early
 grep -q 'stopped early' stdout || complain "early stopping" "$(tail -n 1 stdout)"
@@ -183,7 +203,7 @@ refuse "rank" "rank <= min(out, in)" --rank 4096
 refuse "target" "no layer matches" --target-modules q_proj,nothing
 refuse "full" "leaves other weights" --method full
 refuse "no option" "--magic" --magic
-refuse "DoRA as GGUF" "plain LoRA" --method dora --gguf out.gguf
+refuse "DoRA as GGUF" "a GGUF adapter is plain LoRA" --method dora --gguf out.gguf
 mkdir out
 refused_here=$(train --out out 2>&1) && complain "exists" "it was overwritten"
 case $refused_here in *"exists already"*) ;; *) complain "exists" "$refused_here" ;; esac
