@@ -59,8 +59,10 @@ std::optional<any_adapter> read_lycoris(const std::filesystem::path& path) {
   if (!found) {
     return std::nullopt;
   }
-  refuse_if(!others.empty(), path.string() + ": tensor \"" + others.front() +
-                                 "\" is not understood beside LoHa or LoKr");
+  if (!others.empty()) {
+    throw preheat::invalid_argument(path.string() + ": tensor \"" + others.front() +
+                                    "\" is not understood beside LoHa or LoKr");
+  }
   any_adapter adapter;
   adapter.format = "LyCORIS";
   const lycoris_reader reader(files);

@@ -155,8 +155,8 @@ converted_layer convert_dora(const styled_layer& s, const peft::reader& lora,
   const std::string name = *names.find(l.module, ".weight");
   const safetensors::tensor_info& info = base.tensors().info(name);
   require_weight(base.tensors(), name);
-  refuse_if(l.embedding || info.shape[0] != l.out || info.count() != l.out * l.in ||
-                base.stored_as(l.module) == layout::conv1d,
+  refuse_if(l.embedding || info.shape.empty() || info.shape[0] != l.out ||
+                info.count() != l.out * l.in || base.stored_as(l.module) == layout::conv1d,
             "convert: module " + l.module + ": DoRA on a weight of the shape " +
                 safetensors::shape_text(info.shape) + " is not converted");
   const matrix<T> W = read_finite<T>(base.tensors(), name, l.out, l.in);  // Wᵀ, in×out

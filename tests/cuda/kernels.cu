@@ -11,15 +11,20 @@ template <class T>
 void launch_all(cuda<T>& be, cuda_matrix<T>& x, cuda_matrix<T>& y) {
   be.apply(adapter::add_over_norm<T>{}, x, y, y);
   be.apply(adapter::magnitude_over_norm<T>{}, x, y, y);
+  be.apply(adapter::inverse_of_norms<T>{}, x, y, y);
+  be.apply(adapter::pull_of_norm<T>{}, x, y, y, y);
   be.apply(adapter::reciprocal<T>{}, x);
   be.apply_indexed(linalg::add_to_diagonal<T>{}, x);
   be.apply(optim::moment_update<T>{}, x, x, y);
+  be.apply_indexed(init::shard_pattern<T>{}, x);
   be.apply(init::sign_step<T>{}, x);
   be.apply(init::spectral_share<T>{}, x);
   be.apply(linalg::axpby<T>{}, x, y);
   be.apply(linalg::damped_inverse<T>{}, x);
   be.apply(linalg::guarded_quotient<T>{}, x, y);
+  be.apply(linalg::multiply<T>{}, x, y);
   be.apply(linalg::root<T>{}, x);
+  be.apply(linalg::root_above<T>{}, x);
   be.apply(linalg::scale<T>{}, x);
   be.apply(nn::gelu_kernel<T>{}, x, x, y);
   be.apply(nn::gelu_gradient_kernel<T>{}, x, y, y);
@@ -35,6 +40,7 @@ void launch_all(cuda<T>& be, cuda_matrix<T>& x, cuda_matrix<T>& y) {
   be.apply(optim::adam_kernel<T>{}, x, x, x, x, y);
   be.apply(optim::adam_direction_kernel<T>{}, x, x, x);
   be.apply(optim::lasso_gradient_kernel<T>{}, x, y);
+  be.apply(optim::inverse_root_plus<T>{}, x);
   be.apply(optim::lora_fa_kernel<T>{}, x, x, x, y);
   be.apply(optim::momentum_kernel<T>{}, x, x, y);
   be.apply(optim::sgd_kernel<T>{}, x, y);

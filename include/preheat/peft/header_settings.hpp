@@ -92,8 +92,13 @@ inline std::map<std::string, nlohmann::ordered_json> flat_fields(const metadata_
       if (text == "True" || text == "False") {
         value = text == "True";
       }
-      if (value.is_number_float() && field == "r" && value == std::floor(value.get<double>())) {
+      constexpr double most = 1e9;
+      if (value.is_number_float() && field == "r" && std::abs(value.get<double>()) < most &&
+          value == std::floor(value.get<double>())) {
         value = index_t(value.get<double>());
+      }
+      if (name != field && !value.is_number()) {
+        continue;  // "alpha" and "rank" may mean something else
       }
       parts[prefix][field] = value.is_discarded() ? nlohmann::ordered_json(text) : value;
     }

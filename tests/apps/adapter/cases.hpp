@@ -70,7 +70,9 @@ inline fs::path save(const fs::path& path, const tensors& all,
 inline fs::path folder(const fs::path& path, json fields, const tensors& all) {
   json config = {
       {"peft_type", "LORA"}, {"r", 4}, {"lora_alpha", 8}, {"target_modules", {"q_proj"}}};
-  config.update(fields);
+  if (!fields.is_null()) {
+    config.update(fields);
+  }
   fs::create_directories(path);
   scratch::write_file(path / "adapter_config.json", config.dump());
   save(path / "adapter_model.safetensors", all);

@@ -53,8 +53,8 @@ tensors model(double change) {
                                       std::vector<index_t>{16}));
     ++seed;
   }
-  all.insert_or_assign("bert.embed_tokens.weight",
-                       random(30, 16, 50) + change * random(30, 16, 51));
+  const matrix embedding = random(30, 16, 50) + change * random(30, 16, 51);
+  all.insert_or_assign("bert.embed_tokens.weight", embedding);
   return all;
 }
 
