@@ -54,7 +54,9 @@ inline tensor number(double value, dtype type = dtype::F32) {
 
 inline fs::path save(const fs::path& path, const tensors& all,
                      const std::map<std::string, std::string>& metadata = {{"format", "pt"}}) {
-  fs::create_directories(path.parent_path());
+  if (path.has_parent_path()) {
+    fs::create_directories(path.parent_path());
+  }
   safetensors::writer writer;
   for (const auto& [name, t] : all) {
     writer.add<double>(name, t.shape, {t.values.data(), std::size_t(t.values.size())}, t.type);

@@ -152,18 +152,18 @@ TEST_CASE("merge: the shapes, the kind of model or nothing say how a matrix is s
                            {"lm_head.weight", random(40, 16, 2)},
                            {"transformer.h.0.attn.c_attn.weight", random(16, 48, 3)}};
   tensors all;
-  const auto [A, B] = add_lora(all, c_proj, 16, 16, 5);
-  const auto [HA, HB] = add_lora(all, "lm_head", 40, 16, 6);
-  const auto [CA, CB] = add_lora(all, "transformer.h.0.attn.c_attn", 48, 16, 7);
+  const auto P = add_lora(all, c_proj, 16, 16, 5);
+  const auto H = add_lora(all, "lm_head", 40, 16, 6);
+  const auto C = add_lora(all, "transformer.h.0.attn.c_attn", 48, 16, 7);
   const fs::path adapter = folder(d / "a", {{"fan_in_fan_out", false}}, all);
   const auto check = [&](const fs::path& out) {
-    CHECK(distance(read(out, c_proj + ".weight"),
-                   weights.at(c_proj + ".weight").values + 2 * (B * A).transpose()) < 1e-6);
-    CHECK(distance(read(out, "lm_head.weight"), weights.at("lm_head.weight").values + 2 * HB * HA) <
-          1e-6);
+    CHECK(distance(read(out, c_proj + ".weight"), weights.at(c_proj + ".weight").values +
+                                                      2 * (P.second * P.first).transpose()) < 1e-6);
+    CHECK(distance(read(out, "lm_head.weight"),
+                   weights.at("lm_head.weight").values + 2 * H.second * H.first) < 1e-6);
     CHECK(distance(read(out, "transformer.h.0.attn.c_attn.weight"),
                    weights.at("transformer.h.0.attn.c_attn.weight").values +
-                       2 * (CB * CA).transpose()) < 1e-6);
+                       2 * (C.second * C.first).transpose()) < 1e-6);
   };
   save(d / "base" / "model.safetensors", weights);
   scratch::write_file(d / "base" / "config.json", R"({"model_type": "gpt2"})");
@@ -178,7 +178,7 @@ TEST_CASE("merge: the shapes, the kind of model or nothing say how a matrix is s
   merged(one, lonely, d / "conv.safetensors",
          with<merge_options>([](auto& o) { o.stored_as = layout::conv1d; }));
   CHECK(distance(read(d / "conv.safetensors", c_proj + ".weight"),
-                 random(16, 16, 1) + 2 * (B * A).transpose()) < 1e-6);
+                 random(16, 16, 1) + 2 * (P.second * P.first).transpose()) < 1e-6);
 }
 
 TEST_CASE(
@@ -256,9 +256,10 @@ TEST_CASE(
     "merge: what acts only sometimes, or belongs to another model, is refused in every container") {
   const scratch::temporary_directory d;
   const fs::path base = save(d / "base.safetensors", small_base());
-  for (const auto& [field, value] :
-       {std::pair<std::string, json>{"alora_invocation_tokens", {1, 2}},
-        std::pair<std::string, json>{"layer_replication", {{0, 1}}}}) {
+  for (const auto& setting : {std::pair<std::string, json>{"alora_invocation_tokens", {1, 2}},
+                              std::pair<std::string, json>{"layer_replication", {{0, 1}}}}) {
+    const std::string field = setting.first;
+    const json value = setting.second;
     CAPTURE(field);
     tensors all;
     const auto [A, B] = add_lora(all, q, 16, 16, 5);

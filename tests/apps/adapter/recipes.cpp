@@ -67,9 +67,7 @@ void set_up() {
   for (const auto& [name, t] : model(0)) {
     wrapped.insert_or_assign("model." + name, t);
   }
-  save("wrapped.safetensors", wrapped);
-  fs::create_directory("wrapped");
-  fs::rename("wrapped.safetensors", "wrapped/model.safetensors");
+  save("wrapped/model.safetensors", wrapped);
   std::uint64_t seed = 10;
   for (const char* const name : {"lora", "other", "dora"}) {
     tensors all;
