@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "../linalg/polar.hpp"
+#include "adam.hpp"
 #include "scaled.hpp"
 
 namespace preheat::optim {
