@@ -128,15 +128,15 @@ TEST_CASE("convert: what a format cannot hold, and names that nobody can tell, a
   tensors all;
   add_lora(all, "model.layers.0.q_proj", 16, 16, 1);
   const fs::path lora = folder(d / "a", {}, all);
-  convert_options o;
-  o.to = style::kohya;
-  const fs::path kohya = converted(lora, d / "k.safetensors", o);
+  convert_options to_kohya;
+  to_kohya.to = style::kohya;
+  const fs::path kohya = converted(lora, d / "k.safetensors", to_kohya);
   CHECK(peft::reader(kohya).layers()[0].module == "lora_unet_model_layers_0_q_proj");
   CHECK_THROWS_WITH(
       converted(kohya, d / "b", with<convert_options>([](auto& o) { o.to = style::peft; })),
       Contains("--base"));
   all.insert_or_assign(prefix + "classifier.weight", random(3, 16, 5));
-  CHECK_THROWS_WITH(converted(folder(d / "c", {}, all), d / "x.safetensors", o),
+  CHECK_THROWS_WITH(converted(folder(d / "c", {}, all), d / "x.safetensors", to_kohya),
                     Contains("classifier"));
   all.insert_or_assign(prefix + "model.layers.0.q_proj.lora_magnitude_vector",
                        tensor(random(16, 1, 6), std::vector<index_t>{16}));
