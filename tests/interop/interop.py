@@ -117,6 +117,7 @@ ids, _ = stored("a_plain")
 
 # ---------------------------------------------------------------- other kinds of folders
 kinds = {
+    "plain": dict(r=4, lora_alpha=8, target_modules=["query", "value"]),
     "rsLoRA, alpha not a multiple": dict(r=5, lora_alpha=7, use_rslora=True, target_modules=["query", "value"]),
     "embedding": dict(r=3, target_modules=["word_embeddings", "query"]),
     "every linear layer": dict(r=4, target_modules="all-linear", task_type="SEQ_CLS"),
@@ -146,10 +147,10 @@ model.add_weighted_adapter(["default", "default"], [0.5, 0.5], "theirs", combina
 model.set_adapter("theirs")
 same("reduce --rank 2 is PEFT's svd", logits(load(work / "two"), ids), logits(model, ids))
 
-run("reduce", work / "rsLoRA-alpha-not-a-multiple", golden / "bert/a_plain/adapter", "--weights", 0.5, -1, "--type", "cat",
+run("reduce", work / "rsLoRA-alpha-not-a-multiple", work / "plain", "--weights", 0.5, -1, "--type", "cat",
     "--out", work / "sum")
 one = load(work / "rsLoRA-alpha-not-a-multiple").merge_and_unload().state_dict()
-two = load(golden / "bert/a_plain/adapter").merge_and_unload().state_dict()
+two = load(work / "plain").merge_and_unload().state_dict()
 sum_of = load(work / "sum").merge_and_unload().state_dict()
 base = base_model().state_dict()
 name = "bert.encoder.layer.0.attention.self.value.weight"
