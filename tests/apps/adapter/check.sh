@@ -2,41 +2,14 @@
 # check.sh PROGRAM GOLDEN DIR: what preheat-adapter does with bad input and interruptions. Every refusal is one
 # line on standard error and exit status 2, and leaves nothing behind; every command also works once.
 set -eu
+. "$(dirname "$0")/../refusals.sh"
 program=$(realpath "$1")
 golden=$(realpath "$2")
 dir=$3
 rm -rf "$dir"
 mkdir -p "$dir"
 cd "$dir"
-failures=0
-
-complain() {
-  echo "FAILED: $1"
-  shift
-  for line; do echo "  $line"; done
-  failures=$((failures + 1))
-}
-
-# refused NAME WORDS COMMAND...: the output would be DIR/out or DIR/out.*.
-refused() {
-  name=$1
-  words=$2
-  shift 2
-  code=0
-  "$@" >stdout 2>stderr || code=$?
-  [ "$code" = 2 ] || complain "$name" "exit status $code, not 2" "$(cat stderr)"
-  [ "$(wc -l <stderr)" = 1 ] || complain "$name" "one line of error expected:" "$(cat stderr)"
-  grep -q -e "$words" stderr || complain "$name" "no \"$words\" in:" "$(cat stderr)"
-  left=$(find . -maxdepth 1 -name 'out*')
-  [ -z "$left" ] || complain "$name" "left behind: $left"
-}
-
-works() {
-  name=$1
-  shift
-  "$@" >stdout 2>stderr || complain "$name" "exit status $?" "$(cat stderr)"
-  [ ! -s stderr ] || complain "$name" "without a terminal nothing goes to standard error:" "$(cat stderr)"
-}
+outputs='out*'  # of commands that are refused
 
 reduce() {
   "$program" reduce "$@" --rank 2 --out out

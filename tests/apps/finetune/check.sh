@@ -2,6 +2,7 @@
 # check.sh PROGRAM GOLDEN TOKENIZER DIR: preheat-finetune from end to end on a tiny model. Every refusal is one line on
 # standard error and exit status 2, and leaves nothing behind; a run that is killed ends with the same bits as one that is not.
 set -eu
+. "$(dirname "$0")/../refusals.sh"
 program=$(realpath "$1")
 golden=$(realpath "$2")
 tokenizer=$(realpath "$3")
@@ -9,36 +10,7 @@ dir=$4
 rm -rf "$dir"
 mkdir -p "$dir"
 cd "$dir"
-failures=0
-
-complain() {
-  echo "FAILED: $1"
-  shift
-  for line; do echo "  $line"; done
-  failures=$((failures + 1))
-}
-
-# refused NAME WORDS COMMAND...: the output would be out, out.* or merged.
-refused() {
-  name=$1
-  words=$2
-  shift 2
-  code=0
-  "$@" >stdout 2>stderr || code=$?
-  [ "$code" = 2 ] || complain "$name" "exit status $code, not 2" "$(cat stderr)"
-  [ "$(wc -l <stderr)" = 1 ] || complain "$name" "one line of error expected:" "$(cat stderr)"
-  grep -q -e "$words" stderr || complain "$name" "no \"$words\" in:" "$(cat stderr)"
-  left=$(find . -maxdepth 1 -name 'out*' -o -maxdepth 1 -name 'merged*')
-  [ -z "$left" ] || complain "$name" "left behind: $left"
-  rm -rf out out.* merged*
-}
-
-works() {
-  name=$1
-  shift
-  "$@" >stdout 2>stderr || complain "$name" "exit status $?" "$(cat stderr)"
-  [ ! -s stderr ] || complain "$name" "without a terminal nothing goes to standard error:" "$(cat stderr)"
-}
+outputs='out* merged*'  # of commands that are refused
 
 # The model, with a tokenizer of as many tokens as it has.
 model() {
