@@ -7,14 +7,13 @@
 #include <filesystem>
 #include <map>
 #include <set>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <preheat/files/atomic_file.hpp>
+#include <preheat/files/text_file.hpp>
 #include <preheat/peft/reader.hpp>
 
 #include "apps/console/text_table.hpp"
@@ -188,10 +187,7 @@ inline nlohmann::ordered_json as_json(const std::vector<layer_result>& results) 
 
 // Writes the file whole or not at all; an older one is replaced.
 inline void write_json(const std::filesystem::path& path, const nlohmann::ordered_json& value) {
-  const std::string text = value.dump(2) + "\n";
-  files::atomic_file file(path);
-  file.write(std::as_bytes(std::span(text)));
-  file.commit();
+  files::write_text_file(path, value.dump(2) + "\n");
 }
 
 }  // namespace apps::adapter

@@ -5,11 +5,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <fstream>
-#include <span>
 #include <system_error>
 #include <utility>
 
-#include <preheat/files/atomic_file.hpp>
 #include <preheat/files/strict_json.hpp>
 #include <preheat/files/text_file.hpp>
 #include <preheat/safetensors/checkpoint.hpp>
@@ -18,12 +16,6 @@ namespace apps::finetune {
 namespace {
 
 using preheat::io_error;
-
-void write_whole(const std::filesystem::path& path, const std::string& text) {
-  preheat::files::atomic_file file(path);
-  file.write(std::as_bytes(std::span(text)));
-  file.commit();
-}
 
 // Whether there is something to go on from, in the folder or in that of a run of a sweep.
 bool has_checkpoint(const std::filesystem::path& folder) {
@@ -57,7 +49,7 @@ run_folder::run_folder(std::filesystem::path path, const nlohmann::ordered_json&
   }
   const std::filesystem::path file = path_ / "settings.json";
   if (!std::filesystem::exists(file)) {
-    write_whole(file, settings.dump(2) + "\n");
+    preheat::files::write_text_file(file, settings.dump(2) + "\n");
     return;
   }
   constexpr std::size_t longest = 1 << 20;
@@ -106,7 +98,7 @@ void run_folder::begin_log(preheat::index_t step) {
       kept += line + "\n";
     }
   }
-  write_whole(path_ / "log.jsonl", kept);
+  preheat::files::write_text_file(path_ / "log.jsonl", kept);
   log_.reset(std::fopen((path_ / "log.jsonl").c_str(), "ab"));
   if (!log_) {
     fail(path_ / "log.jsonl", "cannot write");

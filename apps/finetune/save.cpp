@@ -1,10 +1,10 @@
 #include "save.hpp"
 
-#include <span>
 #include <string_view>
 #include <system_error>
 
-#include <preheat/files/atomic_file.hpp>
+#include <preheat/files/atomic_folder.hpp>
+#include <preheat/files/text_file.hpp>
 #include <preheat/gguf/save_adapter.hpp>
 #include <preheat/peft/save.hpp>
 
@@ -13,12 +13,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using preheat::io_error;
-
-void write_text(const fs::path& path, const std::string& text) {
-  preheat::files::atomic_file file(path);
-  file.write(std::as_bytes(std::span(text)));
-  file.commit();
-}
 
 preheat::peft::save_options options_of(const base_model& model) {
   return preheat::peft::causal_lm(model.path.string(), model.architecture == "gpt2");
@@ -34,8 +28,12 @@ void save_adapter(const any_adapter& adapter, base_model& model, const adapter_f
   o.rslora = files.rslora;
   std::visit([&](const auto& report) { preheat::peft::save(report, model.net, folder, o); },
              adapter);
-  write_text(folder / "README.md", files.card);
-  write_text(folder / "log.jsonl", files.log);
+  preheat::files::write_text_file(folder / "README.md", files.card);
+  preheat::files::write_text_file(folder / "log.jsonl", files.log);
+  move_adapter(folder, out);
+}
+
+void move_adapter(const fs::path& folder, const fs::path& out) {
   preheat::files::require_absent(out);
   std::error_code problem;
   fs::rename(folder, out, problem);

@@ -19,6 +19,8 @@ struct adapter_files {
 // same disk. Errors: io_error.
 void save_adapter(const any_adapter& adapter, base_model& model, const adapter_files& files,
                   const std::filesystem::path& staging, const std::filesystem::path& out);
+// Errors: io_error: `out` exists, or is on another disk.
+void move_adapter(const std::filesystem::path& folder, const std::filesystem::path& out);
 
 // Errors: invalid_argument for DoRA and biases, which such a file cannot hold; io_error.
 void save_gguf(const any_adapter& adapter, base_model& model, const std::filesystem::path& path);

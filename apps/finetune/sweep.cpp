@@ -6,16 +6,14 @@
 #include <limits>
 #include <map>
 #include <stdexcept>
-#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
 
-#include <preheat/files/atomic_folder.hpp>
-
 #include "apps/console/text_table.hpp"
 #include "one_run.hpp"
 #include "run_folder.hpp"
+#include "save.hpp"
 #include "studies/common/statistics.hpp"
 
 namespace apps::finetune {
@@ -113,12 +111,7 @@ fs::path sweep(material& m, const std::vector<run_choice>& runs, const fs::path&
 }
 
 void finish_sweep(const fs::path& best, const fs::path& folder, const fs::path& out) {
-  preheat::files::require_absent(out);
-  std::error_code problem;
-  fs::rename(best, out, problem);
-  if (problem) {
-    throw preheat::io_error(out.string() + ": cannot move the adapter there: " + problem.message());
-  }
+  move_adapter(best, out);
   fs::remove_all(folder);
   fmt::print("adapter: {}\n", out.string());
 }

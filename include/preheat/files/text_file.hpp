@@ -1,10 +1,12 @@
-// A whole text file as a string.
+// A whole text file as a string, read and written.
 #pragma once
 #include <cstddef>
 #include <filesystem>
+#include <span>
 #include <string>
 
 #include "../core/error.hpp"
+#include "atomic_file.hpp"
 #include "mapped_file.hpp"
 
 namespace preheat::files {
@@ -18,6 +20,13 @@ inline std::string read_text_file(const std::filesystem::path& path, std::size_t
                    std::to_string(size) + ")");
   }
   return std::string(reinterpret_cast<const char*>(file.bytes().data()), size);
+}
+
+// Writes the file whole or not at all; an older one is replaced. Errors: io_error, as atomic_file.
+inline void write_text_file(const std::filesystem::path& path, const std::string& text) {
+  atomic_file file(path);
+  file.write(std::as_bytes(std::span(text)));
+  file.commit();
 }
 
 }  // namespace preheat::files
