@@ -23,6 +23,7 @@
 #include <utility>
 
 #include "../linalg/polar.hpp"
+#include "muon.hpp"
 
 namespace preheat::optim {
 
@@ -34,17 +35,7 @@ struct lora_muon {
   double weight_decay = 0;
 
   template <class Be, class P>
-  struct state {
-    P m;
-    template <class F>
-    void for_each_moment(F f) {
-      f(m);
-    }
-    template <class Archive>
-    void archive(Archive& ar) {
-      ar("m", m);
-    }
-  };
+  using state = muon::state<Be, P>;  // M of both factors
 
   template <backend Be, class P>
   state<Be, P> start(Be& be, const P& p) const {
