@@ -44,6 +44,16 @@ inline std::string weight_name(const safetensors::tensor_files& base, const std:
   return name;
 }
 
+// M ← diag(m/‖column‖)·M by columns, from entry `first` of m on.
+template <class T>
+void set_lengths(const matrix<T>& magnitude, index_t first, view<T> W) {
+  for (index_t j = 0; j < W.cols(); ++j) {
+    const view<T> row = W.col_range(j, 1);
+    const double length = norm<T>(row);
+    multiply<T>(length > 0 ? double(magnitude.data()[first + j]) / length : 0, row);
+  }
+}
+
 // Calls change(W, first) for pieces of a weight [rows, columns], each some of its rows as columns of W
 // (columns×some), in the precision T, and writes them as `to_name`. A tensor of more dimensions has the
 // product of the last ones as columns. Returns whether a number is another than before, as stored. Errors: a

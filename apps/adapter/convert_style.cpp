@@ -27,11 +27,8 @@ namespace {
 using style = convert_options::style;
 
 std::vector<styled_layer> plan_layers(const convert_options& o, const any_adapter& adapter,
-                                      const base_model* base, bool dora) {
-  std::optional<peft::base_names> names;
-  if (base != nullptr) {
-    names.emplace(base->tensors(), peft::name_map(o.map));
-  }
+                                      const base_model* base,
+                                      const std::optional<peft::base_names>& names, bool dora) {
   std::vector<styled_layer> layers;
   std::set<std::string> used;
   for (const any_layer& l : adapter.layers) {
@@ -166,11 +163,7 @@ converted_layer convert_dora(const styled_layer& s, const peft::reader& lora,
   add_product<T>(l.scaling, preheat::transpose::no, f.At, preheat::transpose::no, f.Bt, D);
   if (!l.magnitude.empty()) {
     const matrix<T> m = read_finite<T>(lora.files(), l.magnitude, 1, l.out);
-    for (index_t j = 0; j < l.out; ++j) {
-      const view<T> row = view<T>(D).col_range(j, 1);
-      const double length = norm<T>(row);
-      multiply<T>(length > 0 ? double(m.data()[j]) / length : 0, row);
-    }
+    set_lengths<T>(m, 0, D);
   }
   add<T>(-1, W, D);
   Be be;
@@ -224,7 +217,11 @@ void convert_style(const convert_options& given) {
                                      "\", a bias of B, has no place in plain LoRA");
     }
   }
-  const std::vector<styled_layer> layers = plan_layers(o, adapter, base, dora);
+  std::optional<peft::base_names> names;
+  if (base != nullptr) {
+    names.emplace(base->tensors(), peft::name_map(o.map));
+  }
+  const std::vector<styled_layer> layers = plan_layers(o, adapter, base, names, dora);
   peft::adapter_plan plan = plan_file(o, adapter, layers, dora);
   for (const std::string& name : adapter.copied) {
     peft::require_sound(adapter.lora->files(), name);
@@ -239,10 +236,6 @@ void convert_style(const convert_options& given) {
     std::optional<peft::writer> writer;
     if (!gguf) {
       writer.emplace(o.out, plan);
-    }
-    std::optional<peft::base_names> names;
-    if (dora) {
-      names.emplace(base->tensors(), peft::name_map(o.map));
     }
     for_each_layer(
         gguf ? 1 : o.threads, layers.size(), [&](std::size_t i) { return layers[i].module.name; },

@@ -128,13 +128,7 @@ class lycoris_reader {
     host_matrix<double> turned(tensor.count() / rows, rows);
     safetensors::read_rows<double>(parts.at(part), tensor, 0,
                                    view<double>(turned.values.data(), turned.rows, rows));
-    host_matrix<double> M(rows, turned.rows);
-    for (index_t j = 0; j < M.cols; ++j) {
-      for (index_t i = 0; i < rows; ++i) {
-        M(i, j) = turned(j, i);
-      }
-    }
-    return M;
+    return transposed_of(turned);
   }
   static host_matrix<double> transposed_of(const host_matrix<double>& M) {
     host_matrix<double> to(M.cols, M.rows);

@@ -61,16 +61,6 @@ void add_layer(const merged_layer& m, const stored_factors<T>& f, view<T> W, ind
   add_product<T>(factor, transpose::no, f.At, transpose::no, B, W);
 }
 
-// M ← diag(m/‖column‖)·M by columns, from entry `first` of m on.
-template <class T>
-void set_lengths(const matrix<T>& magnitude, index_t first, view<T> W) {
-  for (index_t j = 0; j < W.cols(); ++j) {
-    const view<T> row = W.col_range(j, 1);
-    const double length = norm<T>(row);
-    multiply<T>(length > 0 ? double(magnitude.data()[first + j]) / length : 0, row);
-  }
-}
-
 // A piece of a tensor of the adapter in the shape of W, whose columns are its rows first….
 template <class T>
 matrix<T> piece_of(const merged_tensor& t, view<const T> W, index_t first) {
