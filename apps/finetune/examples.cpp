@@ -257,9 +257,7 @@ void read_tokens(const std::filesystem::path& path, const base_model& model,
 }  // namespace
 
 index_t example::counted() const {
-  return labels.empty() ? 0
-                        : index_t(labels.size()) - 1 -
-                              std::count(labels.begin() + 1, labels.end(), not_counted);
+  return counted_in(labels);
 }
 
 std::string example_set::describe(const reading_options& o) const {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <span>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -106,21 +107,21 @@ material read_material(const training_options& o, base_model& model) {
   material m(o, model);
   reading_options reading = o.reading;
   reading.seq = std::min(reading.seq, model.net.config().max_positions);
-  const example_set train = read_examples(o.data, model, reading);
+  example_set train = read_examples(o.data, model, reading);
   m.data = train.describe(reading);
   m.data_hash = train.hash;
-  m.train = train.examples;
+  m.train = std::move(train.examples);
   fmt::print("{}: {}\n", o.data.string(), m.data);
   if (!o.eval.empty()) {
-    const example_set eval = read_examples(o.eval, model, reading);
-    m.eval = eval.examples;
+    example_set eval = read_examples(o.eval, model, reading);
+    fmt::print("{}: {}\n", o.eval.string(), eval.describe(reading));
+    m.eval = std::move(eval.examples);
     m.eval_hash = eval.hash;
     m.eval_batch = whole_batch(m.eval);
-    fmt::print("{}: {}\n", o.eval.string(), eval.describe(reading));
   }
   m.validation = whole_batch(std::span(m.train).first(std::min<std::size_t>(8, m.train.size())));
-  m.per_epoch =
-      batches(m.train, rows_of(m.train, std::size_t(reading.seq), o.pack), o.batch).per_epoch();
+  m.rows = rows_of(m.train, std::size_t(reading.seq), o.pack);
+  m.per_epoch = batches(m.train, m.rows, o.batch).per_epoch();
   m.steps = o.steps > 0
                 ? o.steps
                 : std::max<index_t>(

@@ -19,7 +19,8 @@ struct material {
   const training_options& o;
   base_model& model;
   std::vector<example> train;
-  std::vector<example> eval;  // empty: none
+  std::vector<std::vector<std::size_t>> rows;  // of the training batches: numbers of examples
+  std::vector<example> eval;                   // empty: none
   network::batch_type eval_batch;
   network::batch_type validation;  // of methods that score themselves
   std::string data;                // described

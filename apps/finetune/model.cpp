@@ -40,6 +40,12 @@ void require_vocabulary(const base_model& m) {
   }
 }
 
+void add_once(index_t id, std::vector<index_t>& ids) {
+  if (std::find(ids.begin(), ids.end(), id) == ids.end()) {
+    ids.push_back(id);
+  }
+}
+
 // eos_token_id, a number or a list of them.
 void add_ends(const nlohmann::json& config, std::vector<index_t>& ends) {
   const auto found = config.find("eos_token_id");
@@ -47,8 +53,8 @@ void add_ends(const nlohmann::json& config, std::vector<index_t>& ends) {
     return;
   }
   for (const nlohmann::json& id : found->is_array() ? *found : nlohmann::json::array({*found})) {
-    if (id.is_number_integer() && std::find(ends.begin(), ends.end(), id) == ends.end()) {
-      ends.push_back(id.get<index_t>());
+    if (id.is_number_integer()) {
+      add_once(id.get<index_t>(), ends);
     }
   }
 }
@@ -172,13 +178,12 @@ base_model read_model(Be& be, const std::filesystem::path& path) {
   base_model m = std::filesystem::is_directory(path) ? read_folder(be, path) : read_file(be, path);
   require_vocabulary(m);
   for (const char* const end : {"<|im_end|>", "<|eot_id|>"}) {
-    const std::optional<index_t> id = m.words.find(end);
-    if (id && std::find(m.stop.begin(), m.stop.end(), *id) == m.stop.end()) {
-      m.stop.push_back(*id);
+    if (const std::optional<index_t> id = m.words.find(end)) {
+      add_once(*id, m.stop);
     }
   }
-  if (m.end_of_text && std::find(m.stop.begin(), m.stop.end(), *m.end_of_text) == m.stop.end()) {
-    m.stop.push_back(*m.end_of_text);
+  if (m.end_of_text) {
+    add_once(*m.end_of_text, m.stop);
   }
   return m;
 }

@@ -1,25 +1,15 @@
 #include "network.hpp"
 
-#include <algorithm>
 #include <cstddef>
 
 namespace apps::finetune {
-namespace {
-
-// The tokens of a text that are predicted and count: all labels but the first token's.
-std::size_t counted(std::span<const index_t> labels) {
-  return labels.size() - 1 -
-         std::size_t(std::count(labels.begin() + 1, labels.end(), preheat::nn::not_counted));
-}
-
-}  // namespace
 
 double network::mean_loss(const batch_type& batch, any_linear& linear) {
   constexpr std::size_t most_tokens = 1024;
   require_consistent(batch, true);
   double sum = 0;
-  std::size_t tokens = 0;
-  std::size_t tokens_here = 0;
+  index_t tokens = 0;
+  index_t tokens_here = 0;
   batch_type part;
   const auto add_part = [&] {
     if (tokens_here > 0) {
@@ -39,7 +29,7 @@ double network::mean_loss(const batch_type& batch, any_linear& linear) {
     part.ids.insert(part.ids.end(), ids.begin(), ids.end());
     part.labels.insert(part.labels.end(), labels.begin(), labels.end());
     part.lengths.push_back(length);
-    tokens_here += counted(labels);
+    tokens_here += counted_in(labels);
     first += ids.size();
   }
   add_part();

@@ -1,5 +1,6 @@
 // The network that all methods train: a decoder that sees one type of operator (any_linear.hpp).
 #pragma once
+#include <algorithm>
 #include <span>
 #include <utility>
 
@@ -9,6 +10,14 @@
 #include "any_linear.hpp"
 
 namespace apps::finetune {
+
+// The tokens of a text that are predicted and count: all labels but the first token's.
+inline index_t counted_in(std::span<const index_t> labels) {
+  return labels.empty()
+             ? 0
+             : index_t(labels.size()) - 1 -
+                   std::count(labels.begin() + 1, labels.end(), preheat::nn::not_counted);
+}
 
 class network {
  public:

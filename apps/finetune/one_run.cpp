@@ -69,9 +69,7 @@ double best_in(const std::optional<preheat::training_state>& state) {
 }
 
 trained train_one(material& m, const run_choice& run, network& net, run_folder& folder) {
-  const std::vector<std::vector<std::size_t>> rows =
-      rows_of(m.train, std::size_t(m.o.reading.seq), m.o.pack);
-  batches data(m.train, rows, m.o.batch);
+  batches data(m.train, m.rows, m.o.batch);
   const std::optional<preheat::training_state> resumed = folder.last();
   if (resumed) {
     fmt::print("going on after step {} of {}\n", steps_in(resumed), folder.path().string());

@@ -62,6 +62,19 @@ inline void transfer_start(std::vector<preheat::factors<Be>>& start, network& ne
   }
 }
 
+// Adds a layer's A and B to a report of plain LoRA.
+template <class Layer>
+void add_plain(adapter_report<preheat::adapter::lora>& plain, const Layer& l, double scaling,
+               preheat::factors<Be> f) {
+  const index_t rank = f.A.rows();
+  plain.layers.push_back({.index = l.index,
+                          .name = l.name,
+                          .rank = rank,
+                          .scaling = scaling,
+                          .attached = true,
+                          .parameters = {std::move(f.A), std::move(f.B)}});
+}
+
 // A and B of every layer that has an adapter, as a report of plain LoRA.
 template <class Adapter>
 any_adapter plain_report(const preheat::fit_report<Be, Adapter>& report, network& net) {
@@ -70,13 +83,7 @@ any_adapter plain_report(const preheat::fit_report<Be, Adapter>& report, network
     if (l.attached) {
       auto f = report.adapter.product(net.backend(), l.parameters);
       preheat::require_no_core(f);
-      const index_t rank = f.A.rows();
-      plain.layers.push_back({.index = l.index,
-                              .name = l.name,
-                              .rank = rank,
-                              .scaling = l.scaling,
-                              .attached = true,
-                              .parameters = {std::move(f.A), std::move(f.B)}});
+      add_plain(plain, l, l.scaling, {std::move(f.A), std::move(f.B)});
     }
   }
   return plain;
@@ -89,13 +96,7 @@ any_adapter plain_report(const preheat::fit_report<Be, Adapter>& report, network
   adapter_report<preheat::adapter::lora> plain;
   auto all = preheat::to_plain_lora(net.backend(), report, start);
   for (std::size_t i = 0; i < all.size(); ++i) {
-    const auto& l = report.layers[i];
-    plain.layers.push_back({.index = l.index,
-                            .name = l.name,
-                            .rank = all[i].rank,
-                            .scaling = all[i].scaling,
-                            .attached = true,
-                            .parameters = {std::move(all[i].f.A), std::move(all[i].f.B)}});
+    add_plain(plain, report.layers[i], all[i].scaling, std::move(all[i].f));
   }
   return plain;
 }
@@ -119,16 +120,19 @@ trained train(Method m, const training_job& job) {
   preheat::learning_rate(m.optim) = job.rate;
   std::vector<preheat::factors<Be>> start;
   preheat::fit_options options = job.options;
-  const auto add_start = [&](preheat::training_state& state) {
+  // Hands a state on, with what the run started from where the result needs it.
+  const auto keep_by = [&](const auto& keep, auto&& state) {
     if constexpr (kind == outcome_kind::product) {
-      transfer_start(start, *job.net, state, direction::save);
+      preheat::training_state whole = std::forward<decltype(state)>(state);
+      transfer_start(start, *job.net, whole, direction::save);
+      keep(whole);
+    } else {
+      keep(state);
     }
   };
   options.checkpoint = [&](const preheat::training_state& state) {
     if (job.keep && has_finite_layers(state)) {
-      preheat::training_state whole = state;
-      add_start(whole);
-      job.keep(whole);
+      keep_by(job.keep, state);
     }
   };
   const auto make = [&] {
@@ -150,9 +154,7 @@ trained train(Method m, const training_job& job) {
   while (!run.done()) {
     run.step();
     if (job.keep_best && job.is_best()) {
-      preheat::training_state best = run.state();
-      add_start(best);
-      job.keep_best(best);
+      keep_by(job.keep_best, run.state());
     }
   }
   auto report = run.finish();
