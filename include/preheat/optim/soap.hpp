@@ -10,7 +10,7 @@
 // 1e-8, λ 0.01 and frequency 10; it follows the eigenvectors by one power iteration and a QR, here
 // they are exact [preheat]. A side longer than `largest_side` is left as it is (one-sided SOAP), as are both of a
 // vector: 10,000 there, 64 here [preheat], so that of A and B the side of the ranks counts and little is
-// paid. [preheat] A change of rank starts the state afresh.
+// paid. While a Gram matrix has no full rank, its eigenvectors of zero are any. [preheat] A change of rank starts the state afresh.
 //
 // Cost per step: four products of a factor with its short sides, O(m·n·r), and O(r³) every `frequency` steps.
 // State: two numbers per entry, and 2·k² for every side of length k that counts.

@@ -1,0 +1,23 @@
+// The starts of the comparison whose curvature is measured, seen from the driver.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "studies/common/results.hpp"
+#include "studies/digits/classifier.hpp"
+
+namespace studies::rates {
+
+// λ of the adapters' parameters at the start of a run, over all training digits as one batch.
+struct start_point {
+  std::string id;  // as in the comparison
+  std::function<double(const digits::base_model&, const digits::shift_data&,
+                       const digits::training_settings&, const common::run_definition&)>
+      curvature;
+};
+
+// Every start of plain LoRA, and of which the training is AdamW's.
+std::vector<start_point> all_starts();
+
+}  // namespace studies::rates
