@@ -77,16 +77,20 @@ std::vector<rate_of_start> by_start(const groups& all, const settings& s) {
       continue;
     }
     std::set<int> seen;
-    double sum = 0;
+    double logarithms = 0, smallest = 0;
     for (const common::run_record* r : found->second) {
       if (seen.insert(r->base).second) {
         common::run_definition run = *r;
         run.rate = rows.empty() ? best->rate : rows.front().tuned;  // known before tuning
-        sum += std::log(start.curvature(bases.of(shift, data, r->base), data, training, run));
+        const spectrum_ends ends =
+            start.curvature(bases.of(shift, data, r->base), data, training, run);
+        logarithms += std::log(ends.largest);
+        smallest += ends.smallest;
       }
     }
-    rows.push_back({start.id, found->second.front()->name, std::exp(sum / double(seen.size())),
-                    best->rate, best->at_edge});
+    const double bases_seen = double(seen.size());
+    rows.push_back({start.id, found->second.front()->name, std::exp(logarithms / bases_seen),
+                    smallest / bases_seen, best->rate, best->at_edge});
   }
   return rows;
 }
@@ -107,7 +111,8 @@ int run(const settings& s) {
   fmt::print("best rate by rank; * at the edge of those tried\n{}\n", rank_table(ranks));
   const std::vector<rate_of_start> starts = by_start(all, s);
   fmt::print("rank {}: the rate by the curvature of the start, from that of {}\n{}\n", s.rank,
-             starts.front().name, start_table(starts, {predict(starts, 1), predict(starts, 0.5)}));
+             starts.front().name,
+             start_table(starts, {predict(starts, 1), predict(starts, 0.5), same_rate(starts)}));
   apps::console::write_file(out / "rates_by_rank.csv", rank_csv(ranks));
   apps::console::write_file(out / "rates_by_curvature.csv", start_csv(starts));
   const std::vector<apps::console::picture> pictures{rank_picture(ranks), start_picture(starts, 1)};

@@ -20,10 +20,12 @@ struct rate_at_rank {
 // The groups of one method, in the order of their ranks; those without a rate are left out.
 std::vector<rate_at_rank> rates_by_rank(const std::vector<common::run_group>& groups);
 
-// A start's best rate, and its curvature: the geometric mean over the bases.
+// A start's best rate, its curvature (the geometric mean over the bases), and the mean of the Hessian's
+// smallest eigenvalue.
 struct rate_of_start {
   std::string id, name;
   double curvature = 0;
+  double smallest = 0;
   double tuned = 0;
   bool at_edge = false;
 };
@@ -37,6 +39,8 @@ struct prediction {
   std::string worst;
 };
 prediction predict(const std::vector<rate_of_start>& starts, double power);
+// What the tuned rate of the first start, taken for all, would do: power 0.
+prediction same_rate(const std::vector<rate_of_start>& starts);
 
 std::string rank_table(const std::vector<rate_at_rank>& rows);
 std::string start_table(const std::vector<rate_of_start>& starts,

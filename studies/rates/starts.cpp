@@ -20,7 +20,8 @@ start_point start_of(const std::string& id, Method m) {
             auto whole = digits::to_minibatches(data.train, int(data.train.count()));
             auto started = preheat::start_run(at_rate, net, batches,
                                               digits::options_of(s, run, common::seed_of(run)));
-            return preheat::curvature(net, started.adapters, whole).largest;
+            const auto c = preheat::curvature(net, started.adapters, whole);
+            return spectrum_ends{c.largest, c.smallest};
           }};
 }
 

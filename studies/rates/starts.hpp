@@ -9,11 +9,15 @@
 
 namespace studies::rates {
 
-// λ of the adapters' parameters at the start of a run, over all training digits as one batch.
+// The ends of the Hessian's spectrum in the adapters' parameters at the start of a run, over all training
+// digits as one batch.
+struct spectrum_ends {
+  double largest = 0, smallest = 0;
+};
 struct start_point {
   std::string id;  // as in the comparison
-  std::function<double(const digits::base_model&, const digits::shift_data&,
-                       const digits::training_settings&, const common::run_definition&)>
+  std::function<spectrum_ends(const digits::base_model&, const digits::shift_data&,
+                              const digits::training_settings&, const common::run_definition&)>
       curvature;
 };
 
