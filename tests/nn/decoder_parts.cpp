@@ -114,8 +114,7 @@ TEST_CASE_TEMPLATE("columns: causal softmax", Be, PREHEAT_ALL_BACKENDS) {
                        "preheat: softmax_cols_causal: shift >= 0 (-1, 0)", invalid_argument);
 }
 
-TEST_CASE_TEMPLATE("columns: RMS norm and its gradient, which is added", Be,
-                   PREHEAT_ALL_BACKENDS) {
+TEST_CASE_TEMPLATE("columns: RMS norm and its gradient, which is added", Be, PREHEAT_ALL_BACKENDS) {
   Be be;
   using T = typename Be::scalar;
   const table x_ = 2.0 * random_table(19, 6, 1);
@@ -147,9 +146,14 @@ TEST_CASE_TEMPLATE("attention of a decoder: many tiles, windows, shared keys, a 
                    PREHEAT_ALL_BACKENDS) {
   const index_t tile = nn::causal_attention<Be>::tile;
   const std::vector<attention_case> cases = {
-      {{4, 2, 0}, 3, {5, 2 * tile + 3, 1}, {0, 0, 0}}, {{2, 1, 7}, 2, {tile + 1, 3}, {0, 0}},
-      {{2, 2, tile}, 2, {2 * tile + 1}, {0}},          {{2, 2, tile + 5}, 2, {2 * tile + 40}, {0}},
-      {{3, 1, 0}, 2, {1, 4}, {tile + 9, 6}},           {{3, 3, 4}, 2, {1, tile + 2, 6}, {9, 2, 0}},
+      {{4, 2, 0}, 3, {5, 2 * tile + 3, 1}, {0, 0, 0}},
+      {{2, 1, 7}, 2, {tile + 1, 3}, {0, 0}},
+      {{2, 2, tile}, 2, {2 * tile + 1}, {0}},
+      {{2, 2, tile + 5}, 2, {2 * tile + 40}, {0}},
+      {{3, 1, 0}, 2, {1, 4}, {tile + 9, 6}},
+      {{3, 3, 4}, 2, {1, tile + 2, 6}, {9, 2, 0}},
+      {{4, 2, 0}, 3, {9, 9, 9}, {2, 2, 2}},
+      {{4, 2, 5}, 2, {tile + 1, tile + 1, 2}, {0, 0, 0}},
   };
   std::uint64_t seed = 0;
   for (const attention_case& a : cases) {
@@ -229,6 +233,23 @@ TEST_CASE_TEMPLATE("rotary positions turn pairs of halves, and back", Be, PREHEA
   CHECK(gap(read<Be>(be, X), y) < tolerance<Be>(1));
   positions.backward(be, X, first);
   CHECK(gap(read<Be>(be, X), x) < tolerance<Be>(1));
+
+  // Sequences turn as each alone does, after another pass too.
+  for (const std::vector<nn::attention_span>& spans :
+       {std::vector<nn::attention_span>{{0, 2, 0, 4}, {2, 3, 4, 3}},
+        std::vector<nn::attention_span>{{0, 5, 0, 295}}}) {
+    positions.prepare(be, spans);
+    mat<Be> whole = matrix(be, x);
+    mat<Be> alone = matrix(be, x);
+    positions.forward(be, whole, spans);
+    for (const nn::attention_span& s : spans) {
+      positions.forward(be, view(alone).col_range(s.first_query, s.queries), s.past());
+    }
+    CHECK(gap(read<Be>(be, whole), read<Be>(be, alone)) < tolerance<Be>(1));
+    CHECK(gap(read<Be>(be, whole), x) > 0.1);
+    positions.backward(be, whole, spans);
+    CHECK(gap(read<Be>(be, whole), x) < tolerance<Be>(1));
+  }
 }
 
 namespace {

@@ -9,7 +9,7 @@
 // A matrix belongs to the backends of the context that made it, because two contexts do not wait
 // for each other. Any compiler accepts this header; a file that runs a policy's kernels on a GPU is
 // compiled by nvcc (launch.hpp). Products of floats are in full precision unless the context's
-// options choose TF32. All work is asynchronous; upload, download, dot, max_abs,
+// options choose TF32. All work is asynchronous; an upload of more than 64 KiB, download, dot, max_abs,
 // softmax_cross_entropy and the factorizations wait. Errors: a shape that does not fit throws
 // invalid_argument, a failing call cuda_error.
 #pragma once
@@ -35,6 +35,7 @@
 #include "libraries.hpp"
 #include "matrix.hpp"
 #include "reduction.hpp"
+#include "send.hpp"
 #include "stored_weight.hpp"
 
 namespace preheat {
@@ -77,6 +78,9 @@ class cuda : public cuda_columns<T>, public detail::cuda_storage<T, Storage> {
   void upload(std::span<const T> host, view<T> x) {
     require(index_t(host.size()) == x.size(), "upload: as many numbers as entries", host.size(),
             x.size());
+    if (host.size_bytes() <= detail::most_bytes_to_send && x.ld() == x.rows()) {
+      return detail::cuda_send(*context_, host, x.data());
+    }
     transfer(view<const T>(host.data(), x.rows(), x.cols()), x, cudaMemcpyHostToDevice);
     context_->synchronize();  // from here on the caller may change the host's memory
   }

@@ -102,14 +102,14 @@ struct layer_norm_column_gradient {
   }
 };
 
-// The loss of token j, −log softmax(z_j)[label_j], divided by the number of tokens, and its
-// gradient. NaN if the label is not a class.
+// The loss of token j, −weight·log softmax(z_j)[label_j], and its gradient, which may be where z is. NaN if
+// the label is not a class.
 template <class T>
 struct softmax_cross_entropy {
   window<const T> z;
   window<const T> labels;
   window<T> d;
-  index_t tokens;
+  T weight;
   T* losses;
   template <class Group>
   constexpr void operator()(const Group& group, index_t j) const {
@@ -127,7 +127,6 @@ struct softmax_cross_entropy {
       sum += std::exp(z(i, j) - top);
     }
     sum = group.sum(sum);
-    const T weight = T(1) / T(tokens);
     for (index_t i = group.rank(); i < classes; i += group.size()) {
       d(i, j) = std::exp(z(i, j) - top) * (weight / sum) - (i == label ? weight : T(0));
     }

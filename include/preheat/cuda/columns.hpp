@@ -3,8 +3,9 @@
 // nn/encoder_backend.hpp and nn/loss.hpp have the equations; none of it is part of concept `backend`.
 //
 // Softmax, norms and the loss are a group of threads for a column and one pass through device memory. Only
-// softmax_cross_entropy (for its result) and gather_cols (for the caller's numbers) wait.
+// softmax_cross_entropy waits, for its result.
 #pragma once
+#include <algorithm>
 #include <memory>
 #include <span>
 #include <utility>
@@ -19,6 +20,7 @@
 #include "libraries.hpp"
 #include "matrix.hpp"
 #include "reduction.hpp"
+#include "send.hpp"
 
 namespace preheat {
 
@@ -40,13 +42,31 @@ class cuda_columns {
     launch_groups(*context_, group_for(z.rows()), z.cols(),
                   cuda_kernels::softmax_cross_entropy<T>{
                       cuda_kernels::window_of(z), cuda_kernels::window_of(labels),
-                      cuda_kernels::window_of(d), z.cols(), losses_.data()});
+                      cuda_kernels::window_of(d), T(1) / T(z.cols()), losses_.data()});
     const T loss = reduced_(
         context_, cuda_kernels::sum<T>{cuda_kernels::window_of(view<const T>(losses_))}, z.cols());
     if (loss != loss) {  // a wrong label, or outputs that are NaN
       require_labels(labels, z.rows());
     }
     return loss;
+  }
+
+  // The same without a result on the host (nn/decoder_backend.hpp).
+  void add_softmax_cross_entropy(T weight, view<T> z, view<const T> labels, view<T> total) {
+    require(labels.rows() == 1, "labels are one row", labels.rows(), 1);
+    require(labels.cols() == z.cols(), "one label per column", labels.cols(), z.cols());
+    require(total.rows() == 1 && total.cols() == 1, "the total is one number", total.rows(),
+            total.cols());
+    if (z.empty()) {
+      return;
+    }
+    losses_.resize(context_, z.cols(), 1);
+    launch_groups(*context_, group_for(z.rows()), z.cols(),
+                  cuda_kernels::softmax_cross_entropy<T>{
+                      cuda_kernels::window_of(view<const T>(z)), cuda_kernels::window_of(labels),
+                      cuda_kernels::window_of(z), weight, losses_.data()});
+    launch_groups(*context_, group_kind::block, 1,
+                  cuda_kernels::add_row_sums<T>{1, {losses_.data(), 1, 1}, z.cols(), total.data()});
   }
 
   void softmax_cols(view<T> x) {
@@ -80,12 +100,28 @@ class cuda_columns {
 
   // For decoders (nn/decoder_backend.hpp).
   void softmax_cols_causal(index_t shift, index_t window, view<T> x) {
-    require_causal_shape("softmax_cols_causal", shift, window, x);
+    softmax_cols_causal(shift, window, std::max<index_t>(x.cols(), 1), x);
+  }
+  void softmax_cols_causal(index_t shift, index_t window, index_t period, view<T> x) {
+    require(period >= 1 && x.cols() % period == 0, "softmax_cols_causal: columns % period = 0",
+            x.cols(), period);
+    require_causal_shape("softmax_cols_causal", shift, window,
+                         x.col_range(0, std::min(period, x.cols())));
     if (!x.empty()) {
-      launch_groups(
-          *context_, group_for(x.rows()), x.cols(),
-          cuda_kernels::causal_softmax_column<T>{shift, window, cuda_kernels::window_of(x)});
+      launch_groups(*context_, group_for(x.rows()), x.cols(),
+                    cuda_kernels::causal_softmax_column<T>{shift, window, period,
+                                                           cuda_kernels::window_of(x)});
     }
+  }
+  void turn_heads(T sign, view<const T> c, view<const T> s, view<T> x) {
+    require_same_shape("turn_heads", c, s);
+    require(c.cols() == x.cols(), "turn_heads: angles of every column", c.cols(), x.cols());
+    require(c.rows() >= 1 && x.rows() % (2 * c.rows()) == 0,
+            "turn_heads: rows % rows of a head = 0", x.rows(), 2 * c.rows());
+    launch_groups(*context_, group_for(x.rows()), x.cols(),
+                  cuda_kernels::turn_heads_of_column<T>{sign, cuda_kernels::window_of(c),
+                                                        cuda_kernels::window_of(s),
+                                                        cuda_kernels::window_of(x)});
   }
   void rms_norm(T epsilon, view<const T> gamma, view<const T> x, view<T> r, view<T> y) {
     require_layer_norm_shapes<T>("rms_norm", gamma, x, y, r);
@@ -117,9 +153,13 @@ class cuda_columns {
       return;
     }
     ids_.resize(context_, x.cols(), 1);
-    detail::cuda_transfer(*context_, view<const index_t>(ids.data(), x.cols(), 1),
-                          view<index_t>(ids_), cudaMemcpyHostToDevice);
-    context_->synchronize();  // from here on the caller may change the host's memory
+    if (ids.size_bytes() <= detail::most_bytes_to_send) {
+      detail::cuda_send(*context_, ids, ids_.data());
+    } else {
+      detail::cuda_transfer(*context_, view<const index_t>(ids.data(), x.cols(), 1),
+                            view<index_t>(ids_), cudaMemcpyHostToDevice);
+      context_->synchronize();  // from here on the caller may change the host's memory
+    }
     launch_groups(*context_, group_for(x.rows()), x.cols(),
                   cuda_kernels::gather_column<T>{cuda_kernels::window_of(table), ids_.data(),
                                                  cuda_kernels::window_of(x)});
@@ -133,6 +173,7 @@ class cuda_columns {
             c.count());
     require(b.count() == c.count(), "gemm_grid: as many blocks in every operand", b.count(),
             c.count());
+    require(c.steps.shared == 1, "gemm_grid: every block is written once", c.steps.shared, 1);
     const index_t k = cols_of(ta, a.first);
     require(k > 0 && !c.first.empty(), "gemm_grid: no block is empty", k, c.first.size());
     const index_t count = c.count();

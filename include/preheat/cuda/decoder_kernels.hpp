@@ -7,16 +7,17 @@
 
 namespace preheat::cuda_kernels {
 
-// Column j over the rows begin, …, end − 1 that its query sees, and 0 elsewhere.
+// Column j, of query j mod period, over the rows begin, …, end − 1 that it sees, and 0 elsewhere.
 template <class T>
 struct causal_softmax_column {
   index_t shift;
   index_t nearest;  // the window: how many rows at most
+  index_t period;
   window<T> x;
   template <class Group>
   constexpr void operator()(const Group& group, index_t j) const {
     T* const column = &x(0, j);
-    const index_t end = j + shift + 1;
+    const index_t end = j % period + shift + 1;
     const index_t begin = end > nearest ? end - nearest : 0;
     T top = column[begin];
     for (index_t i = begin + group.rank(); i < end; i += group.size()) {
@@ -74,6 +75,28 @@ struct rms_norm_column_gradient {
     const T slope = inverse * inverse * (group.sum(products) / T(x.rows));
     for (index_t i = group.rank(); i < x.rows; i += group.size()) {
       dx(i, j) += inverse * (gamma[i] * d(i, j) - x(i, j) * slope);
+    }
+  }
+};
+
+// The halves of every head of column j.
+template <class T>
+struct turn_heads_of_column {
+  T sign;
+  window<const T> c;
+  window<const T> s;
+  window<T> x;
+  template <class Group>
+  constexpr void operator()(const Group& group, index_t j) const {
+    const index_t half = c.rows;
+    for (index_t k = group.rank(); k < x.rows / 2; k += group.size()) {
+      const index_t i = k % half;
+      T& a = x(2 * (k - i) + i, j);
+      T& b = x(2 * (k - i) + i + half, j);
+      const T sine = sign * s(i, j);
+      const T turned = a * c(i, j) - b * sine;
+      b = b * c(i, j) + a * sine;
+      a = turned;
     }
   }
 };

@@ -14,6 +14,9 @@
 //
 // Q is heads·d × queries, K and V are key_value_heads·d × keys. P is kept for backward: at most
 // heads·longest numbers a token.
+//
+// A backend that can (attends_in_grids) computes all heads of a tile of consecutive sequences of one length in
+// one call; another one goes from head to head, which keeps P in the cache.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -21,18 +24,12 @@
 #include <utility>
 #include <vector>
 
+#include "attention_span.hpp"
 #include "decoder_backend.hpp"
 #include "decoder_config.hpp"
+#include "grid_tiles.hpp"
 
 namespace preheat::nn {
-
-// Where a sequence is among the columns of Q, and of K and V; its last query is its last key.
-struct attention_span {
-  index_t first_query = 0;
-  index_t queries = 0;
-  index_t first_key = 0;
-  index_t keys = 0;
-};
 
 struct attention_shape {
   index_t heads = 1;
@@ -62,7 +59,7 @@ class causal_attention {
   struct scratch {
     std::vector<mat<Be>> dS;  // of each worker
   };
-  static constexpr index_t tile = 128;
+  static constexpr index_t tile = attends_in_grids<Be> ? 256 : 128;
 
   // Q, K and V must not change until backward. C is heads·d × queries and is written.
   void forward(Be& be, const attention_shape& shape, std::span<const attention_span> sequences,
@@ -71,9 +68,21 @@ class causal_attention {
     K_ = K;
     V_ = V;
     be.resize(P_, most_keys(shape, sequences), shape.heads * Q.cols());
+    if constexpr (attends_in_grids<Be>) {
+      each_grid(shape, sequences, [&](const grid_tile& at) {
+        const view_of<Be> P = at.part_of(view_of<Be>(P_));
+        be.gemm_grid(scale(at.size), transpose::yes, at.key_blocks(K), transpose::no,
+                     at.query_blocks(Q), 0, at.pairs(P));
+        be.softmax_cols_causal(at.shift, at.window, at.queries, P);
+        be.gemm_grid(1, transpose::no, at.key_blocks(V), transpose::no,
+                     at.pairs(const_view_of<Be>(P)), 0, at.query_blocks(C));
+      });
+      return;
+    }
     each_tile(be, shape, sequences, [&](index_t, const place& at) {
       const view_of<Be> P = view_of<Be>(P_).block(0, at.column, at.keys, at.queries);
-      be.gemm(scale(at), transpose::yes, at.key_block(K), transpose::no, at.query_block(Q), 0, P);
+      be.gemm(scale(at.size), transpose::yes, at.key_block(K), transpose::no, at.query_block(Q), 0,
+              P);
       be.softmax_cols_causal(at.shift, at.window, P);
       be.gemm(1, transpose::no, at.key_block(V), transpose::no, const_view_of<Be>(P), 0,
               at.query_block(C));
@@ -91,6 +100,12 @@ class causal_attention {
       be.fill(0, dV);
     }
     s.dS.resize(std::size_t(workers_of(be)));
+    if constexpr (attends_in_grids<Be>) {
+      each_grid(shape, sequences, [&](const grid_tile& at) {
+        backward_of_grid(be, at, dC, wanted, dQ, dK, dV, s.dS.front());
+      });
+      return;
+    }
     each_tile(be, shape, sequences, [&](index_t worker, const place& at) {
       const const_view_of<Be> P = const_view_of<Be>(P_).block(0, at.column, at.keys, at.queries);
       if (wanted.value) {
@@ -104,11 +119,11 @@ class causal_attention {
       be.gemm(1, transpose::yes, at.key_block(V_), transpose::no, at.query_block(dC), 0, dS);
       be.softmax_cols_gradient(P, dS);
       if (wanted.query) {
-        be.gemm(scale(at), transpose::no, at.key_block(K_), transpose::no, dS, 0,
+        be.gemm(scale(at.size), transpose::no, at.key_block(K_), transpose::no, dS, 0,
                 at.query_block(dQ));
       }
       if (wanted.key) {
-        be.gemm(scale(at), transpose::no, at.query_block(Q_), transpose::yes, dS, 1,
+        be.gemm(scale(at.size), transpose::no, at.query_block(Q_), transpose::yes, dS, 1,
                 at.key_block(dK));
       }
     });
@@ -132,7 +147,52 @@ class causal_attention {
       return x.block(key_head * size, key, size, keys);
     }
   };
-  static T scale(const place& at) { return T(1 / std::sqrt(double(at.size))); }
+  void backward_of_grid(Be& be, const grid_tile& at, const_view_of<Be> dC,
+                        const wanted_gradients& wanted, view_of<Be> dQ, view_of<Be> dK,
+                        view_of<Be> dV, mat<Be>& room) {
+    const const_view_of<Be> P = at.part_of(const_view_of<Be>(P_));
+    if (wanted.value) {
+      // Heads that share keys add to one block, one after the other.
+      for (index_t number = 0; number < at.shared; ++number) {
+        be.gemm_grid(1, transpose::no, at.query_blocks(dC, number), transpose::yes,
+                     at.pairs(P, number), 1, at.key_blocks_once(dV));
+      }
+    }
+    if (!wanted.query && !wanted.key) {
+      return;
+    }
+    be.resize(room, at.keys, at.pair_columns());
+    const view_of<Be> dS(room);
+    be.gemm_grid(1, transpose::yes, at.key_blocks(V_), transpose::no, at.query_blocks(dC), 0,
+                 at.pairs(dS));
+    be.softmax_cols_gradient(P, dS);
+    if (wanted.query) {
+      be.gemm_grid(scale(at.size), transpose::no, at.key_blocks(K_), transpose::no,
+                   at.pairs(const_view_of<Be>(dS)), 0, at.query_blocks(dQ));
+    }
+    for (index_t number = 0; wanted.key && number < at.shared; ++number) {
+      be.gemm_grid(scale(at.size), transpose::no, at.query_blocks(Q_, number), transpose::yes,
+                   at.pairs(const_view_of<Be>(dS), number), 1, at.key_blocks_once(dK));
+    }
+  }
+  // f(tile) for all tiles of all runs of sequences of one length that lie side by side.
+  template <class F>
+  void each_grid(const attention_shape& shape, std::span<const attention_span> sequences, F f) {
+    for (std::size_t s = 0; s < sequences.size();) {
+      const std::size_t count = sequences_alike(sequences.subspan(s));
+      const attention_span& head = sequences[s];
+      for (index_t first = 0; first < head.queries; first += tile) {
+        place at{};
+        set_tile(shape, head, first, at);
+        f(grid_tile{shape.heads, shape.heads / shape.key_value_heads, shape.head_size(Q_.rows()),
+                    index_t(count), at.query, at.queries, head.queries, at.key, at.keys, head.keys,
+                    at.shift, at.window,
+                    shape.heads * (head.first_query + index_t(count) * first)});
+      }
+      s += count;
+    }
+  }
+  static T scale(index_t size) { return T(1 / std::sqrt(double(size))); }
 
   // f(worker, tile) for all tiles of all heads: those that share keys one after the other, others
   // several at a time, but no two of one worker.

@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "decoder_block.hpp"
+#include "gather.hpp"
 #include "token_head.hpp"
 
 namespace preheat::nn {
@@ -229,32 +230,35 @@ class decoder {
       linear.repeat(false);
     }
   }
-  void embed_token(index_t id, view_of<Be> x) {
+  void embed_words(std::span<const index_t> ids, view_of<Be> X) {
     if constexpr (stored_matrix_backend<Be>) {
       if (!frozen_->word_rows.empty()) {
-        be_->unpack_rows(frozen_->word_rows, id, x);
+        for (std::size_t t = 0; t < ids.size(); ++t) {
+          be_->unpack_rows(frozen_->word_rows, ids[t], X.col_range(index_t(t), 1));
+        }
         return;
       }
     }
-    be_->copy(transpose::no, view(frozen_->words).col_range(id, 1), x);
+    gather<Be>(*be_, frozen_->words, ids, X);
   }
   void embed(std::span<const index_t> ids) {
     be_->resize(embedded_, config_->hidden_size, index_t(ids.size()));
     const view_of<Be> X(embedded_);
-    for (std::size_t t = 0; t < ids.size(); ++t) {
-      require(0 <= ids[t] && ids[t] < config_->vocab_size, "0 <= id of a token < vocab_size",
-              ids[t], config_->vocab_size);
-      embed_token(ids[t], X.col_range(index_t(t), 1));
+    for (const index_t id : ids) {
+      require(0 <= id && id < config_->vocab_size, "0 <= id of a token < vocab_size", id,
+              config_->vocab_size);
     }
+    embed_words(ids, X);
     for (const attention_span& s : sequences_) {
       require(s.keys <= config_->max_positions, "tokens of a sequence <= max_positions", s.keys,
               config_->max_positions);
-      if (rotary_) {
-        rotary_->prepare(*be_, s.keys);
-      } else {
+      if (!rotary_) {
         be_->apply(add_kernel<T>{}, X.col_range(s.first_query, s.queries),
-                   view(frozen_->positions).col_range(s.keys - s.queries, s.queries));
+                   view(frozen_->positions).col_range(s.past(), s.queries));
       }
+    }
+    if (rotary_) {
+      rotary_->prepare(*be_, sequences_);
     }
   }
 

@@ -21,4 +21,30 @@ concept decoder_backend = encoder_backend<Be> && classifier_backend<Be> &&
   { be.rms_norm_gradient(a, a, a, a, x) } -> std::same_as<void>;
 };
 
+// What a backend may have besides, and a device should (encoder_backend.hpp says why).
+
+// softmax_cols_causal(shift, window, period, x): the same for every `period` columns of x by themselves.
+template <class Be>
+concept attends_in_grids = decoder_backend<Be> && multiplies_grids<Be> &&
+    requires(Be& be, index_t k, view_of<Be> x) {
+  { be.softmax_cols_causal(k, k, k, x) } -> std::same_as<void>;
+};
+
+// turn_heads(sign, c, s, x): every head of x, as many rows as c and s have together, turns by the angles of
+// its column: of its halves a and b, a becomes a⊙c − sign·b⊙s and b becomes b⊙c + sign·a⊙s.
+template <class Be>
+concept turns_heads = backend<Be> &&
+    requires(Be& be, scalar_of<Be> sign, const_view_of<Be> a, view_of<Be> x) {
+  { be.turn_heads(sign, a, a, x) } -> std::same_as<void>;
+};
+
+// add_softmax_cross_entropy(w, z, labels, total): total += −w·Σ_j log softmax(z_j)[label_j], and z becomes
+// the gradient of that sum. total is 1×1 and stays where it is. Labels are not checked: the total of a
+// wrong one is NaN.
+template <class Be>
+concept sums_losses = backend<Be> &&
+    requires(Be& be, scalar_of<Be> w, const_view_of<Be> labels, view_of<Be> x) {
+  { be.add_softmax_cross_entropy(w, x, labels, x) } -> std::same_as<void>;
+};
+
 }  // namespace preheat::nn

@@ -80,10 +80,8 @@ class decoder_block {
       K_ = key_norm_.forward(be, c.norm_epsilon, norms.key, K_);
     }
     if (pass.positions != nullptr) {
-      each_sequence(pass, [&](index_t first, index_t count, index_t position) {
-        pass.positions->forward(be, Q_.col_range(first, count), position);
-        pass.positions->forward(be, K_.col_range(first, count), position);
-      });
+      pass.positions->forward(be, Q_, pass.sequences);
+      pass.positions->forward(be, K_, pass.sequences);
     }
     const_view_of<Be> keys = K_;
     const_view_of<Be> values = V_;
@@ -147,14 +145,6 @@ class decoder_block {
   static mat<Be>* gates_of(const pass_type& pass) {
     return makes_norms_again(pass) ? &pass.scratch.mlp.H : nullptr;
   }
-  // f(first column, columns, position of the first) for every sequence.
-  template <class F>
-  static void each_sequence(const pass_type& pass, F f) {
-    for (const attention_span& s : pass.sequences) {
-      f(s.first_query, s.queries, s.keys - s.queries);
-    }
-  }
-
   template <class Linear>
   void project(const_view_of<Be> X, Linear& linear, const decoder_config& c) {
     if (fused_) {
@@ -221,9 +211,7 @@ class decoder_block {
   }
   static void turn_back(Be& be, const pass_type& pass, view_of<Be> d) {
     if (pass.positions != nullptr) {
-      each_sequence(pass, [&](index_t first, index_t count, index_t position) {
-        pass.positions->backward(be, d.col_range(first, count), position);
-      });
+      pass.positions->backward(be, d, pass.sequences);
     }
   }
 

@@ -9,14 +9,17 @@
 //   and divided by the config's divisors, if it has any.
 //
 // The gradient turns back, by the negative angle. Angles are computed in double; cos and sin are
-// tables of d/2 × positions. Cost: one pass over X.
+// tables of d/2 × positions. Cost: one pass over X; a call for every head of every sequence, or one where the
+// backend turns all heads at once.
 #pragma once
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <span>
 #include <vector>
 
-#include "../core/concepts.hpp"
+#include "attention_span.hpp"
+#include "decoder_backend.hpp"
 #include "decoder_config.hpp"
 
 namespace preheat::nn {
@@ -95,7 +98,39 @@ class rotary {
     be.upload(sines, sin_);
   }
 
-  // Turns every head of X, whose columns are the positions first, first + 1, …; prepare() was called.
+  // A pass over these sequences follows: the tables are made long enough.
+  void prepare(Be& be, std::span<const attention_span> sequences) {
+    for (const attention_span& s : sequences) {
+      prepare(be, s.keys);
+    }
+    if constexpr (turns_heads<Be>) {
+      if (!std::equal(sequences.begin(), sequences.end(), prepared_.begin(), prepared_.end())) {
+        prepared_.assign(sequences.begin(), sequences.end());
+        take_angles(be, cos_, cos_of_token_);
+        take_angles(be, sin_, sin_of_token_);
+      }
+    }
+  }
+  // Turns every head of X, whose columns are the queries of these sequences, for which prepare() was called.
+  void forward(Be& be, view_of<Be> X, std::span<const attention_span> sequences) const {
+    if constexpr (turns_heads<Be>) {
+      be.turn_heads(1, cos_of_token_, sin_of_token_, X);
+    } else {
+      for (const attention_span& s : sequences) {
+        forward(be, X.col_range(s.first_query, s.queries), s.past());
+      }
+    }
+  }
+  void backward(Be& be, view_of<Be> dX, std::span<const attention_span> sequences) const {
+    if constexpr (turns_heads<Be>) {
+      be.turn_heads(-1, cos_of_token_, sin_of_token_, dX);
+    } else {
+      for (const attention_span& s : sequences) {
+        backward(be, dX.col_range(s.first_query, s.queries), s.past());
+      }
+    }
+  }
+  // The same for columns at the positions first, first + 1, …; prepare() was called.
   void forward(Be& be, view_of<Be> X, index_t first) const {
     turn(be, rotation_kernel<T>{}, X, first);
   }
@@ -114,9 +149,25 @@ class rotary {
     }
   }
 
+  void take_angles(Be& be, const mat<Be>& table, mat<Be>& of_token) {
+    index_t tokens = 0;
+    for (const attention_span& s : prepared_) {
+      tokens = std::max(tokens, s.first_query + s.queries);
+    }
+    be.resize(of_token, table.rows(), tokens);
+    for (const attention_span& s : prepared_) {
+      be.copy(transpose::no, view(table).col_range(s.past(), s.queries),
+              view(of_token).col_range(s.first_query, s.queries));
+    }
+  }
+
   std::vector<double> frequencies_;
   mat<Be> cos_;
   mat<Be> sin_;
+  // Columns of these tables for the tokens of the pass; unused where heads are turned one by one.
+  std::vector<attention_span> prepared_;
+  mat<Be> cos_of_token_;
+  mat<Be> sin_of_token_;
 };
 
 }  // namespace preheat::nn

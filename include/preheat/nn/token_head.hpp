@@ -25,7 +25,8 @@ class token_head {
   // `layer` is the number of "lm_head" in the network, or the number of its layers if it is tied.
   token_head(const decoder_config& c, index_t layer) : config_(&c), layer_(layer) {}
 
-  index_t chunk = 128;  // columns of logits at a time
+  // Columns of logits at a time: those of a device fill it.
+  index_t chunk = sums_losses<Be> ? 2048 : 128;
 
   // The logits of all columns of X, vocab_size × columns; valid until the next pass.
   template <class Linear>
@@ -51,18 +52,27 @@ class token_head {
       be.resize(dY_, Y_.rows(), count);
     }
     double sum = 0;
+    start_total(be);
     for (index_t first = 0; first < count; first += chunk) {
       const index_t n = std::min(chunk, count - first);
       const const_view_of<Be> y = const_view_of<Be>(Y_).col_range(first, n);
       say_chunk(linear, first, count);
       const view_of<Be> Z = product(be, frozen, y, linear);
-      be.resize(dZ_, Z.rows(), n);
-      const T mean =
-          be.softmax_cross_entropy(Z, const_view_of<Be>(target_).col_range(first, n), dZ_);
-      sum += double(mean) * double(n) / double(count);
-      if (gradient && (below || (!tied() && linear.first_trained() <= layer_))) {
-        be.apply(linalg::scale<T>{T(n) / T(count)}, dZ_);
-        product_backward(be, frozen, y, linear, below ? view(dY_).col_range(first, n) : dX);
+      const const_view_of<Be> labels = const_view_of<Be>(target_).col_range(first, n);
+      const bool wanted = gradient && (below || (!tied() && linear.first_trained() <= layer_));
+      const view_of<Be> dy = below ? view(dY_).col_range(first, n) : dX;
+      if constexpr (sums_losses<Be>) {
+        be.add_softmax_cross_entropy(T(1) / T(count), Z, labels, total_);
+        if (wanted) {
+          product_backward(be, frozen, y, Z, linear, dy);
+        }
+      } else {
+        be.resize(dZ_, Z.rows(), n);
+        sum += double(be.softmax_cross_entropy(Z, labels, dZ_)) * double(n) / double(count);
+        if (wanted) {
+          be.apply(linalg::scale<T>{T(n) / T(count)}, dZ_);
+          product_backward(be, frozen, y, dZ_, linear, dy);
+        }
       }
     }
     if (below) {
@@ -75,7 +85,7 @@ class token_head {
                 dX.col_range(r.column, r.count));
       }
     }
-    return T(sum);
+    return total(be, sum);
   }
 
  private:
@@ -85,6 +95,21 @@ class token_head {
   };
 
   bool tied() const { return config_->tied_head; }
+
+  // The loss so far: on the device, where that can add to it, so that the host waits for it once.
+  void start_total(Be& be) {
+    if constexpr (sums_losses<Be>) {
+      be.resize(total_, 1, 1);
+      be.fill(0, total_);
+    }
+  }
+  T total(Be& be, double sum) {
+    if constexpr (sums_losses<Be>) {
+      return be.download(total_).front();
+    } else {
+      return T(sum);
+    }
+  }
 
   void find_predictions(const causal_batch<Be>& batch) {
     runs_.clear();
@@ -147,15 +172,15 @@ class token_head {
     tied_product(be, frozen, transpose::yes, y, Z_);
     return Z_;
   }
-  // From dZ; dy is written if it has columns.
+  // From dZ, which may be where Z was; dy is written if it has columns.
   template <class Linear>
   void product_backward(Be& be, const decoder_frozen<Be>& frozen, const_view_of<Be> y,
-                        Linear& linear, view_of<Be> dy) {
+                        const_view_of<Be> dZ, Linear& linear, view_of<Be> dy) {
     if (tied()) {
-      tied_product(be, frozen, transpose::no, dZ_, dy);
+      tied_product(be, frozen, transpose::no, dZ, dy);
       return;
     }
-    const view_of<Be> through = linear.backward(layer_, y, dZ_, dy.cols() > 0);
+    const view_of<Be> through = linear.backward(layer_, y, dZ, dy.cols() > 0);
     if (dy.cols() > 0) {
       be.copy(transpose::no, through, dy);
     }
@@ -168,6 +193,7 @@ class token_head {
   std::vector<T> labels_;
   mat<Be> target_;
   mat<Be> G_, Y_, Z_, dZ_, dY_, dG_;
+  mat<Be> total_;  // 1×1
   mat<Be> panel_;  // of a stored embedding
 };
 
