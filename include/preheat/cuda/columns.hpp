@@ -140,6 +140,19 @@ class cuda_columns {
                       cuda_kernels::window_of(d), cuda_kernels::window_of(dx)});
   }
 
+  void add_row_sums(T s, view<const T> a, view<T> x) {
+    require(a.rows() == x.rows(), "add_row_sums: one sum per row", a.rows(), x.rows());
+    launch_groups(*context_, group_for(a.cols()), a.rows(),
+                  cuda_kernels::add_row_sums<T>{s, cuda_kernels::window_of(a), a.cols(), x.data()});
+  }
+  void add_row_dots(T s, view<const T> a, view<const T> b, view<T> x) {
+    require(a.rows() == x.rows(), "add_row_dots: one sum per row", a.rows(), x.rows());
+    require_same_shape("add_row_dots", a, b);
+    launch_groups(*context_, group_for(a.cols()), a.rows(),
+                  cuda_kernels::add_row_dots<T>{s, cuda_kernels::window_of(a),
+                                                cuda_kernels::window_of(b), a.cols(), x.data()});
+  }
+
   // x_j = table_{ids_j}
   void gather_cols(view<const T> table, std::span<const index_t> ids, view<T> x) {
     require(table.rows() == x.rows(), "gather_cols: rows agree", table.rows(), x.rows());

@@ -8,6 +8,7 @@
 // A context belongs to the device that is current when it is made, and is used by one thread at a
 // time.
 #pragma once
+#include <exception>
 #include <memory>
 #include <utility>
 
@@ -24,6 +25,8 @@ struct cuda_options {
   cuda_svd svd = cuda_svd::gesvd;            // svd of a matrix
   std::size_t cublas_workspace = 32U << 20;  // bytes, so that cuBLAS never allocates
 };
+
+class cuda_context;
 
 namespace detail {
 
@@ -75,6 +78,13 @@ class cuda_memory {
   cudaStream_t stream_ = nullptr;
 };
 
+// Work that is not yet given to the stream, because more of its kind may follow (cuda/collected.hpp).
+class cuda_held_work {
+ public:
+  virtual ~cuda_held_work() = default;
+  virtual void give(const cuda_context& context) = 0;
+};
+
 }  // namespace detail
 
 class cuda_context {
@@ -103,11 +113,43 @@ class cuda_context {
   cuda_context& operator=(const cuda_context&) = delete;
 
   const cuda_options& options() const { return options_; }
-  cudaStream_t stream() const { return stream_; }
-  cublasHandle_t blas() const { return blas_; }
-  cusolverDnHandle_t solver() const { return solver_; }
+  // Whoever uses one of these gives work to the stream, after all that was held.
+  cudaStream_t stream() const {
+    give_held();
+    return stream_;
+  }
+  cublasHandle_t blas() const {
+    give_held();
+    return blas_;
+  }
+  cusolverDnHandle_t solver() const {
+    give_held();
+    return solver_;
+  }
+
+  // Passes over matrices may be held while `collect` is on.
+  bool collects() const { return collects_; }
+  void collect(bool on) const { collects_ = on; }
+  std::unique_ptr<detail::cuda_held_work>& held() const { return held_; }
+  void give_held() const {
+    if (failed_) {
+      std::rethrow_exception(std::exchange(failed_, nullptr));
+    }
+    if (held_) {
+      std::exchange(held_, nullptr)->give(*this);
+    }
+  }
+  // The same for a destructor: an error is that of the next call.
+  void give_held_noexcept() const noexcept {
+    try {
+      give_held();
+    } catch (...) {
+      failed_ = std::current_exception();
+    }
+  }
 
   void synchronize() const {
+    give_held();
     detail::check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
   }
 
@@ -141,6 +183,9 @@ class cuda_context {
   detail::cuda_handle<cusolverDnHandle_t, cusolverDnDestroy> solver_;
   detail::cuda_memory workspace_;
   detail::cuda_memory info_;
+  mutable bool collects_ = false;
+  mutable std::unique_ptr<detail::cuda_held_work> held_;
+  mutable std::exception_ptr failed_;
 };
 
 }  // namespace preheat

@@ -11,13 +11,15 @@ namespace preheat {
 template <backend Be, class Adapter>
 void scale_gradients(adapted<Be, Adapter>& linear, double factor) {
   using T = scalar_of<Be>;
-  for (auto& s : linear.layers()) {
-    if (s.attached) {
-      for_each_trained(
-          [&](auto, auto& g) { linear.backend().apply(linalg::scale<T>{T(factor)}, g); },
-          s.gradient);
+  in_few_launches(linear.backend(), [&] {
+    for (auto& s : linear.layers()) {
+      if (s.attached) {
+        for_each_trained(
+            [&](auto, auto& g) { linear.backend().apply(linalg::scale<T>{T(factor)}, g); },
+            s.gradient);
+      }
     }
-  }
+  });
 }
 
 // The Frobenius norm of the whole gradient.
