@@ -79,7 +79,8 @@ std::optional<any_adapter> read_lycoris(const std::filesystem::path& path) {
 
 any_adapter read_gguf(const std::filesystem::path& path, const base_model* base) {
   const auto file = std::make_shared<const gguf::reader>(path);
-  const gguf::detail::adapter_header header = gguf::detail::read_adapter_header(*file);
+  const gguf::detail::adapter_header header =
+      gguf::detail::read_adapter_header(file->header(), file->source());
   any_adapter adapter;
   adapter.format = "GGUF";
   for (const gguf::detail::adapter_pair& pair : header.pairs) {

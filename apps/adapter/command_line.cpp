@@ -158,6 +158,7 @@ void describe_commands(CLI::App& app, std::function<void()>& run,
     reduce_options& o = *kept;
     CLI::App& c = *app.add_subcommand(
         "combine", "several adapters as one: linear, cat, ties, dare_ties, …, as PEFT does");
+    o.command = "combine";
     add_sum(c, o)->required();
     on_parsed(c, kept, reduce, run, targets);
   }

@@ -27,6 +27,7 @@ void hrp(const hrp_options& options);
 // The best adapter of a lower rank for a weighted sum of adapters; or PEFT's linear and cat.
 struct reduce_options : common_options {
   enum class kind { svd, linear, cat, magnitude_prune, ties, dare_linear, dare_ties };
+  std::string command = "reduce";  // or "combine"
   std::vector<std::filesystem::path> adapters;
   std::vector<double> weights;  // empty: 1 each
   index_t rank = 0;             // 0: as many as the other criteria ask for

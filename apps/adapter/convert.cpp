@@ -37,6 +37,7 @@ void convert(const convert_options& o) {
 
   peft::adapter_plan plan = peft::plan_like(trained);
   plan.copied = peft::passed_through(trained);
+  plan.stored = o.stored;
   plan.single_file = as_single_file(o);
   std::vector<std::vector<peft::term>> terms;
   for (const peft::adapter_layer& l : trained.layers()) {

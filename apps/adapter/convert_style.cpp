@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -31,8 +32,19 @@ std::vector<styled_layer> plan_layers(const convert_options& o, const any_adapte
                                       const std::optional<peft::base_names>& names, bool dora) {
   std::vector<styled_layer> layers;
   std::set<std::string> used;
+  std::map<component, std::string> parts;  // and a module of each
+  for (const any_layer& l : adapter.layers) {
+    parts.emplace(plain_name(l.module).part, l.module);
+  }
+  refuse_if(parts.size() > 1 && (o.to == style::peft || o.to == style::gguf),
+            "convert: the file is for several models, with " + parts.begin()->second + " and " +
+                parts.rbegin()->second + ", and this format for one");
+  const bool several = parts.contains(component::text_2) || parts.contains(component::text_3);
   for (const any_layer& l : adapter.layers) {
     styled_layer s{&l, plain_name(l.module), l.rank, l.kernel};
+    if (several && s.module.part == component::text) {
+      s.module.part = component::first_of_several;
+    }
     if (names && s.module.part == component::model) {
       const auto found = names->find(l.module, ".weight");
       if (!found) {
@@ -98,6 +110,11 @@ peft::adapter_plan plan_file(const convert_options& o, const any_adapter& adapte
     plan.config =
         from_peft ? adapter.lora->config() : peft::config::plain(o.base.string(), modules);
     plan.config->set("target_modules", modules);
+    for (const char* const limit : {"exclude_modules", "layers_to_transform", "layers_pattern"}) {
+      if (plan.config->has(limit)) {  // the names say which
+        plan.config->set(limit, nullptr);
+      }
+    }
     if (dora) {
       plan.config->set("use_dora", false);
     }
@@ -183,6 +200,27 @@ converted_layer convert_dora(const styled_layer& s, const peft::reader& lora,
   return c;
 }
 
+// The name of a copied tensor, as the base calls its module.
+std::string copied_name(const peft::reader& adapter, const std::string& name,
+                        const std::optional<peft::base_names>& names) {
+  const peft::further_tensor t = peft::understood(name);
+  if (t.kind == peft::further_kind::unknown) {
+    peft::refuse_unknown(adapter.files(), name);
+  }
+  const std::size_t dot = t.target.rfind('.');
+  if (!names || dot == std::string::npos) {
+    return t.canonical;
+  }
+  const std::string module = t.target.substr(0, dot);
+  const auto found = names->find(module, t.target.substr(dot));
+  if (!found) {
+    names->fail(module, t.target.substr(dot));
+  }
+  std::string named = t.canonical;
+  const std::size_t at = named.find(module);
+  return named.replace(at, module.size(), found->substr(0, found->rfind('.')));
+}
+
 }  // namespace
 
 void convert_style(const convert_options& given) {
@@ -203,6 +241,10 @@ void convert_style(const convert_options& given) {
   } else {
     report.line("read", fmt::format("{}: {}, {} layers", o.adapter.string(), adapter.format,
                                     adapter.layers.size()));
+  }
+  for (const char* const field : {"alora_invocation_tokens", "layer_replication"}) {
+    refuse_if(o.to != style::peft && adapter.lora != nullptr && adapter.lora->has(field),
+              o.adapter.string() + ": " + field + " is set, and only PEFT's format can say so");
   }
   const bool dora = adapter.lora != nullptr && adapter.lora->dora();
   refuse_if(dora && base == nullptr,
@@ -225,16 +267,17 @@ void convert_style(const convert_options& given) {
   peft::adapter_plan plan = plan_file(o, adapter, layers, dora);
   for (const std::string& name : adapter.copied) {
     peft::require_sound(adapter.lora->files(), name);
-    plan.copied.push_back({&adapter.lora->files(), name, peft::understood(name).canonical});
+    plan.copied.push_back({&adapter.lora->files(), name, copied_name(*adapter.lora, name, names)});
   }
+  plan.stored = o.stored;
   std::vector<layer_result> results(layers.size());
   std::optional<gguf_file> gguf;
   if (o.to == style::gguf) {
     gguf.emplace(o, base);
   }
-  if (!o.dry_run) {
+  {  // a dry run does everything but write, so that it fails where the run would
     std::optional<peft::writer> writer;
-    if (!gguf) {
+    if (!gguf && !o.dry_run) {
       writer.emplace(o.out, plan);
     }
     for_each_layer(
@@ -248,7 +291,7 @@ void convert_style(const convert_options& given) {
                                         : convert_layer(layers[i]);
           if (gguf) {
             gguf->add(layers[i], plan.layers[i], c.f);
-          } else {
+          } else if (writer) {
             writer->write<double>(i, c.f.At, c.f.Bt);
           }
           results[i] = {.module = l.module,
@@ -260,7 +303,9 @@ void convert_style(const convert_options& given) {
                         .norm = c.norm,
                         .energy = c.energy};
         });
-    gguf ? gguf->write(o.out) : writer->commit();
+    if (!o.dry_run) {
+      gguf ? gguf->write(o.out) : writer->commit();
+    }
     if (o.rank > 0) {
       report_error_of(report, results);
     }

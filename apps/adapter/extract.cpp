@@ -102,12 +102,14 @@ differences compare(const extract_options& o, const base_model& tuned, const bas
     constexpr std::string_view ending = ".weight";
     const std::size_t dot = name.rfind('.');
     const std::string module = dot == std::string::npos ? name : name.substr(0, dot);
+    const bool grouped =  // or of one channel: its shape does not say
+        tensor.shape.size() > 2 && tensor.shape[1] == 1 && tensor.shape[0] > 1;
     const bool convolution =
         tensor.shape.size() == 4 || tensor.shape.size() == 5 ||
         (tensor.shape.size() == 3 && module.find("experts") == std::string::npos);
-    if (name.ends_with(ending) && (tensor.shape.size() == 2 || convolution) &&
+    if (name.ends_with(ending) && (tensor.shape.size() == 2 || (convolution && !grouped)) &&
         !is_embedding(module) && (!targets || targets->matches(module))) {
-      const bool turned = tensor.shape.size() == 2 && base.stored_as(module) == layout::conv1d;
+      const bool turned = tensor.shape.size() == 2 && is_conv1d(base, module);
       const index_t out = tensor.shape[turned ? 1 : 0];
       found.matrices.push_back({module, out, tensor.count() / out, turned});
     } else {
@@ -264,6 +266,7 @@ void extract(const extract_options& o) {
   }
   plan.config->set("fan_in_fan_out", turned);
   plan_others(o, found, tuned, plan, report);
+  plan.stored = o.stored;
   plan.single_file = as_single_file(o);
   peft::set_ranks(plan);
   if (o.dry_run) {

@@ -116,6 +116,15 @@ double overlap(view<const T> a, view<const T> b, index_t k) {
 template <class T>
 stored_factors<T> read_term(const peft::term& t) {
   const peft::adapter_layer& l = *t.layer;
+  for (const double weight : {t.weights.on_A, t.weights.on_B}) {
+    const bool held = std::isfinite(T(weight)) && (weight == 0 || T(weight) != 0);
+    if (!held) {
+      throw preheat::invalid_argument(t.adapter->path().string() + ": module " + l.module +
+                                      ": its scale is " +
+                                      preheat::detail::shown_number(weight).text() +
+                                      ", which is no number that can be computed with");
+    }
+  }
   stored_factors<T> f{read_finite<T>(t.adapter->files(), l.A, l.rank, l.in),
                       read_finite<T>(t.adapter->files(), l.B, l.out, l.rank)};
   multiply<T>(t.weights.on_A, f.At);

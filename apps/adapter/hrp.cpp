@@ -59,6 +59,7 @@ peft::adapter_plan plan_start(const hrp_options& o, const std::vector<peft::read
   const peft::reader& warm = adapters.front();
   peft::adapter_plan plan = peft::plan_like(warm);
   plan.copied = peft::passed_through(warm);
+  plan.stored = o.stored;
   plan.single_file = as_single_file(o);
   for (const peft::adapter_layer& l : warm.layers()) {
     refuse_if(l.rank < o.rank,

@@ -86,19 +86,6 @@ std::vector<std::string> find_targets(const safetensors::tensor_files& base,
   return modules;
 }
 
-// Whether the base stores a module's matrix as in×out.
-bool is_conv1d(const base_model& base, const std::string& module) {
-  const layout stored = base.stored_as(module);
-  const std::string last = module.substr(module.rfind('.') + 1);
-  const bool named_so = last == "c_attn" || last == "c_proj" || last == "c_fc" || last == "q_attn";
-  refuse_if(
-      stored == layout::unknown && named_so,
-      "module " + module +
-          ": nothing says whether the base stores it [out, in] or, as GPT-2's Conv1D, [in, out]; "
-          "say --layout linear or --layout conv1d");
-  return stored == layout::conv1d;
-}
-
 }  // namespace
 
 void init(const init_options& o) {
@@ -113,6 +100,8 @@ void init(const init_options& o) {
   check_outputs(o);
   if (!o.residual.empty()) {
     check_target(o.residual);
+    refuse_if(o.residual == o.out || o.residual == o.json,
+              "init: --residual is where something else goes, " + o.residual.string());
   }
   reporter report("init", o);
   const base_model model(o.base, o.stored_as);

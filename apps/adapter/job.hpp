@@ -43,6 +43,7 @@ inline void check_outputs(const common_options& o) {
   }
   if (!o.json.empty()) {
     check_target(o.json);
+    refuse_if(o.out == o.json, "--out and --json are the same, " + o.out.string());
   }
 }
 

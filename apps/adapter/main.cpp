@@ -72,7 +72,7 @@ std::string nearest_command(const CLI::App& app, const std::string& typed) {
 
 // Throws the error of a first word that is no command.
 void check_command(const CLI::App& app, int argc, char** argv) {
-  if (argc < 2 || argv[1][0] == '-') {
+  if (argc < 2 || argv[1][0] == '-' || argv[1] == std::string_view("help")) {
     return;
   }
   std::string names;
@@ -118,6 +118,9 @@ int main(int argc, char** argv) {
   app.footer(examples);  // not of the commands, whose help it would end
   try {
     check_command(app, argc, argv);
+    if (argc == 2 && argv[1] == std::string_view("help")) {
+      app.parse("--help");
+    }
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : failure_status;

@@ -68,14 +68,9 @@ class planner {
     }
     const std::string last = module.substr(module.rfind('.') + 1);
     if (ending == ".weight" && last == "lm_head" && base_.tied()) {
-      for (const char* const embedding :
-           {"embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight"}) {
-        for (const auto& tensor : base_.tensors().tensors()) {
-          if (tensor.first == embedding || tensor.first.ends_with(std::string(".") + embedding)) {
-            plan_.new_heads.insert(module + ending);
-            return entry(module + ending, tensor.first, module + ending);
-          }
-        }
+      if (const std::string embedding = base_.embedding(); !embedding.empty()) {
+        plan_.new_heads.insert(module + ending);
+        return entry(module + ending, embedding, module + ending);
       }
     }
     return nullptr;
@@ -111,6 +106,12 @@ class planner {
       throw preheat::invalid_argument("module " + l.module + ": one of several adapters is DoRA");
     }
     refuse_quantized(base_.tensors(), name.substr(0, name.rfind('.')));
+    for (const merged_layer& other : found->second.layers) {
+      if (other.adapter == adapter_) {
+        fail(l.A, "module " + other.layer->module + " goes into \"" + name +
+                      "\" too; keep one of the two");
+      }
+    }
     const bool transposed = is_transposed(*adapter_, l, base_, names_, name);
     if (!l.magnitude.empty() && transposed) {
       throw preheat::invalid_argument(
@@ -153,7 +154,10 @@ class planner {
       unused_.insert(name);
       return;
     }
-    if (t.kind == further_kind::unknown || t.kind == further_kind::original) {
+    if (t.kind == further_kind::unknown) {
+      peft::refuse_unknown(adapter_->files(), name);
+    }
+    if (t.kind == further_kind::original) {
       fail(name, "it is not understood");
     }
     const std::size_t dot = t.target.rfind('.');
@@ -267,18 +271,18 @@ merge_plan plan_merge(const std::vector<weighted_adapter>& adapters, const base_
       if (plan.new_heads.contains(name)) {
         continue;
       }
-      if (name.ends_with("embed_tokens.weight") || name.ends_with("wte.weight")) {
+      if (name == base.embedding()) {
         plan.notes.push_back(name +
                              " changes, and the head that is tied to it with it "
-                             "(tie_word_embeddings is true)");
+                             "(tie_word_embeddings)");
       } else if (name.ends_with("lm_head.weight")) {
         plan.new_heads.insert(name);
       }
     }
     if (!plan.new_heads.empty()) {
       plan.notes.push_back(
-          "tie_word_embeddings is true in the base's config.json and must be false for "
-          "the merged model, whose head differs from its embedding now");
+          "tie_word_embeddings is true for the base and must be false for the merged model, whose "
+          "head differs from its embedding now");
     }
   }
   return plan;

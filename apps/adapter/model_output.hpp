@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <preheat/files/atomic_folder.hpp>
+#include <preheat/huggingface/model_files.hpp>
 #include <preheat/safetensors/stream.hpp>
 
 #include "base_model.hpp"
@@ -58,8 +59,9 @@ class model_output {
     std::uint64_t bytes = 0;
     nlohmann::ordered_json places = nlohmann::ordered_json::object();
     for (std::size_t i = 0; i < planned.size(); ++i) {
-      const std::string file =
-          sharded ? base.tensors().paths()[i].filename().string() : "model.safetensors";
+      const std::string file = sharded || base.is_of_folder()
+                                   ? base.tensors().paths()[i].filename().string()
+                                   : "model.safetensors";
       shards_.push_back(
           std::make_unique<safetensors::stream>(folder_->path() / file, planned[i], metadata));
       for (const safetensors::planned_tensor& t : planned[i]) {
@@ -109,19 +111,12 @@ class model_output {
   // All files of a model's folder that are no weights. Those beside a file of another name are not its.
   void copy_other_files(const base_model& base, const config_changes& changes) {
     namespace fs = std::filesystem;
-    if (!base.tensors().source().filename().string().starts_with("model")) {
+    if (!base.is_of_folder()) {
       return;
     }
     for (const auto& entry : fs::directory_iterator(base.folder())) {
       const std::string name = entry.path().filename().string();
-      const std::string kind = entry.path().extension().string();
-      bool weights = name.ends_with(".index.json");
-      for (const char* const other : {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf",
-                                      ".h5", ".msgpack", ".onnx", ".onnx_data", ".ot"}) {
-        weights = weights || kind == other;
-      }
-      if (weights || !fs::is_regular_file(entry.path()) ||
-          name.find(".tmp-") != std::string::npos) {
+      if (!preheat::huggingface::goes_with_weights(name) || !fs::is_regular_file(entry.path())) {
         continue;
       }
       if (name == "config.json" && base.config().is_object()) {

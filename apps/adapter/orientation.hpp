@@ -43,9 +43,7 @@ inline bool is_transposed(const peft::reader& adapter, const peft::adapter_layer
   if (stored != layout::unknown) {
     return stored == layout::conv1d;
   }
-  const std::string last = l.module.substr(l.module.rfind('.') + 1);
-  const bool named_so = last == "c_attn" || last == "c_proj" || last == "c_fc" || last == "q_attn";
-  if (!adapter.fan_in_fan_out() && !named_so) {
+  if (!adapter.fan_in_fan_out() && !is_named_as_conv1d(l.module)) {
     return false;
   }
   // The adapter's other layers, by their shapes.

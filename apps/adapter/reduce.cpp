@@ -27,27 +27,28 @@ bool prunes(kind type) {
 }
 
 void check(const reduce_options& o) {
-  refuse_if(o.rank < 0, fmt::format("reduce: --rank is {}; a rank is 1 or more", o.rank));
+  const std::string name = o.command + ": ";
+  refuse_if(o.rank < 0, name + fmt::format("--rank is {}; a rank is 1 or more", o.rank));
   refuse_if(o.energy < 0 || o.energy > 1,
-            fmt::format("reduce: --energy is {:g}; a part is between 0 and 1", o.energy));
+            name + fmt::format("--energy is {:g}; a part is between 0 and 1", o.energy));
   refuse_if(o.ratio != 0 && o.ratio < 1,
-            fmt::format("reduce: --ratio is {:g}; σ₁ is 1 time σ_i or more", o.ratio));
-  refuse_if(o.energy != 0 && o.ratio != 0, "reduce: both --energy and --ratio; give one");
+            name + fmt::format("--ratio is {:g}; σ₁ is 1 time σ_i or more", o.ratio));
+  refuse_if(o.energy != 0 && o.ratio != 0, name + "both --energy and --ratio; give one");
   const bool criterion = o.rank > 0 || o.energy > 0 || o.ratio > 0;
   refuse_if(!criterion && o.type == kind::svd,
-            "reduce: no rank; --rank, --energy or --ratio is needed");
+            name + "no rank; --rank, --energy or --ratio is needed");
   refuse_if(criterion && o.type != kind::svd,
-            "reduce: only svd chooses a rank; --rank, --energy and --ratio are for it");
+            name + "only svd chooses a rank; --rank, --energy and --ratio are for it");
   refuse_if(prunes(o.type) && !(o.density > 0 && o.density <= 1),
-            fmt::format("reduce: this type needs --density, a part above 0 and at most 1, not {:g}",
-                        o.density));
+            name + fmt::format("this type needs --density, a part above 0 and at most 1, not {:g}",
+                               o.density));
   refuse_if(!prunes(o.type) && o.density != 0,
-            "reduce: --density is for ties, dare_ties, dare_linear and magnitude_prune");
+            name + "--density is for ties, dare_ties, dare_linear and magnitude_prune");
   refuse_if(!o.weights.empty() && o.weights.size() != o.adapters.size(),
-            fmt::format("reduce: {} weights for {} adapters; one for each is needed",
-                        o.weights.size(), o.adapters.size()));
+            name + fmt::format("{} weights for {} adapters; one for each is needed",
+                               o.weights.size(), o.adapters.size()));
   for (const double w : o.weights) {
-    refuse_if(!std::isfinite(w), "reduce: a weight is not finite");
+    refuse_if(!std::isfinite(w), name + "a weight is not finite");
   }
   check_outputs(o);
 }
@@ -183,7 +184,7 @@ void write_sum(const peft::summed_tensor& sum, peft::writer& writer) {
 
 void reduce(const reduce_options& o) {
   check(o);
-  reporter report("reduce", o);
+  reporter report(o.command, o);
   std::vector<peft::reader> adapters;
   for (const std::filesystem::path& path : o.adapters) {
     adapters.emplace_back(path);
@@ -193,14 +194,16 @@ void reduce(const reduce_options& o) {
     refuse_if(o.adapters.size() > 1 && adapters.back().dora(),
               path.string() + ": DoRA adapters cannot be added up; merge them");
     note_other_base(report, adapters.front(), adapters.back());
+    note_other_names(report, adapters.front(), adapters.back());
   }
   const std::vector<double> weights =
       o.weights.empty() ? std::vector<double>(adapters.size(), 1.0) : o.weights;
 
-  const peft::passed_tensors passed = peft::passed_through(adapters, weights);
   std::vector<std::vector<peft::term>> terms;
   std::vector<index_t> ranks;
   const block_weights blocks(o.layers);
+  const peft::passed_tensors passed = peft::passed_through(
+      adapters, weights, [&](const std::string& module) { return blocks.of(module); });
   std::size_t left_out = 0;
   for (auto& [module, list] : peft::terms_by_module(adapters, weights)) {
     const double of_block = blocks.of(module);
@@ -219,7 +222,7 @@ void reduce(const reduce_options& o) {
     ranks.push_back(largest_rank(o, list));
     terms.push_back(std::move(list));
   }
-  refuse_if(terms.empty(), "reduce: --layers leaves no module");
+  refuse_if(terms.empty(), o.command + ": --layers leaves no module");
   if (left_out > 0) {
     report.line("left", fmt::format("{} modules are left out by --layers", left_out));
   }

@@ -2,8 +2,9 @@
 //
 //   peft        base_model.model.<module>.lora_A.weight
 //   diffusers   transformer.<module>.lora_A.weight, text_encoder.…
-//   comfy       diffusion_model.<module>.lora_A.weight
-//   kohya       lora_unet_<module, "_" for dots>.lora_down.weight, lora_te_…
+//   comfy       diffusion_model.<module>.lora_A.weight, text_encoder.…
+//   kohya       lora_unet_<module, "_" for dots>.lora_down.weight; of a text encoder lora_te_…, of several
+//               lora_te1_…, lora_te2_…, lora_te3_…
 //
 // A module of kohya's names has lost its dots: only a base's names tell where they were.
 #pragma once
@@ -20,7 +21,8 @@
 namespace apps::adapter {
 
 // The part of a pipeline that a module belongs to.
-enum class component { model, text, text_2 };
+// first_of_several: a text encoder beside others, whose name in kohya's files has a number.
+enum class component { model, text, first_of_several, text_2, text_3 };
 
 struct plain_module {
   component part = component::model;
@@ -34,7 +36,8 @@ inline plain_module plain_name(const std::string& module) {
     component part;
     bool no_dots;
   };
-  constexpr std::array<prefix, 13> prefixes = {{{"text_encoder_2.", component::text_2, false},
+  constexpr std::array<prefix, 15> prefixes = {{{"text_encoder_3.", component::text_3, false},
+                                                {"text_encoder_2.", component::text_2, false},
                                                 {"text_encoder.", component::text, false},
                                                 {"model.diffusion_model.", component::model, false},
                                                 {"diffusion_model.", component::model, false},
@@ -42,8 +45,9 @@ inline plain_module plain_name(const std::string& module) {
                                                 {"unet.", component::model, false},
                                                 {"lora_unet_", component::model, true},
                                                 {"lora_transformer_", component::model, true},
-                                                {"lora_te1_", component::text, true},
+                                                {"lora_te1_", component::first_of_several, true},
                                                 {"lora_te2_", component::text_2, true},
+                                                {"lora_te3_", component::text_3, true},
                                                 {"lora_te_", component::text, true},
                                                 {"lycoris_", component::model, true},
                                                 {"lora_", component::model, true}}};
@@ -62,6 +66,11 @@ inline plain_module plain_name(const std::string& module) {
 // How the names of a module's tensors begin.
 inline std::string styled_name(convert_options::style style, const plain_module& m) {
   using kind = convert_options::style;
+  const auto text_encoder = [&]() -> std::string {
+    return m.part == component::text_2   ? "text_encoder_2."
+           : m.part == component::text_3 ? "text_encoder_3."
+                                         : "text_encoder.";
+  };
   const bool text = m.part != component::model;
   switch (style) {
     case kind::kohya: {
@@ -69,15 +78,17 @@ inline std::string styled_name(convert_options::style style, const plain_module&
       for (char& c : flat) {
         c = c == '.' ? '_' : c;
       }
-      return (m.part == component::text_2 ? "lora_te2_" : text ? "lora_te_" : "lora_unet_") + flat;
+      const char* const begin = m.part == component::model              ? "lora_unet_"
+                                : m.part == component::text             ? "lora_te_"
+                                : m.part == component::first_of_several ? "lora_te1_"
+                                : m.part == component::text_2           ? "lora_te2_"
+                                                                        : "lora_te3_";
+      return begin + flat;
     }
     case kind::diffusers:
-      return (m.part == component::text_2 ? "text_encoder_2."
-              : text                      ? "text_encoder."
-                                          : "transformer.") +
-             m.name;
+      return (text ? text_encoder() : "transformer.") + m.name;
     case kind::comfy:
-      return (text ? "text_encoders." : "diffusion_model.") + m.name;
+      return (text ? text_encoder() : "diffusion_model.") + m.name;
     default:
       return std::string(peft::module_prefix) + m.name;
   }

@@ -1,5 +1,6 @@
 // What a sum of adapters says of itself.
 #pragma once
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,10 +25,42 @@ inline void note_other_base(reporter& report, const peft::reader& a, const peft:
   }
 }
 
+// Two adapters without a common module whose names begin differently, "model.layers.0.q_proj" and
+// "model.language_model.layers.0.q_proj": a model has one of them at most.
+inline void note_other_names(reporter& report, const peft::reader& a, const peft::reader& b) {
+  for (const peft::adapter_layer& l : a.layers()) {
+    if (b.find(l.module) != nullptr) {
+      return;
+    }
+  }
+  // From the number of the block on.
+  const auto place = [](const std::string& module) {
+    const std::string type = layer_type(module);
+    const std::size_t before = module.size() - type.size();
+    const std::size_t number =
+        before < 2 ? std::string::npos : module.find_last_of("._", before - 2);
+    return number == std::string::npos ? std::string() : module.substr(number);
+  };
+  std::map<std::string, std::string> places;
+  for (const peft::adapter_layer& l : a.layers()) {
+    places.emplace(place(l.module), l.module);
+  }
+  for (const peft::adapter_layer& l : b.layers()) {
+    const auto same = places.find(place(l.module));
+    if (same != places.end() && !same->first.empty()) {
+      report.line("note", "the adapters have no module in common, although names are alike: " +
+                              same->second + " and " + l.module +
+                              "; a model has mostly one of them");
+      return;
+    }
+  }
+}
+
 // What the sum says of itself: the config, the tensors beside the factors, biases.
 inline void plan_sum(const reduce_options& o, const std::vector<peft::reader>& adapters,
                      peft::adapter_plan& plan, const peft::passed_tensors& passed) {
   plan.copied = passed.copied;
+  plan.stored = o.stored;
   for (const peft::summed_tensor& sum : passed.sums) {
     const safetensors::tensor_info& first = sum.parts.front().from->info(sum.name);
     plan.further.push_back({sum.name, o.stored.value_or(first.type), first.shape});

@@ -6,6 +6,7 @@
 #include <preheat/files/atomic_folder.hpp>
 #include <preheat/files/text_file.hpp>
 #include <preheat/gguf/save_adapter.hpp>
+#include <preheat/huggingface/model_files.hpp>
 #include <preheat/peft/save.hpp>
 
 namespace apps::finetune {
@@ -53,12 +54,8 @@ void save_gguf(const any_adapter& adapter, base_model& model, const fs::path& pa
 void save_model(network& net, const base_model& model, const fs::path& out) {
   preheat::files::atomic_folder folder(out);
   for (const fs::directory_entry& file : fs::directory_iterator(model.path)) {
-    const std::string name = file.path().filename();
-    const bool beside = (name.ends_with(".json") && !name.ends_with(".index.json")) ||
-                        name.ends_with(".jinja") || name.ends_with(".txt") ||
-                        name.ends_with(".model") || name.starts_with("LICENSE");
-    if (file.is_regular_file() && beside) {
-      fs::copy_file(file.path(), folder.path() / name);
+    if (file.is_regular_file() && preheat::huggingface::goes_with_weights(file.path())) {
+      fs::copy_file(file.path(), folder.path() / file.path().filename());
     }
   }
   adapter_report<preheat::adapter::lora> all;  // names the layers

@@ -12,6 +12,7 @@
 #include "adapter/lora_bias.hpp"
 #include "adapter/prolora.hpp"
 #include "adapter/randlora.hpp"
+#include "adapter/shira.hpp"
 #include "adapter/vera.hpp"
 #include "adapter/xs.hpp"
 #include "chain/boost.hpp"
@@ -21,11 +22,14 @@
 #include "init/first_then.hpp"
 #include "init/gaussian.hpp"
 #include "init/gaussian_pair.hpp"
+#include "init/gora.hpp"
 #include "init/hrp.hpp"
 #include "init/kaiming.hpp"
 #include "init/kasa.hpp"
 #include "init/loftq.hpp"
+#include "init/lora_da.hpp"
 #include "init/lora_ga.hpp"
+#include "init/lora_null.hpp"
 #include "init/lora_one.hpp"
 #include "init/lora_sb.hpp"
 #include "init/mica.hpp"
@@ -40,6 +44,7 @@
 #include "init/xs.hpp"
 #include "method.hpp"
 #include "optim/kasa_penalties.hpp"
+#include "optim/loft.hpp"
 #include "optim/lora_fa.hpp"
 #include "optim/lora_muon.hpp"
 #include "optim/lora_plus.hpp"
@@ -51,6 +56,7 @@
 #include "optim/reflora.hpp"
 #include "optim/regularized.hpp"
 #include "optim/scaled.hpp"
+#include "optim/soap.hpp"
 #include "rank/ablation.hpp"
 #include "rank/adalora.hpp"
 #include "rank/constant.hpp"
@@ -88,9 +94,11 @@ using kasa_penalized = method<init::kasa, adapter::gated<>, optim::kasa_penaltie
 using lora_xs = method<init::xs, adapter::xs>;
 using loftq = method<init::loftq>;
 
-// From the layers' inputs: EVA (arXiv 2410.07170), CorDA (arXiv 2406.05223).
+// From the layers' inputs: EVA (arXiv 2410.07170), CorDA (arXiv 2406.05223), LoRA-Null (arXiv
+// 2503.02659).
 using eva = method<init::eva>;
 using corda = method<init::corda>;
+using lora_null = method<init::lora_null>;
 
 // From gradients: LoRA-GA (arXiv 2407.05000), LoRA-One (arXiv 2502.01235), LoRA-SB (arXiv
 // 2411.19557).
@@ -100,6 +108,11 @@ using lora_ga = method<init::lora_ga<Gradient>>;
 template <class Gradient = init::dense_gradient>
 using lora_one = method<init::lora_one<Gradient>>;
 using lora_sb = method<init::lora_sb, adapter::xs>;
+
+// GoRA (NeurIPS 2025, arXiv 2502.12171), which also gives the layers their ranks, and LoRA-DA (arXiv
+// 2510.24561), from gradients and the Fisher information.
+using gora = method<init::gora>;
+using lora_da = method<init::lora_da>;
 
 // HRP, High-Rank Preheating (arXiv 2502.07739v3). hrp<lora>, which preheats both factors, is the plain
 // reading of the paper; hrp<> preheats A alone and is our variant.
@@ -155,13 +168,14 @@ using miss = method<init::shards, adapter::asymmetric<parameter_role::B>>;
 // Adapters whose ΔW is no B·A: GraLoRA (arXiv 2505.20355), a grid of blocks; HiRA (ICLR 2025)
 // and LoHa (arXiv 2108.06098, 2309.14859), entrywise products; LoKr (arXiv 2309.14859), a
 // Kronecker product; DeLoRA (arXiv 2503.18225), normalized ranks; RandLoRA (arXiv 2502.00987),
-// random bases with trained diagonals.
+// random bases with trained diagonals; SHiRA (arXiv 2406.13175), a few entries of W.
 using gralora = method<adapter::gralora>;
 using hira = method<adapter::hira>;
 using loha = method<adapter::loha>;
 using lokr = method<adapter::lokr>;
 using delora = method<adapter::delora>;
 using randlora = method<adapter::randlora>;
+using shira = method<adapter::shira>;
 
 // DoRA (arXiv 2402.09353), LoRA+ (arXiv 2402.12354), LoRA-FA (arXiv 2308.03303), and LoRA with
 // scaled ("Riemannian preconditioned") gradients (arXiv 2402.02347).
@@ -173,11 +187,14 @@ using lora_scaled = method<optim::scaled<optim::adamw>>;
 
 // Steps in the spectral norm: LoRA-Muon (arXiv 2606.12921), of the product B·A; Muon (Jordan et
 // al., 2024) of each factor. LoRA-RITE (arXiv 2410.20625): a second moment that no split
-// changes. RefLoRA (NeurIPS 2025): gradients of the balanced split.
+// changes. RefLoRA (NeurIPS 2025): gradients of the balanced split. LoFT (arXiv 2505.21289): AdamW
+// of the product, factor by factor. SOAP (arXiv 2409.11321) of each factor.
 using lora_muon = method<optim::lora_muon>;
 using lora_by_muon = method<optim::muon>;
 using lora_rite = method<optim::lora_rite>;
 using reflora = method<optim::reflora<>>;
+using loft = method<optim::loft>;
+using lora_by_soap = method<optim::soap>;
 
 // AdaLoRA (arXiv 2303.10512): triplets B·diag(E)·A, the least important ones masked. The penalty's
 // weight is 0.5: adalora{.optim = {.lambda = 0.5}}.

@@ -6,6 +6,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace studies::common {
 
@@ -111,6 +112,32 @@ inline double t_quantile(double degrees, double confidence = 0.95) {
     }
     (t_two_sided_tail(middle, degrees) > tail ? low : high) = middle;
   }
+}
+
+// Spearman's rank correlation: that of the ranks, where equal numbers share the mean of theirs. NaN
+// for fewer than two numbers, or if all of one kind are equal.
+inline double rank_correlation(std::span<const double> x, std::span<const double> y) {
+  const auto ranks = [](std::span<const double> values) {
+    std::vector<double> result;
+    for (const double v : values) {
+      double below = 0, equal = 0;
+      for (const double other : values) {
+        below += other < v;
+        equal += other == v;
+      }
+      result.push_back(below + (equal - 1) / 2);
+    }
+    return result;
+  };
+  const std::vector<double> a = ranks(x), b = ranks(y);
+  const double center_a = mean(a), center_b = mean(b);
+  double ab = 0, aa = 0, bb = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    ab += (a[i] - center_a) * (b[i] - center_b);
+    aa += (a[i] - center_a) * (a[i] - center_a);
+    bb += (b[i] - center_b) * (b[i] - center_b);
+  }
+  return ab / std::sqrt(aa * bb);
 }
 
 // A mean with the half width of its two-sided t-interval: half = t·s/√n, NaN for n < 2, when

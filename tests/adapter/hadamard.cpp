@@ -1,7 +1,8 @@
-// HiRA and LoHa, whose ΔW is an entrywise product: gradients by central differences, the output by its
+// HiRA, LoHa and SHiRA, whose ΔW is an entrywise product: gradients by central differences, the output by its
 // formula, the start, merging, chains, masks, and twenty steps in plain loops.
 #include <preheat/adapter/hira.hpp>
 #include <preheat/adapter/loha.hpp>
+#include <preheat/adapter/shira.hpp>
 
 #include "adapter_checks.hpp"
 #include "adapter_reference.hpp"
@@ -39,10 +40,14 @@ TEST_CASE_TEMPLATE("hadamard: gradients of hira equal differences", Be, PREHEAT_
 TEST_CASE_TEMPLATE("hadamard: gradients of loha equal differences", Be, PREHEAT_BACKENDS) {
   check_adapter<Be, adapter::loha>();
 }
+TEST_CASE_TEMPLATE("hadamard: gradients of shira equal differences", Be, PREHEAT_BACKENDS) {
+  check_adapter<Be, adapter::shira>();
+}
 TEST_CASE_TEMPLATE("hadamard: merged equals unmerged, and the output is the formula's", Be,
                    PREHEAT_BACKENDS) {
   check_merge<Be, adapter::hira>();
   check_merge<Be, adapter::loha>();
+  check_merge<Be, adapter::shira>();
   check_output<Be, adapter::hira>(
       [](const table& W, const tables& p) { return entrywise(W, p[1] * p[0]); });
   check_output<Be, adapter::loha>(
@@ -52,6 +57,28 @@ TEST_CASE_TEMPLATE("hadamard: starts without a change, falls, merges, chains", B
                    PREHEAT_BACKENDS) {
   check_life_of<Be>(hira{}, shapes, 2);
   check_life_of<Be>(loha{}, shapes, 2);
+  check_life_of<Be>(shira{}, shapes, 2);
+}
+
+TEST_CASE_TEMPLATE("hadamard: shira trains r·(m + n) entries of its own draw, and no others move",
+                   Be, PREHEAT_BACKENDS) {
+  Be be;
+  const mat<Be> W = be.zeros(30, 20);
+  const frozen_linear<Be> base{W, {}, 1};
+  const table mask = read<Be>(be, adapter::shira{}.start(be, base, 3, generator(3)).mask);
+  CHECK(square_norm(mask) == 3 * 50);
+  CHECK(largest(mapped(mask, [](double x) { return x * (1 - x); })) == 0);
+  CHECK_FALSE(same(mask, read<Be>(be, adapter::shira{}.start(be, base, 3, generator(4)).mask)));
+  CHECK_THROWS_AS(adapter::shira{}.start(be, base, 13, generator()), invalid_argument);
+  const regression_data data(shapes);
+  regressions<Be> net(be, data);
+  typename regressions<Be>::batches batches{};
+  const auto report = fit(shira{.optim = {.lr = 0.05}}, net, batches, {.rank = 2, .steps = 8});
+  for (const auto& l : report.layers) {
+    const table D = read<Be>(be, l.parameters.D), M = read<Be>(be, l.parameters.mask);
+    CHECK(same(entrywise(D, M), D));
+    CHECK(largest(D) > 0.01);
+  }
 }
 
 TEST_CASE_TEMPLATE("hadamard: the draws of hira and loha", Be, PREHEAT_BACKENDS) {
@@ -100,6 +127,20 @@ TEST_CASE("reference: LoHa, twenty steps") {
         const table one = s * entrywise(G, p[3] * p[2]), two = s * entrywise(G, p[1] * p[0]);
         return {transposed(p[1]) * one, one * transposed(p[0]), transposed(p[3]) * two,
                 two * transposed(p[2])};
+      });
+}
+
+TEST_CASE("reference: SHiRA, twenty steps") {
+  const double s = 0.7;
+  const auto kept = [&](const table& x, const auto& parameters) {
+    cpu_double be;
+    return s * entrywise(x, read<cpu_double>(be, parameters.mask));
+  };
+  check_adapter_reference(
+      shira{}, shapes, 3, s,
+      [&](const table&, const tables& p, const auto& all) { return kept(p[0], all); },
+      [&](const table&, const tables&, const table& G, const auto& all) -> tables {
+        return {kept(G, all)};
       });
 }
 

@@ -1,12 +1,14 @@
-// libFuzzer: any bytes as a GGUF file. Whatever they are, the reader either refuses them with io_error
+// libFuzzer: any bytes as a GGUF file, a model's or an adapter's. Whatever they are, the reader either refuses them with io_error
 // or invalid_argument, or gives metadata and tensors whose every promise holds, and a copy of them that
 // can be read again.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <preheat/gguf/adapter_tensors.hpp>
 #include <preheat/gguf/decoder_config.hpp>
 #include <preheat/gguf/gguf.hpp>
+#include <preheat/gguf/row_order.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -97,6 +99,23 @@ void copy(const gguf::file_header& header) {
   }
 }
 
+// An adapter's header is refused, or each of its pairs of factors goes together.
+void use_adapter(const gguf::file_header& header) {
+  try {
+    const auto adapter = gguf::detail::read_adapter_header(header, "input");
+    promise(!adapter.pairs.empty() && adapter.pairs.size() * 2 == header.tensors.size());
+    for (const auto& pair : adapter.pairs) {
+      const auto& A = header.tensors.at(pair.weight + std::string(gguf::detail::factor_a));
+      const auto& B = header.tensors.at(pair.weight + std::string(gguf::detail::factor_b));
+      promise(!pair.layer.empty() && pair.rank >= 1);
+      promise(A.count() == pair.rank * pair.in && B.count() == pair.out * pair.rank);
+      gguf::detail::has_rows_in_pairs(adapter.architecture, pair.layer);
+    }
+  } catch (const preheat::io_error&) {
+  } catch (const preheat::invalid_argument&) {
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -114,6 +133,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       copy(header);
     } catch (const preheat::invalid_argument&) {  // what the writer's narrower limits refuse
     }
+    use_adapter(header);
     gguf::metadata_reader metadata(header.metadata, "input");
     promise(metadata.unread().size() == header.metadata.size());
     const preheat::nn::decoder_config c = gguf::read_decoder_config(header, "input");

@@ -120,6 +120,8 @@ void check_case(const std::string& name, const fixture& file) {
     of_rank(adapter::loha{}, file.matrix(be, "p.A1").rows());
   } else if (method == "lokr") {
     of_rank(adapter::lokr{}, file.matrix(be, "p.A").rows());
+  } else if (method == "shira") {
+    of_rank(adapter::shira{}, 2);
   } else if (method == "randlora") {
     using bases = adapter::randlora::shared<Be>;
     const adapter::randlora adapter{.scale = s};

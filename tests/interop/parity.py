@@ -10,8 +10,8 @@ from pathlib import Path
 warnings.filterwarnings("ignore")
 
 import torch
-from peft import (DeloraConfig, GraloraConfig, HiraConfig, LoHaConfig, LoKrConfig, MissConfig, RandLoraConfig, VeraConfig,
-                  get_peft_model)
+from peft import (DeloraConfig, GraloraConfig, HiraConfig, LoHaConfig, LoKrConfig, MissConfig, RandLoraConfig, ShiraConfig,
+                  VeraConfig, get_peft_model)
 from safetensors.torch import save_file
 
 # (in, out) of the layers: tall, wide, and for MiSS one whose shards do not divide.
@@ -46,6 +46,14 @@ def randlora_shared(layer):
     return {"shared.a": A[:, 0, :].T, "shared.V": B.flatten(1)}
 
 
+def scattered(layer, values):
+    """SHiRA's entries as a matrix."""
+    D = torch.zeros(layer.out_features, layer.in_features, dtype=torch.float64)
+    rows, cols = layer.shira_indices["default"].long()
+    D[rows, cols] = values
+    return D
+
+
 def column(of_names):
     return lambda layer, of: {ours: of(getattr(layer, theirs)["default"]).reshape(-1, 1) for ours, theirs in of_names}
 
@@ -72,6 +80,9 @@ METHODS = {
     "lokr": (lambda: LoKrConfig(r=1, alpha=2, target_modules=["lin"], init_weights=False),
              plain(("K", "lokr_w1"), ("A", "lokr_w2_b"), ("B", "lokr_w2_a")), lambda layer: {},
              lambda layer: layer.scaling["default"]),
+    "shira": (lambda: ShiraConfig(r=2, random_seed=1, target_modules=["lin"], init_weights=False),
+              lambda layer, of: {"D": scattered(layer, of(layer.shira_weight["default"]))},
+              lambda layer: {"p.mask": scattered(layer, torch.ones((), dtype=torch.float64))}, lambda layer: 1.0),
     "vera": (lambda: VeraConfig(r=5, target_modules=["lin"], init_weights=False),
              column((("lambda_d", "vera_lambda_d"), ("lambda_b", "vera_lambda_b"))),
              lambda layer: {"shared.A": layer.vera_A["default"], "shared.B": layer.vera_B["default"]}, lambda layer: 1.0),

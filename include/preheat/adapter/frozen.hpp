@@ -1,5 +1,5 @@
-// What the low-rank adapters have in common: the frozen linear map and its transpose, and the way
-// from the input to the ranks and back.
+// What adapters have in common: the frozen linear map and its transpose, a ΔW that is formed whole, and
+// the way from the input to the ranks and back.
 #pragma once
 #include "../core/concepts.hpp"
 
@@ -19,6 +19,28 @@ void frozen_forward(Be& be, const frozen_linear<Be>& base, const_view_of<Be> X, 
 template <backend Be>
 void frozen_backward(Be& be, const frozen_linear<Be>& base, const_view_of<Be> dY, view_of<Be> dX) {
   be.gemm(1, transpose::yes, base.W, transpose::no, dY, 0, dX);
+}
+
+// What adapters share that form ΔW whole, D m×n: Y = W·X + D·X̃ + b; E = dY·X̃ᵀ, the gradient of D; and
+// dX = Wᵀ·dY + Dᵀ·dY, where it is wanted.
+template <backend Be>
+void forward_with_delta(Be& be, const frozen_linear<Be>& base, const mat<Be>& D,
+                        const layer_input<Be>& x, view_of<Be> Y) {
+  frozen_forward(be, base, x.base, Y);
+  be.gemm(1, transpose::no, D, transpose::no, x.adapter_input, 1, Y);
+}
+template <backend Be>
+void gradient_of_delta(Be& be, const layer_input<Be>& x, const_view_of<Be> dY, mat<Be>& E) {
+  be.resize(E, dY.rows(), x.adapter_input.rows());
+  be.gemm(1, transpose::no, dY, transpose::yes, x.adapter_input, 0, E);
+}
+template <backend Be>
+void backward_with_delta(Be& be, const frozen_linear<Be>& base, const mat<Be>& D,
+                         const_view_of<Be> dY, const input_gradient<Be>& dx) {
+  if (dx.wanted()) {
+    frozen_backward(be, base, dY, dx.base);
+    be.gemm(1, transpose::yes, D, transpose::no, dY, 1, dx.adapter_input);
+  }
 }
 
 // H = A·X̃, r×N, where X̃ is the adapter's input.

@@ -52,24 +52,19 @@ struct hira {
   template <backend Be>
   void forward(Be& be, const params<Be>& p, const frozen_linear<Be>& base, const layer_input<Be>& x,
                view_of<Be> Y, saved_activations<Be>& t) const {
-    frozen_forward(be, base, x.base, Y);
     form_delta(be, p, base.W, base.scaling, t.D);
-    be.gemm(1, transpose::no, t.D, transpose::no, x.adapter_input, 1, Y);
+    forward_with_delta(be, base, t.D, x, Y);
   }
   template <backend Be>
   void backward(Be& be, const params<Be>& p, const frozen_linear<Be>& base,
                 const layer_input<Be>& x, const_view_of<Be> dY, params<Be>& gradient,
                 const input_gradient<Be>& dx, saved_activations<Be>& t) const {
     const scalar_of<Be> s = base.scaling;
-    be.resize(t.E, base.W.rows(), base.W.cols());
-    be.gemm(1, transpose::no, dY, transpose::yes, x.adapter_input, 0, t.E);
+    gradient_of_delta(be, x, dY, t.E);
     be.apply(linalg::multiply<scalar_of<Be>>{}, t.E, const_view_of<Be>(base.W));
     be.gemm(s, transpose::yes, p.inner_b, transpose::no, t.E, 1, gradient.inner_a);
     be.gemm(s, transpose::no, t.E, transpose::yes, p.inner_a, 1, gradient.inner_b);
-    if (dx.wanted()) {
-      frozen_backward(be, base, dY, dx.base);
-      be.gemm(1, transpose::yes, t.D, transpose::no, dY, 1, dx.adapter_input);
-    }
+    backward_with_delta(be, base, t.D, dY, dx);
   }
   // W ← W ⊙ (1 + s·B·A)
   template <backend Be>

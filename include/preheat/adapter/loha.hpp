@@ -55,25 +55,20 @@ struct loha {
   template <backend Be>
   void forward(Be& be, const params<Be>& p, const frozen_linear<Be>& base, const layer_input<Be>& x,
                view_of<Be> Y, saved_activations<Be>& t) const {
-    frozen_forward(be, base, x.base, Y);
     form_delta(be, p, base.scaling, t);
-    be.gemm(1, transpose::no, t.D, transpose::no, x.adapter_input, 1, Y);
+    forward_with_delta(be, base, t.D, x, Y);
   }
   template <backend Be>
   void backward(Be& be, const params<Be>& p, const frozen_linear<Be>& base,
                 const layer_input<Be>& x, const_view_of<Be> dY, params<Be>& gradient,
                 const input_gradient<Be>& dx, saved_activations<Be>& t) const {
     const scalar_of<Be> s = base.scaling;
-    be.resize(t.E, base.W.rows(), base.W.cols());
-    be.gemm(1, transpose::no, dY, transpose::yes, x.adapter_input, 0, t.E);
+    gradient_of_delta(be, x, dY, t.E);
     be.apply(linalg::multiply<scalar_of<Be>>{}, t.P2, t.E);  // E₁
     be.apply(linalg::multiply<scalar_of<Be>>{}, t.P1, t.E);  // E₂
     pull_back(be, p.A1, p.B1, s, t.P2, gradient.A1, gradient.B1);
     pull_back(be, p.A2, p.B2, s, t.P1, gradient.A2, gradient.B2);
-    if (dx.wanted()) {
-      frozen_backward(be, base, dY, dx.base);
-      be.gemm(1, transpose::yes, t.D, transpose::no, dY, 1, dx.adapter_input);
-    }
+    backward_with_delta(be, base, t.D, dY, dx);
   }
   template <backend Be>
   void merge(Be& be, const params<Be>& p, scalar_of<Be> s, view_of<Be> W, view_of<Be>) const {

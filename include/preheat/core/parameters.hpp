@@ -90,6 +90,13 @@ concept factor_pair = requires(P& p) {
 &&!has_role<P>(parameter_role::gate) &&
     (trains<P>(parameter_role::A) || trains<P>(parameter_role::B));
 
+// A pair of which both factors are trained, and nothing else: adapter::lora.
+template <class P>
+concept trained_pair = factor_pair<P> &&
+                       trains<P>(parameter_role::A) && trains<P>(parameter_role::B) &&
+                       !trains<P>(parameter_role::magnitude) &&
+                       !trains<P>(parameter_role::bias);
+
 // Whether these parameters refer to matrices that the adapters of several layers share
 // (core/adapter.hpp): a member `shared` that parameters() does not list.
 template <class P>

@@ -38,8 +38,8 @@ struct adapter_header {
 // Errors: io_error, naming the file and the key or tensor: another kind of file or adapter, metadata
 // that are not understood, a factor without the other, a name that is no layer's, an embedding, shapes
 // that do not go together.
-inline adapter_header read_adapter_header(const reader& file) {
-  metadata_reader metadata = file.read_metadata();
+inline adapter_header read_adapter_header(const file_header& file, const std::string& source) {
+  metadata_reader metadata(file.metadata, source);
   const auto expect = [&](const char* key, const std::string& wanted) {
     const auto value = metadata.get<std::string>(key);
     if (value != wanted) {
@@ -57,14 +57,14 @@ inline adapter_header read_adapter_header(const reader& file) {
   }
   metadata.ignore("general.");
   metadata.require_all_read();
-  if (file.tensors().empty()) {
+  if (file.tensors.empty()) {
     metadata.fail("the adapter has no tensors");
   }
 
   const auto fail = [&](const std::string& name, const std::string& problem) {
     metadata.fail("tensor " + files::in_quotes(name) + ": " + problem);
   };
-  for (const auto& [name, A] : file.tensors()) {
+  for (const auto& [name, A] : file.tensors) {
     const bool is_a = name.ends_with(factor_a);
     if (!is_a && !name.ends_with(factor_b)) {
       fail(name, "an adapter has tensors \"….lora_a\" and \"….lora_b\" only");
@@ -72,7 +72,7 @@ inline adapter_header read_adapter_header(const reader& file) {
     adapter_pair pair;
     pair.weight = name.substr(0, name.size() - factor_a.size());
     const std::string other = pair.weight + std::string(is_a ? factor_b : factor_a);
-    if (!file.contains(other)) {
+    if (!file.tensors.contains(other)) {
       fail(name, "there is no " + files::in_quotes(other));
     }
     if (!is_a) {
@@ -88,7 +88,7 @@ inline adapter_header read_adapter_header(const reader& file) {
            "the architecture " + files::in_quotes(adapter.architecture) + " has no such weight");
     }
     pair.layer = layer->substr(0, layer->size() - suffix.size());
-    const tensor_info& B = file.info(other);
+    const tensor_info& B = file.tensors.at(other);
     if (A.shape.size() != 2 || B.shape.size() != 2 || A.shape[0] != B.shape[1] || A.count() == 0 ||
         B.count() == 0) {
       fail(name, shape_text(A.shape) + " and " + shape_text(B.shape) +

@@ -54,7 +54,7 @@ fit_report<typename Net::backend_type, adapter::lora> load_adapter(
     const std::filesystem::path& path, Net& net) {
   using Be = typename Net::backend_type;
   const reader file(path);
-  const detail::adapter_header adapter = detail::read_adapter_header(file);
+  const detail::adapter_header adapter = detail::read_adapter_header(file.header(), file.source());
   fit_report<Be, adapter::lora> report;
   for (const detail::adapter_pair& pair : adapter.pairs) {
     const auto fail = [&](const std::string& problem) {

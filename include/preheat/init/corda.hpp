@@ -10,13 +10,10 @@
 // which the inputs are large; `kpm`, knowledge-preserved, takes the last r of min(m, n) and so does
 // not change the first ones.
 //
-// [PEFT] As in PEFT's preprocess, |max X| is the magnitude of the largest entry, not the largest
-// magnitude; δ starts at `damping` (0.01) and doubles until ‖C'·C'⁻¹ − I‖ <= 0.05; and every use of
-// a layer in a pass counts as a batch. [paper] 256 samples; [preheat] the number of batches is a
+// [PEFT] As in PEFT's preprocess, C is that of init/input_covariance.hpp; δ starts at `damping` (0.01) and doubles until ‖C'·C'⁻¹ − I‖ <= 0.05. [paper] 256 samples; [preheat] the number of batches is a
 // setting.
 //
-// [preheat] Where PEFT fails: if |max X| is 0, X is divided by its largest magnitude, and if all
-// inputs are zero, C is replaced by I. As in every init, triplets of singular value 0 (kpm on a W
+// [preheat] Where PEFT fails: if all inputs are zero, C is replaced by I. As in every init, triplets of singular value 0 (kpm on a W
 // without full rank) give zero in both factors, which then cannot learn. Errors: rank < 1 or >
 // min(m, n); s <= 0; δ <= 0; batches < 1; NaN; a C that is no covariance. A C that is not finite
 // sets the context's status. Cost: `batches` steps, in which each layer takes n²·tokens operations
@@ -30,6 +27,7 @@
 
 #include "../linalg/balanced_factors.hpp"
 #include "../linalg/truncated_svd.hpp"
+#include "input_covariance.hpp"
 
 namespace preheat::init {
 
@@ -92,27 +90,8 @@ struct corda {
 
   template <class Context, class Be = typename Context::backend_type>
   std::vector<mat<Be>> calibrate(Context& context) const {
-    using T = scalar_of<Be>;
     require(batches >= 1, "init::corda: batches >= 1", batches, 1);
-    Be& be = context.backend();
-    std::vector<mat<Be>> C(context.layers().size());
-    std::vector<index_t> uses(C.size(), 0);
-    for (const index_t l : context.targets) {
-      const index_t n = context.layers()[l].W.cols();
-      C[l] = be.zeros(n, n);
-    }
-    context.watch_inputs(batches, [&](index_t l, const_view_of<Be> X) {
-      mat<Be> x = clone(be, X);
-      be.apply(linalg::scale<T>{1 / scale_of(be, X)}, x);
-      be.gemm(1, transpose::no, x, transpose::yes, x, 1, C[l]);
-      ++uses[l];
-    });
-    for (const index_t l : context.targets) {
-      const index_t count = std::max<index_t>(uses[l], 1);
-      be.apply(linalg::scale<T>{1 / T(count)}, C[l]);
-      context.require_finite(C[l]);
-    }
-    return C;
+    return input_covariances(context, batches);
   }
 
   // The start of one layer from the covariance of its input.
@@ -143,19 +122,6 @@ struct corda {
         "network, batches, options), which computes it, or pass it, n×n, as the third "
         "argument");
     return {};
-  }
-
- private:
-  // |max X|; the largest magnitude if that is 0, and 1 if X is empty or all zero.
-  template <backend Be>
-  static scalar_of<Be> scale_of(Be& be, const_view_of<Be> X) {
-    if (X.empty()) {
-      return 1;
-    }
-    const std::vector<scalar_of<Be>> host = be.download(X);
-    const scalar_of<Be> peak = std::abs(*std::max_element(host.begin(), host.end()));
-    const scalar_of<Be> largest = peak != 0 ? peak : be.max_abs(X);
-    return largest != 0 ? largest : scalar_of<Be>(1);
   }
 };
 

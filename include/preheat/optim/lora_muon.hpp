@@ -39,13 +39,10 @@ struct lora_muon {
 
   template <backend Be, class P>
   state<Be, P> start(Be& be, const P& p) const {
-    static_assert(factor_pair<P> && trains<P>(parameter_role::A) && trains<P>(parameter_role::B) &&
-                      !trains<P>(parameter_role::magnitude) && !trains<P>(parameter_role::bias),
+    static_assert(trained_pair<P>,
                   "preheat: optim::lora_muon moves a pair (A, B) and nothing else; use "
                   "adapter::lora");
-    require(lr >= 0, "learning rate >= 0", lr, 0.0);
-    require(0 <= beta && beta < 1, "optim::lora_muon: 0 <= beta < 1", beta, 1.0);
-    require(weight_decay >= 0, "weight decay >= 0", weight_decay, 0.0);
+    require_momentum_settings("optim::lora_muon: 0 <= beta < 1", lr, beta, weight_decay);
     return {zeros_like(be, p)};
   }
 

@@ -70,8 +70,7 @@ struct lora_rite {
 
   template <backend Be, class P>
   state<Be, P> start(Be&, const P&) const {
-    static_assert(factor_pair<P> && trains<P>(parameter_role::A) && trains<P>(parameter_role::B) &&
-                      !trains<P>(parameter_role::magnitude) && !trains<P>(parameter_role::bias),
+    static_assert(trained_pair<P>,
                   "preheat: optim::lora_rite moves a pair (A, B) and nothing else; use "
                   "adapter::lora");
     require(lr >= 0, "learning rate >= 0", lr, 0.0);

@@ -17,6 +17,14 @@
 
 namespace preheat::optim {
 
+// What Muon and LoRA-Muon require of their settings; `law` says what the momentum must be.
+inline void require_momentum_settings(const char* law, double lr, double momentum,
+                                      double weight_decay) {
+  require(lr >= 0, "learning rate >= 0", lr, 0.0);
+  require(0 <= momentum && momentum < 1, law, momentum, 1.0);
+  require(weight_decay >= 0, "weight decay >= 0", weight_decay, 0.0);
+}
+
 struct muon {
   using axis = axes::optim;
 
@@ -44,9 +52,7 @@ struct muon {
                       !trains<P>(parameter_role::bias),
                   "preheat: optim::muon moves matrices, and this adapter trains vectors; use "
                   "adapter::lora, adapter::asymmetric or adapter::xs");
-    require(lr >= 0, "learning rate >= 0", lr, 0.0);
-    require(0 <= momentum && momentum < 1, "optim::muon: 0 <= momentum < 1", momentum, 1.0);
-    require(weight_decay >= 0, "weight decay >= 0", weight_decay, 0.0);
+    require_momentum_settings("optim::muon: 0 <= momentum < 1", lr, momentum, weight_decay);
     return {zeros_like(be, p)};
   }
 

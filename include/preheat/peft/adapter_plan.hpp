@@ -47,8 +47,9 @@ struct adapter_plan {
   std::vector<safetensors::planned_tensor> further;  // magnitudes, tensors of modules_to_save
   std::vector<copied_tensor> copied;
   std::map<std::string, std::string> metadata = {{"format", "pt"}};
-  std::vector<settings_part> header;  // what the metadata say about ranks and scales
-  bool new_modules = false;           // other ones than the header may say
+  std::vector<settings_part> header;         // what the metadata say about ranks and scales
+  bool new_modules = false;                  // other ones than the header may say
+  std::optional<safetensors::dtype> stored;  // of copied tensors with a fraction; empty: their own
   bool single_file = false;  // although there is a config, which goes into the metadata then
 };
 
@@ -131,6 +132,12 @@ inline void set_ranks(adapter_plan& plan) {
   }
 }
 
+// What a copied tensor is stored as.
+inline safetensors::dtype stored_type(const adapter_plan& plan, const copied_tensor& c) {
+  const safetensors::dtype own = c.from->info(c.name).type;
+  return safetensors::is_floating(own) ? plan.stored.value_or(own) : own;
+}
+
 // All tensors of the file.
 inline std::vector<safetensors::planned_tensor> tensors_of(const adapter_plan& plan) {
   std::vector<safetensors::planned_tensor> tensors;
@@ -146,8 +153,7 @@ inline std::vector<safetensors::planned_tensor> tensors_of(const adapter_plan& p
   }
   tensors.insert(tensors.end(), plan.further.begin(), plan.further.end());
   for (const copied_tensor& c : plan.copied) {
-    const safetensors::tensor_info& info = c.from->info(c.name);
-    tensors.push_back({c.as, info.type, info.shape});
+    tensors.push_back({c.as, stored_type(plan, c), c.from->info(c.name).shape});
   }
   return tensors;
 }

@@ -87,13 +87,26 @@ inline further_tensor understood(const std::string& name) {
     return t;
   }
   for (const std::string_view part :
-       {".trainable_tokens_original", ".token_adapter.", ".lora_", ".hada_", ".lokr_", ".oft_",
-        ".reshape_weight", ".ia3_", ".vera_", ".boft_", ".glora_"}) {
+       {".trainable_tokens_original", ".token_adapter.", ".lora_", ".lora.", "_lora.", ".hada_",
+        ".lokr_", ".oft_", ".reshape_weight", ".ia3_", ".vera_", ".boft_", ".glora_"}) {
     if (t.target.find(part) != std::string::npos) {
       t.kind = further_kind::unknown;
     }
   }
+  if (t.target.ends_with(".alpha") || t.target.ends_with(".dora_scale")) {
+    t.kind = further_kind::unknown;  // without factors beside it
+  }
   return t;
+}
+
+// Throws the error of a tensor that is not understood.
+[[noreturn]] inline void refuse_unknown(const safetensors::tensor_files& files,
+                                        const std::string& name) {
+  const bool lycoris =
+      name.find(".hada_") != std::string::npos || name.find(".lokr_") != std::string::npos;
+  throw invalid_argument(files.source().string() + ": tensor " + files::in_quotes(name) +
+                         (lycoris ? ": LoHa or LoKr beside LoRA is not understood"
+                                  : ": it is not understood, and belongs to no pair of factors"));
 }
 
 // Refuses a tensor without entries, or with a NaN or infinite one. Cost: a pass over it, a piece at a

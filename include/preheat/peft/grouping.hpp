@@ -67,8 +67,18 @@ class grouping {
       layers.push_back(std::move(layer));
     }
     if (layers.empty()) {
+      const auto has = [&](std::string_view part) {
+        return std::any_of(tensors_.begin(), tensors_.end(), [&](const auto& entry) {
+          return entry.first.find(part) != std::string::npos;
+        });
+      };
+      const bool lycoris = has(".hada_") || has(".lokr_");
       throw io_error(source_ +
-                     ": it has no LoRA tensors (lora_A and lora_B, or lora_down and lora_up)");
+                     ": it has no LoRA tensors (lora_A and lora_B, or lora_down and lora_up)" +
+                     (lycoris ? " but LoHa or LoKr, of which `convert` makes plain LoRA"
+                      : tensors_.empty()
+                          ? std::string()
+                          : ", its first tensor is " + files::in_quotes(tensors_.begin()->first)));
     }
     return layers;
   }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <functional>
 #include <map>
 #include <numeric>
 #include <span>
@@ -44,11 +45,15 @@ inline bool is_mean_of_equals(std::span<const reader> adapters, std::span<const 
 
 }  // namespace detail
 
-// Errors: invalid_argument, naming the tensor: one that is empty or not finite; a whole one that a weight
-// other than 1 would scale, but for equal ones whose weights have the sum 1; the same in two adapters with
-// other contents.
-inline passed_tensors passed_through(std::span<const reader> adapters,
-                                     std::span<const double> weights) {
+// A weight for what belongs to a module, beside its adapter's; 0 leaves it out.
+using module_weight = std::function<double(const std::string& module)>;
+
+// Errors: invalid_argument, naming the tensor: one that is not understood, empty or not finite; a whole one that
+// a weight other than 1 would scale, but for equal ones whose weights have the sum 1; the same in two adapters
+// with other contents.
+inline passed_tensors passed_through(
+    std::span<const reader> adapters, std::span<const double> weights,
+    const module_weight& of_module = [](const std::string&) { return 1.0; }) {
   std::map<std::string, copied_tensor> whole;
   std::map<std::string, summed_tensor> sums;
   const auto keep = [&](const reader& a, const std::string& name, const std::string& as) {
@@ -69,6 +74,14 @@ inline passed_tensors passed_through(std::span<const reader> adapters,
     const reader& a = adapters[i];
     for (const std::string& name : a.others()) {
       const further_tensor t = understood(name);
+      if (t.kind == further_kind::unknown) {
+        refuse_unknown(a.files(), name);
+      }
+      const double own = of_module(t.target);
+      if (own == 0) {
+        continue;
+      }
+      const double weight = weights[i] * own;
       if (t.kind == further_kind::difference) {
         require_sound(a.files(), name);
         summed_tensor& sum = sums[t.canonical];
@@ -79,24 +92,24 @@ inline passed_tensors passed_through(std::span<const reader> adapters,
                                  a.files().source().string());
         }
         sum.name = name;
-        sum.parts.push_back({&a.files(), weights[i]});
+        sum.parts.push_back({&a.files(), weight});
         continue;
       }
-      if (weights[i] != 1 && t.kind != further_kind::base_layer &&
-          !detail::is_mean_of_equals(adapters, weights, name)) {
+      if (weight != 1 && t.kind != further_kind::base_layer &&
+          (own != 1 || !detail::is_mean_of_equals(adapters, weights, name))) {
         throw invalid_argument(a.files().source().string() + ": tensor " + files::in_quotes(name) +
                                " is no difference but takes the base's place; it cannot be "
                                "scaled by the weight " +
-                               preheat::detail::shown_number(weights[i]).text());
+                               preheat::detail::shown_number(weight).text());
       }
       keep(a, name, t.canonical);
     }
     for (const adapter_layer& l : a.layers()) {
-      if (!l.magnitude.empty()) {
-        if (weights[i] != 1) {
+      if (const double own = of_module(l.module); !l.magnitude.empty() && own != 0) {
+        if (weights[i] * own != 1) {
           throw invalid_argument(a.files().source().string() + ": module " + l.module +
                                  " is DoRA, which a weight cannot scale; the weight is " +
-                                 preheat::detail::shown_number(weights[i]).text());
+                                 preheat::detail::shown_number(weights[i] * own).text());
         }
         keep(a, l.magnitude, detail::without_adapter_name(l.magnitude, l.adapter));
       }

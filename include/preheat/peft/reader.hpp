@@ -113,8 +113,16 @@ class reader {
     if (!std::filesystem::exists(path)) {
       throw io_error(path.string() + ": no such file or folder");
     }
-    if (!std::filesystem::is_directory(path) ||
-        std::filesystem::exists(path / "adapter_config.json")) {
+    if (!std::filesystem::is_directory(path)) {
+      if (path.filename() == "adapter_config.json") {
+        throw io_error(path.string() + ": give the folder that it is in");
+      }
+      if (safetensors::detail::format_of_other(path) == safetensors::detail::gguf_format) {
+        throw io_error(path.string() + ": a GGUF adapter; `convert` makes a PEFT folder of it");
+      }
+      return path;
+    }
+    if (std::filesystem::exists(path / "adapter_config.json")) {
       return path;
     }
     std::string inside;  // PEFT keeps adapters of a name of their own in a folder of that name

@@ -30,7 +30,7 @@ struct name_suffix {
   std::string_view behind;
   tensor_kind kind;
 };
-inline constexpr std::array<name_suffix, 11> name_suffixes = {{
+inline constexpr std::array<name_suffix, 15> name_suffixes = {{
     {".lora_A", ".weight", tensor_kind::A},
     {".lora_B", ".weight", tensor_kind::B},
     {".lora_B", ".bias", tensor_kind::bias},
@@ -40,6 +40,10 @@ inline constexpr std::array<name_suffix, 11> name_suffixes = {{
     {".lora_embedding_B", "", tensor_kind::embedding_B},
     {".lora_down", ".weight", tensor_kind::A},
     {".lora_up", ".weight", tensor_kind::B},
+    {".lora.down", ".weight", tensor_kind::A},  // of old diffusers
+    {".lora.up", ".weight", tensor_kind::B},
+    {".lora_linear_layer.down", ".weight", tensor_kind::A},
+    {".lora_linear_layer.up", ".weight", tensor_kind::B},
     {".dora_scale", "", tensor_kind::magnitude},
     {".alpha", "", tensor_kind::alpha},
 }};

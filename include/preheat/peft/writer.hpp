@@ -67,7 +67,7 @@ class writer {
   // After the last layer: copies what the plan says, and makes the adapter appear.
   void commit() {
     for (const copied_tensor& c : plan_.copied) {
-      stream_->write(c.as, c.from->info(c.name).bytes);
+      copy(c);
       c.from->release(c.name);
     }
     stream_->commit();
@@ -77,6 +77,24 @@ class writer {
   }
 
  private:
+  // A tensor as it is, or in the plan's type, some entries at a time.
+  void copy(const copied_tensor& c) {
+    const safetensors::tensor_info& info = c.from->info(c.name);
+    const safetensors::dtype type = stored_type(plan_, c);
+    if (type == info.type) {
+      stream_->write(c.as, info.bytes);
+      return;
+    }
+    constexpr index_t most = 1'000'000;
+    std::vector<double> piece(std::size_t(std::min(most, info.count())));
+    for (index_t first = 0; first < info.count(); first += most) {
+      const view<double> some(piece.data(), std::min(most, info.count() - first), 1);
+      safetensors::read_rows<double>(c.name, info, first, some);
+      stream_->write(c.as, safetensors::rows_as_bytes<double>(c.name, some, type),
+                     std::size_t(first * safetensors::size_of(type)));
+    }
+  }
+
   const adapter_plan& plan_;
   std::optional<files::atomic_folder> folder_;
   std::optional<safetensors::stream> stream_;

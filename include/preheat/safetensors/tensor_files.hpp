@@ -22,24 +22,27 @@ namespace preheat::safetensors {
 
 namespace detail {
 
-// Names the format of a file that begins as another than safetensors does. Errors: io_error.
-inline void refuse_other_formats(const std::filesystem::path& path) {
+inline constexpr std::string_view gguf_format = "a GGUF file";
+
+// The format of a file that begins as another than safetensors does; else empty.
+inline std::string_view format_of_other(const std::filesystem::path& path) {
   std::array<char, 6> begin{};
   std::ifstream(path, std::ios::binary).read(begin.data(), begin.size());
   const std::string_view text(begin.data(), begin.size());
-  constexpr const char* pickle =
-      "not safetensors but a pickle of PyTorch (.bin, .ckpt, .pt); save it as safetensors first";
-  const char* format = nullptr;
   if (text.starts_with("PK\x03\x04") ||
       (text[0] == '\x80' && text[1] > 0 && text[1] <= 5 && (text[4] != 0 || text[5] != 0))) {
-    format = pickle;
-  } else if (text.starts_with("GGUF")) {
-    format = "not safetensors but a GGUF file";
-  } else if (text.starts_with("\x93NUMPY")) {
-    format = "not safetensors but an array of NumPy";
+    return "a pickle of PyTorch (.bin, .ckpt, .pt); save it as safetensors first";
   }
-  if (format != nullptr) {
-    throw io_error(path.string() + ": " + format);
+  return text.starts_with("GGUF")        ? gguf_format
+         : text.starts_with("\x93NUMPY") ? std::string_view("an array of NumPy")
+                                         : std::string_view();
+}
+
+// Errors: io_error, naming the format.
+inline void refuse_other_formats(const std::filesystem::path& path) {
+  const std::string_view format = format_of_other(path);
+  if (!format.empty()) {
+    throw io_error(path.string() + ": not safetensors but " + std::string(format));
   }
 }
 

@@ -122,6 +122,16 @@ TEST_CASE("results: mean, spread and interval") {
 
 // ---------------------------------------------------------------------------------------- results
 
+TEST_CASE("results: Spearman's rank correlation, with equal numbers") {
+  const std::vector<double> x{1, 2, 3, 4}, up{10, 20, 1000, 1001}, down{4, 3, 2, 1};
+  CHECK(rank_correlation(x, up) == doctest::Approx(1));
+  CHECK(rank_correlation(x, down) == doctest::Approx(-1));
+  // Ranks 0 1 2 3 and 0.5 0.5 2 3: 4.5/√(5·4.5).
+  CHECK(rank_correlation(x, std::vector<double>{5, 5, 6, 7}) == doctest::Approx(std::sqrt(0.9)));
+  CHECK(std::isnan(rank_correlation(x, std::vector<double>{5, 5, 5, 5})));
+  CHECK(std::isnan(rank_correlation({}, {})));
+}
+
 TEST_CASE("results: a run's line reads back as the run") {
   const run_record r = example_run();
   const run_record back = from_line(to_line(r));
