@@ -165,13 +165,13 @@ struct work {
   long all, waits, allocations;
 };
 // A later step of LoRA on all layers of a small Llama.
-work work_of_step(index_t blocks, std::vector<index_t> lengths) {
+work work_of_step(index_t blocks, std::vector<index_t> lengths, double clipping = 0) {
   cuda<float> be;
   nn::decoder_config c = small_llama();
   c.blocks = blocks;
   auto net = small_decoder(be, c);
   same_text data{std::move(lengths)};
-  auto run = start_run(lora{}, net, data, {.rank = 2, .steps = 6});
+  auto run = start_run(lora{}, net, data, {.rank = 2, .steps = 6, .max_gradient_norm = clipping});
   run.step();
   run.step();
   const auto now = [] {
@@ -194,7 +194,9 @@ TEST_CASE("a decoder's step: calls a layer, whatever the heads and sequences; it
   MESSAGE("calls a layer and step: ", of_layer, ", besides: ", two.all - 2 * of_layer);
   CHECK(of_layer <= 94);  // of which the seven adapted layers' products are 56
   CHECK(work_of_step(2, {6, 6, 6, 6, 6, 6}).all == two.all);
-  for (const work& w : {two, four}) {
+  const work clipped = work_of_step(2, {6, 6, 6}, 0.1);
+  CHECK(clipped.all <= two.all + 4);  // norm, factor, and the factor's passes over 30 matrices
+  for (const work& w : {two, four, clipped}) {
     CHECK(w.waits == 1);  // for the loss
     CHECK(w.allocations == 0);
   }

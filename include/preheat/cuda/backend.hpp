@@ -1,5 +1,4 @@
-// The CUDA backend: products by cuBLAS, factorizations by cuSOLVER, the rest by elementwise
-// kernels.
+// The CUDA backend: products by cuBLAS, factorizations by cuSOLVER, the rest by elementwise kernels.
 //
 //   preheat::cuda<float> be;                        // throws cuda_error where there is no device
 //   auto W = be.zeros(4096, 4096);                  // memory on the device

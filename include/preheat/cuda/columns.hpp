@@ -13,6 +13,7 @@
 
 #include "../core/block_grid.hpp"
 #include "../core/shapes.hpp"
+#include "clip.hpp"
 #include "column_kernels.hpp"
 #include "decoder_kernels.hpp"
 #include "factorizations.hpp"
@@ -178,6 +179,9 @@ class cuda_columns {
                                                  cuda_kernels::window_of(x)});
   }
 
+  // Every matrix is multiplied by min(1, bound/(norm of all of them + 1e-6)), found on the device.
+  void clip(double bound, std::span<const view<T>> all) { clip_(context_, bound, all); }
+
   // c = alpha·op(a)·op(b) + beta·c for each triple of blocks, in one call of cuBLAS.
   void gemm_grid(T alpha, transpose ta, const block_grid<const T>& a, transpose tb,
                  const block_grid<const T>& b, T beta, const block_grid<T>& c) {
@@ -227,6 +231,7 @@ class cuda_columns {
   }
 
   cuda_matrix<T> losses_;
+  detail::cuda_clipper<T> clip_;
   cuda_matrix<index_t> ids_;
   cuda_matrix<const T*> left_, right_;  // where the blocks of a product begin
   cuda_matrix<T*> results_;

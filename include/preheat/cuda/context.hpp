@@ -8,7 +8,9 @@
 // A context belongs to the device that is current when it is made, and is used by one thread at a
 // time.
 #pragma once
+#include <cstdint>
 #include <exception>
+#include <limits>
 #include <memory>
 #include <utility>
 
@@ -24,6 +26,9 @@ struct cuda_options {
   bool tf32 = false;                         // products of floats in TF32: 10 bits of mantissa
   cuda_svd svd = cuda_svd::gesvd;            // svd of a matrix
   std::size_t cublas_workspace = 32U << 20;  // bytes, so that cuBLAS never allocates
+  // The device's memory pool keeps what is freed for the next matrix, until the process ends. Without it, it gives
+  // all back whenever the host waits, and the next step allocates it anew. The setting is the whole process's.
+  bool keep_memory = true;
 };
 
 class cuda_context;
@@ -102,6 +107,15 @@ class cuda_context {
     check(cusolverDnSetStream(solver_, stream_), "cusolverDnSetStream");
     check(cublasSetMathMode(blas_, options.tf32 ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH),
           "cublasSetMathMode");
+    if (options.keep_memory) {
+      int device = 0;
+      cudaMemPool_t pool = nullptr;
+      std::uint64_t everything = std::numeric_limits<std::uint64_t>::max();
+      check(cudaGetDevice(&device), "cudaGetDevice");
+      check(cudaDeviceGetDefaultMemPool(&pool, device), "cudaDeviceGetDefaultMemPool");
+      check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &everything),
+            "cudaMemPoolSetAttribute");
+    }
     // After cublasSetStream, which would reset the workspace.
     if (const std::size_t bytes = options.cublas_workspace; bytes > 0) {
       workspace_ = detail::cuda_memory(bytes, stream_);

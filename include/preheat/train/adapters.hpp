@@ -170,12 +170,10 @@ class training_adapters
     }
   }
   void optimize(const step_context& context, const generator& of_step) {
-    in_few_launches(backend(), [&] {
-      for_each_attached(context, [&](auto& s, step_context of_layer) {
-        const auto l = std::size_t(of_layer.layer);
-        of_layer.gen = of_step.fork(purpose::step, l);
-        method_.optim.step(backend(), s.parameters, s.gradient, optim_[l], of_layer);
-      });
+    for_each_attached(context, [&](auto& s, step_context of_layer) {
+      const auto l = std::size_t(of_layer.layer);
+      of_layer.gen = of_step.fork(purpose::step, l);
+      method_.optim.step(backend(), s.parameters, s.gradient, optim_[l], of_layer);
     });
   }
   index_t trained_entries() const {
