@@ -76,14 +76,10 @@ class token_head {
       }
     }
     if (below) {
-      be.resize(dG_, G_.rows(), count);
+      be.resize(dG_, G_.rows(), count + 1);
       be.fill(0, dG_);
-      norm_.backward(be, config_->norm, frozen.norm, dY_, dG_);
-      be.fill(0, dX);
-      for (const run& r : runs_) {
-        be.copy(transpose::no, const_view_of<Be>(dG_).col_range(r.place, r.count),
-                dX.col_range(r.column, r.count));
-      }
+      norm_.backward(be, config_->norm, frozen.norm, dY_, view(dG_).col_range(0, count));
+      scatter(be, dX);
     }
     return total(be, sum);
   }
@@ -137,8 +133,37 @@ class token_head {
   }
   void gather(Be& be, const_view_of<Be> X) {
     be.resize(G_, X.rows(), index_t(labels_.size()));
-    for (const run& r : runs_) {
-      be.copy(transpose::no, X.col_range(r.column, r.count), view(G_).col_range(r.place, r.count));
+    if constexpr (gathers_columns<Be>) {
+      columns_.clear();
+      for (const run& r : runs_) {
+        for (index_t j = 0; j < r.count; ++j) {
+          columns_.push_back(r.column + j);
+        }
+      }
+      be.gather_cols(X, columns_, G_);
+    } else {
+      for (const run& r : runs_) {
+        be.copy(transpose::no, X.col_range(r.column, r.count),
+                view(G_).col_range(r.place, r.count));
+      }
+    }
+  }
+  // The columns of dG_, whose last one is zero, to where those of G_ were taken from; zero elsewhere.
+  void scatter(Be& be, view_of<Be> dX) {
+    if constexpr (gathers_columns<Be>) {
+      columns_.assign(std::size_t(dX.cols()), index_t(labels_.size()));
+      for (const run& r : runs_) {
+        for (index_t j = 0; j < r.count; ++j) {
+          columns_[std::size_t(r.column + j)] = r.place + j;
+        }
+      }
+      be.gather_cols(dG_, columns_, dX);
+    } else {
+      be.fill(0, dX);
+      for (const run& r : runs_) {
+        be.copy(transpose::no, const_view_of<Be>(dG_).col_range(r.place, r.count),
+                dX.col_range(r.column, r.count));
+      }
     }
   }
 
@@ -191,6 +216,7 @@ class token_head {
   pre_norm<Be> norm_;
   std::vector<run> runs_;
   std::vector<T> labels_;
+  std::vector<index_t> columns_;  // for one call that takes them all
   mat<Be> target_;
   mat<Be> G_, Y_, Z_, dZ_, dY_, dG_;
   mat<Be> total_;  // 1×1
