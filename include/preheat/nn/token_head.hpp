@@ -2,7 +2,7 @@
 //
 //   Z = W·norm(X) over the vocabulary,  loss = −(1/M)·Σ log softmax(z_t)[token t + 1]
 //
-// over the M tokens of the batch that count (nn/causal_batch.hpp). Only the columns from which such a
+// over the M tokens of the batch that count (nn/causal_batch.hpp; or its `divisor`). Only the columns from which such a
 // token is predicted are computed at all, and these in chunks, each with its loss and its gradient
 // before the next one: the logits of a batch never exist whole. Memory: 2·vocab_size·chunk numbers.
 //
@@ -42,6 +42,7 @@ class token_head {
          const_view_of<Be> X, Linear& linear, view_of<Be> dX, bool gradient) {
     find_predictions(batch);
     const index_t count = index_t(labels_.size());
+    const double divisor = batch.divisor > 0 ? batch.divisor : double(count);
     gather(be, X);
     norm_.forward(be, config_->norm, config_->norm_epsilon, frozen.norm, G_, Y_);
     be.resize(target_, 1, count);
@@ -59,9 +60,9 @@ class token_head {
       be.resize(dZ_, Z.rows(), n);
       const T mean =
           be.softmax_cross_entropy(Z, const_view_of<Be>(target_).col_range(first, n), dZ_);
-      sum += double(mean) * double(n) / double(count);
+      sum += double(mean) * double(n) / divisor;
       if (gradient && (below || (!tied() && linear.first_trained() <= layer_))) {
-        be.apply(linalg::scale<T>{T(n) / T(count)}, dZ_);
+        be.apply(linalg::scale<T>{T(n) / T(divisor)}, dZ_);
         product_backward(be, frozen, y, linear, below ? view(dY_).col_range(first, n) : dX);
       }
     }
