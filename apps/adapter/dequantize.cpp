@@ -32,7 +32,9 @@ coded_tensors of_gguf(const gguf::reader& file) {
                 "\"; bases of llama, qwen2 and qwen3 are understood");
   const index_t head = gguf::read_decoder_config(file.header(), file.source()).head_size;
   coded_tensors all;
-  for (const auto& [stored, tensor] : file.tensors()) {
+  for (const auto& entry : file.tensors()) {
+    const std::string& stored = entry.first;
+    const gguf::tensor_info& tensor = entry.second;
     if (stored == "rope_freqs.weight") {  // the config says it
       continue;
     }

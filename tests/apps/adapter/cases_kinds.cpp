@@ -285,7 +285,8 @@ TEST_CASE("merge: bases in NF4, FP8 and GGUF are dequantized to the dtype that i
   const safetensors::tensor_files found(merged(gguf / "adapter", gguf / "model-f32.gguf",
                                                d / "gguf.safetensors",
                                                with<merge_options>(to_f32)));
-  for (const auto& [name, info] : right.tensors()) {
+  for (const auto& entry : right.tensors()) {
+    const std::string& name = entry.first;
     CAPTURE(name);
     CHECK(distance(read(found, name), read(right, name)) < 1e-7);
   }
