@@ -12,7 +12,11 @@ TEST_CASE("context: each of its calls that fails is an exception, and leaves not
   const long before = cuda_double::calls();
   { const cuda_context context; }
   const long calls = cuda_double::calls() - before;
-  REQUIRE(calls == 9);
+  REQUIRE(calls == 12);
+  {
+    const cuda_context without_pool(cuda_options{.keep_memory = false});
+    CHECK(cuda_double::calls() - before == calls + 9);
+  }
   for (long n = 1; n <= calls; ++n) {
     cuda_double::fail_call(n);
     CHECK_THROWS_AS(cuda_context(), cuda_error);

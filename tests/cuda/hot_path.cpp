@@ -1,11 +1,15 @@
-// The step of an adapted layer neither waits nor allocates.
+// The step of an adapted layer neither waits nor allocates; what a step of a decoder asks of the device, counted.
 #include <doctest/doctest.h>
 
 #include <preheat/adapter/lora.hpp>
 #include <preheat/cuda/adapted_linear.hpp>
+#include <preheat/methods.hpp>
+#include <preheat/nn/decoder.hpp>
 #include <preheat/optim/adam.hpp>
+#include <preheat/train/fit.hpp>
 
 #include "double/control.hpp"
+#include "support/small_decoder.hpp"
 #include "support/table.hpp"
 
 using namespace conformance;
@@ -15,7 +19,7 @@ namespace {
 
 constexpr index_t out_size = 70;
 constexpr index_t in_size = 40;
-constexpr index_t rank = 3;
+constexpr index_t few = 3;
 constexpr index_t tokens = 17;
 
 }  // namespace
@@ -25,10 +29,10 @@ TEST_CASE("hot path: a step neither allocates nor waits nor copies") {
   Be be;
   const auto random = [&](index_t m, index_t n) { return matrix(be, random_table(m, n, 7)); };
   cuda_adapted_linear<float, __nv_bfloat16> layer(
-      be, random(out_size, in_size), random(rank, in_size), random(out_size, rank), 1, tokens);
+      be, random(out_size, in_size), random(few, in_size), random(out_size, few), 1, tokens);
   auto dY = random(out_size, tokens);
-  auto m = be.zeros(rank, in_size);
-  auto v = be.zeros(rank, in_size);
+  auto m = be.zeros(few, in_size);
+  auto v = be.zeros(few, in_size);
   be.context()->synchronize();
   const auto waits = [] {
     return cuda_double::calls("cudaMallocAsync") + cuda_double::calls("cudaStreamSynchronize") +
@@ -62,8 +66,8 @@ TEST_CASE("hot path: the plain adapter's step, too, neither allocates nor waits 
   auto dX = be.zeros(in_size, tokens);
   const adapter::lora adapter;
   const frozen_linear<Be> base{W, {}, 1};
-  adapter::lora::params<Be> p{random(rank, in_size), random(out_size, rank)};
-  adapter::lora::params<Be> g{be.zeros(rank, in_size), be.zeros(out_size, rank)};
+  adapter::lora::params<Be> p{random(few, in_size), random(out_size, few)};
+  adapter::lora::params<Be> g{be.zeros(few, in_size), be.zeros(out_size, few)};
   adapter::lora::saved_activations<Be> saved_activations;
   const layer_input<Be> x{X, X};
   const auto step = [&] {
@@ -76,4 +80,124 @@ TEST_CASE("hot path: the plain adapter's step, too, neither allocates nor waits 
   step();
   CHECK(cuda_double::calls("cudaMallocAsync") + cuda_double::calls("cudaStreamSynchronize") ==
         before);
+}
+
+namespace {
+
+using matrices = std::vector<cuda_matrix<float>>;
+
+// Passes of three kernels, some of which depend on others, over matrices with and without gaps.
+void passes(cuda<float>& be, matrices& x) {
+  for (std::size_t k = 0; k < x.size(); ++k) {
+    be.apply(linalg::axpby<float>{2, 1}, x[k], x[(k + 1) % x.size()]);  // x_k += 2·x_{k+1}
+  }
+  for (int again = 0; again < 2; ++again) {
+    for (auto& m : x) {
+      be.apply(linalg::scale<float>{0.5F}, m);
+    }
+  }
+  auto gone = be.zeros(x[0].rows(), x[0].cols());  // its memory is freed while passes are held
+  be.apply(linalg::axpby<float>{1, 0}, gone, x[0]);
+  be.apply(linalg::axpby<float>{1, 1}, x[1], gone);
+  be.fill(3, x[2]);
+}
+
+}  // namespace
+
+TEST_CASE("collected passes: in the order of the calls, in few launches") {
+  cuda<float> be;
+  const auto fresh = [&](index_t rows) {
+    matrices x;
+    for (std::uint64_t k = 0; k < 60; ++k) {
+      x.push_back(matrix(be, random_table(rows, 3, k)));
+    }
+    return x;
+  };
+  for (const index_t rows : {1, 6, 150}) {
+    matrices one_by_one = fresh(rows);
+    matrices together = fresh(rows);
+    passes(be, one_by_one);
+    be.collect([&] { passes(be, together); });
+    for (std::size_t k = 0; k < together.size(); ++k) {
+      CHECK(same(read<cuda<float>>(be, together[k]), read<cuda<float>>(be, one_by_one[k])));
+    }
+  }
+  matrices x = fresh(4);
+  be.context()->synchronize();
+  const long before = cuda_double::calls();
+  be.collect([&] {
+    for (auto& m : x) {
+      be.apply(linalg::scale<float>{2}, m);
+    }
+  });
+  CHECK(cuda_double::calls() - before <= 2);
+  CHECK(cuda_double::calls() - before >= 1);
+
+  // What a result needs is given before it; an error leaves nothing held and nothing collected.
+  be.collect([&] {
+    be.fill(2, x[0]);
+    CHECK(be.dot(x[0], x[0]) == 4 * float(x[0].rows() * x[0].cols()));
+  });
+  CHECK_THROWS_AS(be.collect([&] {
+    be.fill(5, x[0]);
+    throw std::runtime_error("a policy's");
+  }),
+                  std::runtime_error);
+  CHECK(!be.context()->collects());
+  CHECK(be.max_abs(x[0]) == 5);
+}
+
+namespace {
+
+struct same_text {
+  std::vector<index_t> lengths;
+  void load(const generator&, index_t, nn::causal_batch<cuda<float>>& to) const {
+    to = {{}, {}, lengths};
+    for (const index_t length : lengths) {
+      for (index_t t = 0; t < length; ++t) {
+        to.ids.push_back((t * t + length) % 11);
+      }
+    }
+    to.labels = to.ids;
+  }
+};
+struct work {
+  long all, waits, allocations;
+};
+// A later step of LoRA on all layers of a small Llama.
+work work_of_step(index_t blocks, std::vector<index_t> lengths, double clipping = 0) {
+  cuda<float> be;
+  nn::decoder_config c = small_llama();
+  c.blocks = blocks;
+  auto net = small_decoder(be, c);
+  same_text data{std::move(lengths)};
+  auto run = start_run(lora{}, net, data, {.rank = 2, .steps = 6, .max_gradient_norm = clipping});
+  run.step();
+  run.step();
+  const auto now = [] {
+    return work{cuda_double::calls(), cuda_double::calls("cudaStreamSynchronize"),
+                cuda_double::calls("cudaMallocAsync")};
+  };
+  const work before = now();
+  run.step();
+  const work after = now();
+  return {after.all - before.all, after.waits - before.waits,
+          after.allocations - before.allocations};
+}
+
+}  // namespace
+
+TEST_CASE("a decoder's step: calls a layer, whatever the heads and sequences; it waits once") {
+  const work two = work_of_step(2, {6, 6, 6});
+  const work four = work_of_step(4, {6, 6, 6});
+  const long of_layer = (four.all - two.all) / 2;
+  MESSAGE("calls a layer and step: ", of_layer, ", besides: ", two.all - 2 * of_layer);
+  CHECK(of_layer <= 94);  // of which the seven adapted layers' products are 56
+  CHECK(work_of_step(2, {6, 6, 6, 6, 6, 6}).all == two.all);
+  const work clipped = work_of_step(2, {6, 6, 6}, 0.1);
+  CHECK(clipped.all <= two.all + 4);  // norm, factor, and the factor's passes over 30 matrices
+  for (const work& w : {two, four, clipped}) {
+    CHECK(w.waits == 1);  // for the loss
+    CHECK(w.allocations == 0);
+  }
 }

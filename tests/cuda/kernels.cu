@@ -62,6 +62,8 @@ void launch_all(cuda<T>& be, cuda_matrix<T>& x, cuda_matrix<T>& y) {
   be.layer_norm(1, y, y, x, x, x);
   be.layer_norm_gradient(y, y, y, x);
   be.softmax_cols_causal(0, 1, x);
+  be.turn_heads(1, y, y, x);
+  be.add_softmax_cross_entropy(1, x, y, x);
   be.rms_norm(1, y, y, x, x);
   be.rms_norm_gradient(y, y, y, y, x);
   be.gather_cols(y, {}, x);

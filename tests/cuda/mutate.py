@@ -22,7 +22,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 FOLDER = os.path.join(ROOT, 'include', 'preheat', 'cuda')
-FILES = ['error.hpp', 'context.hpp', 'matrix.hpp', 'launch.hpp', 'launch_groups.hpp', 'elementwise.hpp', 'factorizations.hpp', 'reduction.hpp', 'columns.hpp',
+FILES = ['error.hpp', 'context.hpp', 'matrix.hpp', 'launch.hpp', 'launch_groups.hpp', 'elementwise.hpp', 'factorizations.hpp', 'reduction.hpp', 'columns.hpp', 'send.hpp', 'collected.hpp', 'clip.hpp',
          'backend.hpp', 'adapted_linear.hpp']
 TESTS = ['core/backend.cpp', 'nn/column_operations.cpp', 'cuda/backend.cpp', 'cuda/columns.cpp', 'cuda/adapted_linear.cpp', 'cuda/hot_path.cpp', 'cuda/context.cpp']
 

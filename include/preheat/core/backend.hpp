@@ -117,6 +117,17 @@ concept partial_eigen_backend = backend<Be> &&
   { be.eigh_largest(a, k) } -> std::same_as<eigh_result<typename Be::matrix>>;
 };
 
+// Runs f(), which makes many elementwise passes over small matrices: be.collect(f) where the backend has it, which
+// may put passes of one kernel that do not depend on each other together.
+template <backend Be, class F>
+void in_few_launches(Be& be, F f) {
+  if constexpr (requires { be.collect(f); }) {
+    be.collect(f);
+  } else {
+    f();
+  }
+}
+
 template <class Be>
 using mat = typename Be::matrix;
 template <class Be>

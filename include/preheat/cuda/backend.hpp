@@ -1,5 +1,4 @@
-// The CUDA backend: products by cuBLAS, factorizations by cuSOLVER, the rest by elementwise
-// kernels.
+// The CUDA backend: products by cuBLAS, factorizations by cuSOLVER, the rest by elementwise kernels.
 //
 //   preheat::cuda<float> be;                        // throws cuda_error where there is no device
 //   auto W = be.zeros(4096, 4096);                  // memory on the device
@@ -26,6 +25,7 @@
 #include "../core/concepts.hpp"
 #include "../core/frozen_weight.hpp"
 #include "../core/shapes.hpp"
+#include "collected.hpp"
 #include "columns.hpp"
 #include "elementwise.hpp"
 #include "factorizations.hpp"
@@ -91,7 +91,7 @@ class cuda : public cuda_columns<T>, public detail::cuda_storage<T, Storage> {
     return host;
   }
 
-  void fill(T value, view<T> x) { each_entry(cuda_kernels::fill<T>{value}, x); }
+  void fill(T value, view<T> x) { detail::pass_over(*context_, cuda_kernels::fill<T>{value}, x); }
   void copy(transpose t, view<const T> a, view<T> x) {
     require_copy_shapes<T>(t, a, x);
     if (t == transpose::yes) {
@@ -103,11 +103,26 @@ class cuda : public cuda_columns<T>, public detail::cuda_storage<T, Storage> {
 
   template <class F, class M, class... Ms>
   void apply(F f, M&& x, Ms&&... others) {
-    each_entry(cuda_kernels::without_index<F>{f}, view(x), view(others)...);
+    apply_indexed(cuda_kernels::without_index<F>{f}, x, others...);
   }
   template <class F, class M, class... Ms>
   void apply_indexed(F f, M&& x, Ms&&... others) {
-    each_entry(f, view(x), view(others)...);
+    (require_same_shape("each", view(x), view(others)), ...);
+    detail::pass_over(*context_, f, view(x), view(others)...);
+  }
+  // Runs f(), of whose passes over matrices many go into one launch (collected.hpp).
+  template <class F>
+  void collect(F f) {
+    struct scope {
+      const cuda_context& context;
+      explicit scope(const cuda_context& c) : context(c) { context.collect(true); }
+      ~scope() {
+        context.collect(false);
+        context.give_held_noexcept();
+      }
+    } during(*context_);
+    f();
+    context_->give_held();
   }
 
   void scale_rows(view<const T> d, view<T> x) {
@@ -121,18 +136,6 @@ class cuda : public cuda_columns<T>, public detail::cuda_storage<T, Storage> {
   void add_to_cols(view<const T> b, view<T> x) {
     require(b.rows() == x.rows(), "add_to_cols: one term per row", b.rows(), x.rows());
     each_entry(cuda_kernels::add_to_cols<T>{b.data(), x.rows()}, x);
-  }
-  void add_row_sums(T s, view<const T> a, view<T> x) {
-    require(a.rows() == x.rows(), "add_row_sums: one sum per row", a.rows(), x.rows());
-    launch_groups(*context_, group_for(a.cols()), a.rows(),
-                  cuda_kernels::add_row_sums<T>{s, cuda_kernels::window_of(a), a.cols(), x.data()});
-  }
-  void add_row_dots(T s, view<const T> a, view<const T> b, view<T> x) {
-    require(a.rows() == x.rows(), "add_row_dots: one sum per row", a.rows(), x.rows());
-    require_same_shape("add_row_dots", a, b);
-    launch_groups(*context_, group_for(a.cols()), a.rows(),
-                  cuda_kernels::add_row_dots<T>{s, cuda_kernels::window_of(a),
-                                                cuda_kernels::window_of(b), a.cols(), x.data()});
   }
 
   T dot(view<const T> a, view<const T> b) {

@@ -13,6 +13,7 @@
 
 #include "../core/block_grid.hpp"
 #include "../core/shapes.hpp"
+#include "clip.hpp"
 #include "column_kernels.hpp"
 #include "decoder_kernels.hpp"
 #include "factorizations.hpp"
@@ -140,6 +141,19 @@ class cuda_columns {
                       cuda_kernels::window_of(d), cuda_kernels::window_of(dx)});
   }
 
+  void add_row_sums(T s, view<const T> a, view<T> x) {
+    require(a.rows() == x.rows(), "add_row_sums: one sum per row", a.rows(), x.rows());
+    launch_groups(*context_, group_for(a.cols()), a.rows(),
+                  cuda_kernels::add_row_sums<T>{s, cuda_kernels::window_of(a), a.cols(), x.data()});
+  }
+  void add_row_dots(T s, view<const T> a, view<const T> b, view<T> x) {
+    require(a.rows() == x.rows(), "add_row_dots: one sum per row", a.rows(), x.rows());
+    require_same_shape("add_row_dots", a, b);
+    launch_groups(*context_, group_for(a.cols()), a.rows(),
+                  cuda_kernels::add_row_dots<T>{s, cuda_kernels::window_of(a),
+                                                cuda_kernels::window_of(b), a.cols(), x.data()});
+  }
+
   // x_j = table_{ids_j}
   void gather_cols(view<const T> table, std::span<const index_t> ids, view<T> x) {
     require(table.rows() == x.rows(), "gather_cols: rows agree", table.rows(), x.rows());
@@ -164,6 +178,9 @@ class cuda_columns {
                   cuda_kernels::gather_column<T>{cuda_kernels::window_of(table), ids_.data(),
                                                  cuda_kernels::window_of(x)});
   }
+
+  // Every matrix is multiplied by min(1, bound/(norm of all of them + 1e-6)), found on the device.
+  void clip(double bound, std::span<const view<T>> all) { clip_(context_, bound, all); }
 
   // c = alpha·op(a)·op(b) + beta·c for each triple of blocks, in one call of cuBLAS.
   void gemm_grid(T alpha, transpose ta, const block_grid<const T>& a, transpose tb,
@@ -214,6 +231,7 @@ class cuda_columns {
   }
 
   cuda_matrix<T> losses_;
+  detail::cuda_clipper<T> clip_;
   cuda_matrix<index_t> ids_;
   cuda_matrix<const T*> left_, right_;  // where the blocks of a product begin
   cuda_matrix<T*> results_;

@@ -8,6 +8,9 @@
 // A context belongs to the device that is current when it is made, and is used by one thread at a
 // time.
 #pragma once
+#include <cstdint>
+#include <exception>
+#include <limits>
 #include <memory>
 #include <utility>
 
@@ -23,7 +26,12 @@ struct cuda_options {
   bool tf32 = false;                         // products of floats in TF32: 10 bits of mantissa
   cuda_svd svd = cuda_svd::gesvd;            // svd of a matrix
   std::size_t cublas_workspace = 32U << 20;  // bytes, so that cuBLAS never allocates
+  // The device's memory pool keeps what is freed for the next matrix, until the process ends. Without it, it gives
+  // all back whenever the host waits, and the next step allocates it anew. The setting is the whole process's.
+  bool keep_memory = true;
 };
+
+class cuda_context;
 
 namespace detail {
 
@@ -75,6 +83,13 @@ class cuda_memory {
   cudaStream_t stream_ = nullptr;
 };
 
+// Work that is not yet given to the stream, because more of its kind may follow (cuda/collected.hpp).
+class cuda_held_work {
+ public:
+  virtual ~cuda_held_work() = default;
+  virtual void give(const cuda_context& context) = 0;
+};
+
 }  // namespace detail
 
 class cuda_context {
@@ -92,6 +107,15 @@ class cuda_context {
     check(cusolverDnSetStream(solver_, stream_), "cusolverDnSetStream");
     check(cublasSetMathMode(blas_, options.tf32 ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH),
           "cublasSetMathMode");
+    if (options.keep_memory) {
+      int device = 0;
+      cudaMemPool_t pool = nullptr;
+      std::uint64_t everything = std::numeric_limits<std::uint64_t>::max();
+      check(cudaGetDevice(&device), "cudaGetDevice");
+      check(cudaDeviceGetDefaultMemPool(&pool, device), "cudaDeviceGetDefaultMemPool");
+      check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &everything),
+            "cudaMemPoolSetAttribute");
+    }
     // After cublasSetStream, which would reset the workspace.
     if (const std::size_t bytes = options.cublas_workspace; bytes > 0) {
       workspace_ = detail::cuda_memory(bytes, stream_);
@@ -103,11 +127,43 @@ class cuda_context {
   cuda_context& operator=(const cuda_context&) = delete;
 
   const cuda_options& options() const { return options_; }
-  cudaStream_t stream() const { return stream_; }
-  cublasHandle_t blas() const { return blas_; }
-  cusolverDnHandle_t solver() const { return solver_; }
+  // Whoever uses one of these gives work to the stream, after all that was held.
+  cudaStream_t stream() const {
+    give_held();
+    return stream_;
+  }
+  cublasHandle_t blas() const {
+    give_held();
+    return blas_;
+  }
+  cusolverDnHandle_t solver() const {
+    give_held();
+    return solver_;
+  }
+
+  // Passes over matrices may be held while `collect` is on.
+  bool collects() const { return collects_; }
+  void collect(bool on) const { collects_ = on; }
+  std::unique_ptr<detail::cuda_held_work>& held() const { return held_; }
+  void give_held() const {
+    if (failed_) {
+      std::rethrow_exception(std::exchange(failed_, nullptr));
+    }
+    if (held_) {
+      std::exchange(held_, nullptr)->give(*this);
+    }
+  }
+  // The same for a destructor: an error is that of the next call.
+  void give_held_noexcept() const noexcept {
+    try {
+      give_held();
+    } catch (...) {
+      failed_ = std::current_exception();
+    }
+  }
 
   void synchronize() const {
+    give_held();
     detail::check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
   }
 
@@ -141,6 +197,9 @@ class cuda_context {
   detail::cuda_handle<cusolverDnHandle_t, cusolverDnDestroy> solver_;
   detail::cuda_memory workspace_;
   detail::cuda_memory info_;
+  mutable bool collects_ = false;
+  mutable std::unique_ptr<detail::cuda_held_work> held_;
+  mutable std::exception_ptr failed_;
 };
 
 }  // namespace preheat

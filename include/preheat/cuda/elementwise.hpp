@@ -28,6 +28,7 @@ struct elementwise {
   windows<Ts...> operands;
 
   constexpr index_t packs_of_column() const { return (rows + pack_size - 1) / pack_size; }
+  constexpr index_t threads() const { return cols * packs_of_column(); }
   constexpr void operator()(index_t number) const {
     const index_t j = cols == 1 ? 0 : quotient(number, packs_of_column());
     const index_t i = (number - j * packs_of_column()) * pack_size;
@@ -90,17 +91,18 @@ bool aligned_for_packs(view<T> x) {
 
 // The views have one shape.
 template <class F, class T, class... Ts>
-void for_each_entry(const cuda_context& context, F f, view<T> x, view<Ts>... others) {
-  const bool gapless = x.ld() == x.rows() && ((others.ld() == others.rows()) && ...);
-  const auto launch_over = [&](view<T> first, view<Ts>... rest) {
-    const bool aligned = aligned_for_packs(first) && (aligned_for_packs(rest) && ...);
-    const cuda_kernels::elementwise<F, T, Ts...> all{f, first.rows(), first.cols(), aligned,
-                                                     cuda_kernels::windows_of(first, rest...)};
-    launch(context, first.cols() * all.packs_of_column(), all);
-  };
-  gapless
-      ? launch_over(view<T>(x.data(), x.size(), 1), view<Ts>(others.data(), others.size(), 1)...)
-      : launch_over(x, others...);
+cuda_kernels::elementwise<F, T, Ts...> pass_of(F f, view<T> x, view<Ts>... others) {
+  if (x.ld() == x.rows() && ((others.ld() == others.rows()) && ...)) {
+    x = view<T>(x.data(), x.size(), 1);
+    ((others = view<Ts>(others.data(), others.size(), 1)), ...);
+  }
+  return {f, x.rows(), x.cols(), aligned_for_packs(x) && (aligned_for_packs(others) && ...),
+          cuda_kernels::windows_of(x, others...)};
+}
+template <class F, class... Ts>
+void for_each_entry(const cuda_context& context, F f, view<Ts>... all) {
+  const auto pass = pass_of(f, all...);
+  launch(context, pass.threads(), pass);
 }
 
 }  // namespace preheat::detail

@@ -23,6 +23,13 @@ class cuda_matrix {
     return *this;
   }
 
+  // Passes that are held may use its memory.
+  ~cuda_matrix() {
+    if (context_) {
+      context_->give_held_noexcept();
+    }
+  }
+
   T* data() { return static_cast<T*>(memory_.data()); }
   const T* data() const { return static_cast<const T*>(memory_.data()); }
   index_t rows() const { return rows_; }

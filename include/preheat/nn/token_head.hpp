@@ -2,7 +2,7 @@
 //
 //   Z = W·norm(X) over the vocabulary,  loss = −(1/M)·Σ log softmax(z_t)[token t + 1]
 //
-// over the M tokens of the batch that count (nn/causal_batch.hpp). Only the columns from which such a
+// over the M tokens of the batch that count (nn/causal_batch.hpp; or its `divisor`). Only the columns from which such a
 // token is predicted are computed at all, and these in chunks, each with its loss and its gradient
 // before the next one: the logits of a batch never exist whole. Memory: 2·vocab_size·chunk numbers.
 //
@@ -43,6 +43,7 @@ class token_head {
          const_view_of<Be> X, Linear& linear, view_of<Be> dX, bool gradient) {
     find_predictions(batch);
     const index_t count = index_t(labels_.size());
+    const double divisor = batch.divisor > 0 ? batch.divisor : double(count);
     gather(be, X);
     norm_.forward(be, config_->norm, config_->norm_epsilon, frozen.norm, G_, Y_);
     be.resize(target_, 1, count);
@@ -62,28 +63,24 @@ class token_head {
       const bool wanted = gradient && (below || (!tied() && linear.first_trained() <= layer_));
       const view_of<Be> dy = below ? view(dY_).col_range(first, n) : dX;
       if constexpr (sums_losses<Be>) {
-        be.add_softmax_cross_entropy(T(1) / T(count), Z, labels, total_);
+        be.add_softmax_cross_entropy(T(1) / T(divisor), Z, labels, total_);
         if (wanted) {
           product_backward(be, frozen, y, Z, linear, dy);
         }
       } else {
         be.resize(dZ_, Z.rows(), n);
-        sum += double(be.softmax_cross_entropy(Z, labels, dZ_)) * double(n) / double(count);
+        sum += double(be.softmax_cross_entropy(Z, labels, dZ_)) * double(n) / divisor;
         if (wanted) {
-          be.apply(linalg::scale<T>{T(n) / T(count)}, dZ_);
+          be.apply(linalg::scale<T>{T(n) / T(divisor)}, dZ_);
           product_backward(be, frozen, y, dZ_, linear, dy);
         }
       }
     }
     if (below) {
-      be.resize(dG_, G_.rows(), count);
+      be.resize(dG_, G_.rows(), count + 1);
       be.fill(0, dG_);
-      norm_.backward(be, config_->norm, frozen.norm, dY_, dG_);
-      be.fill(0, dX);
-      for (const run& r : runs_) {
-        be.copy(transpose::no, const_view_of<Be>(dG_).col_range(r.place, r.count),
-                dX.col_range(r.column, r.count));
-      }
+      norm_.backward(be, config_->norm, frozen.norm, dY_, view(dG_).col_range(0, count));
+      scatter(be, dX);
     }
     return total(be, sum);
   }
@@ -137,8 +134,37 @@ class token_head {
   }
   void gather(Be& be, const_view_of<Be> X) {
     be.resize(G_, X.rows(), index_t(labels_.size()));
-    for (const run& r : runs_) {
-      be.copy(transpose::no, X.col_range(r.column, r.count), view(G_).col_range(r.place, r.count));
+    if constexpr (gathers_columns<Be>) {
+      columns_.clear();
+      for (const run& r : runs_) {
+        for (index_t j = 0; j < r.count; ++j) {
+          columns_.push_back(r.column + j);
+        }
+      }
+      be.gather_cols(X, columns_, G_);
+    } else {
+      for (const run& r : runs_) {
+        be.copy(transpose::no, X.col_range(r.column, r.count),
+                view(G_).col_range(r.place, r.count));
+      }
+    }
+  }
+  // The columns of dG_, whose last one is zero, to where those of G_ were taken from; zero elsewhere.
+  void scatter(Be& be, view_of<Be> dX) {
+    if constexpr (gathers_columns<Be>) {
+      columns_.assign(std::size_t(dX.cols()), index_t(labels_.size()));
+      for (const run& r : runs_) {
+        for (index_t j = 0; j < r.count; ++j) {
+          columns_[std::size_t(r.column + j)] = r.place + j;
+        }
+      }
+      be.gather_cols(dG_, columns_, dX);
+    } else {
+      be.fill(0, dX);
+      for (const run& r : runs_) {
+        be.copy(transpose::no, const_view_of<Be>(dG_).col_range(r.place, r.count),
+                dX.col_range(r.column, r.count));
+      }
     }
   }
 
@@ -191,6 +217,7 @@ class token_head {
   pre_norm<Be> norm_;
   std::vector<run> runs_;
   std::vector<T> labels_;
+  std::vector<index_t> columns_;  // for one call that takes them all
   mat<Be> target_;
   mat<Be> G_, Y_, Z_, dZ_, dY_, dG_;
   mat<Be> total_;  // 1×1

@@ -75,11 +75,13 @@ class adapted {
     s.attached = false;
   }
   void zero_gradients() {
-    for (adapted_layer& s : adapted_layers_) {
-      if (s.attached) {
-        set_zero(*be_, s.gradient);
+    in_few_launches(*be_, [&] {
+      for (adapted_layer& s : adapted_layers_) {
+        if (s.attached) {
+          set_zero(*be_, s.gradient);
+        }
       }
-    }
+    });
   }
 
   // Dropout on the adapters' inputs in training passes; `stream` is new for every batch. If the

@@ -1,7 +1,6 @@
 // One training run: the order of a step, and what the hooks of the five axes may use.
 //
-//   adapters                 the operator with every layer's parameters, gradient and optimizer
-//                            state
+//   adapters                 the operator with every layer's parameters, gradient, optimizer state
 //   layers()                 the network's base layers, read-only
 //   attach(layers)           starts adapters in these layers from the init, which is calibrated
 //                            before if it learns from the data; every start after the run's first
@@ -165,7 +164,8 @@ class training_run {
     if (options.max_gradient_norm > 0) {
       clip_gradients(adapters.linear(), head_, options.max_gradient_norm);
     }
-    adapters.optimize(context_of_step(rate), stream(purpose::step, step_));
+    in_few_launches(
+        backend(), [&] { adapters.optimize(context_of_step(rate), stream(purpose::step, step_)); });
     head_.step(options.head_rate ? *options.head_rate * factor : rate, step_);
     ++step_;
     result_.losses.push_back(loss);

@@ -100,6 +100,24 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
   });
 }
 
+// One pool, of device 0, of which only the memory that it keeps can be set.
+cudaError_t cudaGetDevice(int* device) {
+  return call("cudaGetDevice", usual, [&] { *device = 0; });
+}
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int device) {
+  return call("cudaDeviceGetDefaultMemPool", usual, [&] {
+    expect(device == 0, "there is no such device");
+    *pool = reinterpret_cast<cudaMemPool_t>(&machine::get());
+  });
+}
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr what, void* value) {
+  return call("cudaMemPoolSetAttribute", usual, [&] {
+    expect(pool == reinterpret_cast<cudaMemPool_t>(&machine::get()), "there is no such pool");
+    expect(what == cudaMemPoolAttrReleaseThreshold, "the attribute is not known to the double");
+    expect(*static_cast<std::uint64_t*>(value) == UINT64_MAX, "the pool gives memory back");
+  });
+}
+
 cudaError_t cudaMallocAsync(void** p, size_t bytes, cudaStream_t s) {
   return call("cudaMallocAsync", usual, [&] {
     machine& m = machine::get();
