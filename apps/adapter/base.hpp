@@ -17,10 +17,11 @@ namespace apps::adapter {
 inline void require_weight(const safetensors::tensor_files& base, const std::string& name) {
   const safetensors::tensor_info& tensor = base.info(name);
   if (!safetensors::is_floating(tensor.type)) {
-    throw preheat::invalid_argument(base.source().string() + ": tensor \"" + name +
-                                    "\" is stored as " +
-                                    std::string(safetensors::name_of(tensor.type)) +
-                                    ": a quantized base; use the model in F32, F16 or BF16");
+    throw preheat::invalid_argument(
+        base.source().string() + ": tensor \"" + name + "\" is stored as " +
+        std::string(safetensors::name_of(tensor.type)) +
+        ": a quantized base; use the model in F32, F16 or BF16, or, of NF4 and "
+        "FP8, let merge dequantize it with --dtype");
   }
 }
 
@@ -29,9 +30,10 @@ inline void refuse_quantized(const safetensors::tensor_files& base, const std::s
   for (const char* const quantized :
        {".qweight", ".weight_packed", ".weight.absmax", ".SCB", ".weight.SCB"}) {
     if (base.contains(module + quantized)) {
-      throw preheat::invalid_argument(base.source().string() + ": module " + module + " has \"" +
-                                      module + quantized +
-                                      "\": a quantized base; use the model in F32, F16 or BF16");
+      throw preheat::invalid_argument(
+          base.source().string() + ": module " + module + " has \"" + module + quantized +
+          "\": a quantized base; use the model in F32, F16 or BF16, or, of "
+          "NF4, let merge dequantize it with --dtype");
     }
   }
 }

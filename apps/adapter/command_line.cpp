@@ -69,6 +69,14 @@ void add_layout(CLI::App& command, layout& value) {
              "how the base stores matrices, where nothing else says it");
 }
 
+void add_intruders(CLI::App& c, preheat::intruder_options& o) {
+  c.add_option("--top-k", o.first, "main directions of W + ΔW that may be intruders; default 10")
+      ->type_name("N");
+  c.add_option("--threshold", o.threshold,
+               "an intruder has a cosine below it with every direction of W; default 0.5")
+      ->type_name("C");
+}
+
 // Options of a sum of adapters; the one that says which kind of sum.
 CLI::Option* add_sum(CLI::App& c, reduce_options& o) {
   using kind = reduce_options::kind;
@@ -151,6 +159,13 @@ void describe_commands(CLI::App& app, std::function<void()>& run,
     CLI::App& c = *app.add_subcommand(
         "reduce", "the best adapter of a lower rank for one or a sum of several");
     add_sum(c, o);
+    c.add_flag("--remove-intruders", o.remove_intruders,
+               "scale directions that the --base has not; without --rank at the adapter's ranks");
+    c.add_option("--intruder-scale", o.intruder_scale,
+                 "what stays of them, default 0.75; 0 removes them whole")
+        ->type_name("L");
+    c.add_option("--base", o.base, "the model, for --remove-intruders")->type_name("FILE");
+    add_intruders(c, o.intruders);
     on_parsed(c, kept, reduce, run, targets);
   }
   {
@@ -255,6 +270,8 @@ void describe_commands(CLI::App& app, std::function<void()>& run,
     c.add_option("other", o.other, "another, to compare with")->type_name("DIR2");
     c.add_option("--plot", o.plot, "spectra and a map of the layers, as SVG and PNG")
         ->type_name("FILE");
+    c.add_option("--base", o.base, "the model: finds intruder dimensions")->type_name("FILE");
+    add_intruders(c, o.intruders);
     add_common(c, o, false);
     on_parsed(c, kept, inspect, run, targets);
   }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <preheat/convert/concatenate.hpp>
+#include <preheat/convert/intruders.hpp>
 #include <preheat/convert/pruned_sum.hpp>
 
 #include "base_model.hpp"
@@ -36,6 +37,10 @@ struct reduce_options : common_options {
   kind type = kind::svd;
   double density = 0;  // of the kinds that prune
   preheat::majority sign = preheat::majority::total;
+  bool remove_intruders = false;
+  double intruder_scale = 0.75;  // 0 removes them whole
+  std::filesystem::path base;    // that they are intruders to
+  preheat::intruder_options intruders;
   std::vector<std::string> layers;  // "0-3=0.5": another weight for these blocks; 0 leaves them out
 };
 void reduce(const reduce_options& options);
@@ -98,6 +103,8 @@ struct inspect_options : common_options {
   std::filesystem::path adapter;
   std::filesystem::path other;  // empty: one adapter alone
   std::filesystem::path plot;   // a picture; empty: none
+  std::filesystem::path base;   // to find intruder dimensions against; empty: not
+  preheat::intruder_options intruders;
 };
 void inspect(const inspect_options& options);
 

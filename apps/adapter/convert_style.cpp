@@ -200,27 +200,6 @@ converted_layer convert_dora(const styled_layer& s, const peft::reader& lora,
   return c;
 }
 
-// The name of a copied tensor, as the base calls its module.
-std::string copied_name(const peft::reader& adapter, const std::string& name,
-                        const std::optional<peft::base_names>& names) {
-  const peft::further_tensor t = peft::understood(name);
-  if (t.kind == peft::further_kind::unknown) {
-    peft::refuse_unknown(adapter.files(), name);
-  }
-  const std::size_t dot = t.target.rfind('.');
-  if (!names || dot == std::string::npos) {
-    return t.canonical;
-  }
-  const std::string module = t.target.substr(0, dot);
-  const auto found = names->find(module, t.target.substr(dot));
-  if (!found) {
-    names->fail(module, t.target.substr(dot));
-  }
-  std::string named = t.canonical;
-  const std::size_t at = named.find(module);
-  return named.replace(at, module.size(), found->substr(0, found->rfind('.')));
-}
-
 }  // namespace
 
 void convert_style(const convert_options& given) {

@@ -148,8 +148,7 @@ stored_factors<T> added(const std::vector<peft::term>& terms) {
 }
 
 template <class T>
-singular_triplets<T> triplets(const stored_factors<T>& f, index_t k,
-                              const preheat::generator& gen) {
+singular_triplets<T> triplets(const stored_views<T>& f, index_t k, const preheat::generator& gen) {
   backend<T> be;
   auto d = linalg::factored_svd<backend<T>>(be, f.At, f.Bt, k, gen);
   std::swap(d.U, d.V);
@@ -173,13 +172,13 @@ stored_factors<T> with_values_on_both(singular_triplets<T> d) {
 }
 
 template <class T>
-double squared_norm(const stored_factors<T>& f) {
+double squared_norm(const stored_views<T>& f) {
   backend<T> be;
   return linalg::squared_product_norm<backend<T>>(be, f.At, f.Bt);
 }
 
 template <class T>
-std::vector<double> spectrum(const stored_factors<T>& f) {
+std::vector<double> spectrum(const stored_views<T>& f) {
   backend<T> be;
   return linalg::product_spectrum<backend<T>>(be, f.At, f.Bt);
 }
@@ -194,7 +193,7 @@ recompressed_factors<T> recompressed(stored_factors<T> f, index_t rank) {
 }
 
 template <class T>
-low_rank_start<T> hrp_start(const stored_factors<T>& f, index_t rank, bool left, double row_norm,
+low_rank_start<T> hrp_start(const stored_views<T>& f, index_t rank, bool left, double row_norm,
                             const preheat::generator& gen) {
   backend<T> be;
   // The left side of the product is the right side of its transpose.
@@ -219,14 +218,14 @@ template double overlap(view<const float>, view<const float>, index_t);
 template stored_factors<float> read_term(const peft::term&);
 template stored_factors<float> concatenated(const std::vector<peft::term>&);
 template stored_factors<float> added(const std::vector<peft::term>&);
-template singular_triplets<float> triplets(const stored_factors<float>&, index_t,
+template singular_triplets<float> triplets(const stored_views<float>&, index_t,
                                            const preheat::generator&);
 template stored_factors<float> with_values_on_B(singular_triplets<float>);
 template stored_factors<float> with_values_on_both(singular_triplets<float>);
-template double squared_norm(const stored_factors<float>&);
-template std::vector<double> spectrum(const stored_factors<float>&);
+template double squared_norm(const stored_views<float>&);
+template std::vector<double> spectrum(const stored_views<float>&);
 template recompressed_factors<float> recompressed(stored_factors<float>, index_t);
-template low_rank_start<float> hrp_start(const stored_factors<float>&, index_t, bool, double,
+template low_rank_start<float> hrp_start(const stored_views<float>&, index_t, bool, double,
                                          const preheat::generator&);
 
 template void require_finite(const safetensors::tensor_files&, const std::string&,
@@ -245,14 +244,14 @@ template double overlap(view<const double>, view<const double>, index_t);
 template stored_factors<double> read_term(const peft::term&);
 template stored_factors<double> concatenated(const std::vector<peft::term>&);
 template stored_factors<double> added(const std::vector<peft::term>&);
-template singular_triplets<double> triplets(const stored_factors<double>&, index_t,
+template singular_triplets<double> triplets(const stored_views<double>&, index_t,
                                             const preheat::generator&);
 template stored_factors<double> with_values_on_B(singular_triplets<double>);
 template stored_factors<double> with_values_on_both(singular_triplets<double>);
-template double squared_norm(const stored_factors<double>&);
-template std::vector<double> spectrum(const stored_factors<double>&);
+template double squared_norm(const stored_views<double>&);
+template std::vector<double> spectrum(const stored_views<double>&);
 template recompressed_factors<double> recompressed(stored_factors<double>, index_t);
-template low_rank_start<double> hrp_start(const stored_factors<double>&, index_t, bool, double,
+template low_rank_start<double> hrp_start(const stored_views<double>&, index_t, bool, double,
                                           const preheat::generator&);
 
 }  // namespace apps::adapter

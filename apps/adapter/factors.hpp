@@ -32,6 +32,13 @@ struct stored_factors {
   matrix<T> Bt;  // r×out
 };
 
+// The same in memory that somebody else owns.
+template <class T>
+struct stored_views {
+  view<const T> At;
+  view<const T> Bt;
+};
+
 // A tensor's rows as columns, finite. The pages of the file are given back. Errors: invalid_argument
 // naming the file and the tensor.
 template <class T>
@@ -85,7 +92,12 @@ struct singular_triplets {
 };
 // The first k of B·A. Zero singular values get random orthonormal vectors.
 template <class T>
-singular_triplets<T> triplets(const stored_factors<T>& f, index_t k, const preheat::generator& gen);
+singular_triplets<T> triplets(const stored_views<T>& f, index_t k, const preheat::generator& gen);
+template <class T>
+singular_triplets<T> triplets(const stored_factors<T>& f, index_t k,
+                              const preheat::generator& gen) {
+  return triplets(stored_views<T>{f.At, f.Bt}, k, gen);
+}
 // B = U·S and A = Vᵀ.
 template <class T>
 stored_factors<T> with_values_on_B(singular_triplets<T> d);
@@ -96,9 +108,17 @@ stored_factors<T> with_values_on_both(singular_triplets<T> d);
 
 // ‖B·A‖², and all singular values of B·A that can be other than zero.
 template <class T>
-double squared_norm(const stored_factors<T>& f);
+double squared_norm(const stored_views<T>& f);
 template <class T>
-std::vector<double> spectrum(const stored_factors<T>& f);
+double squared_norm(const stored_factors<T>& f) {
+  return squared_norm(stored_views<T>{f.At, f.Bt});
+}
+template <class T>
+std::vector<double> spectrum(const stored_views<T>& f);
+template <class T>
+std::vector<double> spectrum(const stored_factors<T>& f) {
+  return spectrum(stored_views<T>{f.At, f.Bt});
+}
 
 // convert/recompress.hpp: the best factors of a lower rank, and the part of ‖B·A‖² that they keep.
 template <class T>
@@ -116,7 +136,12 @@ struct low_rank_start {
   std::vector<double> sigma;
 };
 template <class T>
-low_rank_start<T> hrp_start(const stored_factors<T>& f, index_t rank, bool left, double row_norm,
+low_rank_start<T> hrp_start(const stored_views<T>& f, index_t rank, bool left, double row_norm,
                             const preheat::generator& gen);
+template <class T>
+low_rank_start<T> hrp_start(const stored_factors<T>& f, index_t rank, bool left, double row_norm,
+                            const preheat::generator& gen) {
+  return hrp_start(stored_views<T>{f.At, f.Bt}, rank, left, row_norm, gen);
+}
 
 }  // namespace apps::adapter

@@ -24,29 +24,12 @@
 
 #include "base.hpp"
 #include "commands.hpp"
+#include "start_of.hpp"
 
 namespace apps::adapter {
 namespace {
 
 using kind = init_options::kind;
-
-template <class T>
-preheat::factors<preheat::cpu<T>> start_of(preheat::cpu<T>& be, const init_options& o,
-                                           const preheat::target_layer<preheat::cpu<T>>& site) {
-  switch (o.type) {
-    case kind::milora:
-      return preheat::init::milora{}(be, site);
-    case kind::olora:
-      return preheat::init::olora{}(be, site);
-    case kind::orthogonal:
-      return preheat::init::orthogonal{}(be, site);
-    case kind::pissa:
-      break;
-  }
-  // Without --residual PEFT takes the product of the exact SVD out of the base.
-  return o.exact || o.residual.empty() ? preheat::init::pissa{}(be, site)
-                                       : preheat::init::pissa_randomized{}(be, site);
-}
 
 // The modules with a weight matrix in the base whose whole name matches.
 std::vector<std::string> find_targets(const safetensors::tensor_files& base,
@@ -87,6 +70,24 @@ std::vector<std::string> find_targets(const safetensors::tensor_files& base,
 }
 
 }  // namespace
+
+preheat::factors<preheat::cpu<float>> start_of(
+    preheat::cpu<float>& be, const init_options& o,
+    const preheat::target_layer<preheat::cpu<float>>& site) {
+  switch (o.type) {
+    case kind::milora:
+      return preheat::init::milora{}(be, site);
+    case kind::olora:
+      return preheat::init::olora{}(be, site);
+    case kind::orthogonal:
+      return preheat::init::orthogonal{}(be, site);
+    case kind::pissa:
+      break;
+  }
+  // Without --residual PEFT takes the product of the exact SVD out of the base.
+  return o.exact || o.residual.empty() ? preheat::init::pissa{}(be, site)
+                                       : preheat::init::pissa_randomized{}(be, site);
+}
 
 void init(const init_options& o) {
   refuse_if(o.rank < 1, fmt::format("init: --rank is {}; a rank is 1 or more", o.rank));

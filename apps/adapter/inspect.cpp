@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <limits>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -17,6 +18,7 @@
 
 #include "apps/console/gnuplot.hpp"
 #include "commands.hpp"
+#include "intruders.hpp"
 #include "sources.hpp"
 
 namespace apps::adapter {
@@ -30,6 +32,7 @@ struct layer_look {
   double effective_rank = 0;
   double left = NAN;  // overlap with the other adapter
   double right = NAN;
+  layer_intruders intruders{};  // with a base
 };
 
 template <class T>
@@ -61,6 +64,10 @@ std::string looks_table(const std::vector<layer_look>& looks, bool two) {
   if (two) {
     columns.insert(columns.end(), {{"overlap left"}, {"right"}});
   }
+  const bool with_base = !looks.front().intruders.similarity.empty();
+  if (with_base) {
+    columns.insert(columns.end(), {{"intruders"}, {"least cosine"}});
+  }
   for (const index_t r : ranks) {
     columns.push_back({(r == 1 ? "energy at 1" : std::to_string(r))});
   }
@@ -80,6 +87,11 @@ std::string looks_table(const std::vector<layer_look>& looks, bool two) {
     if (two) {
       row.push_back(fixed(l.left, 3));
       row.push_back(fixed(l.right, 3));
+    }
+    if (with_base) {
+      const std::vector<double>& all = l.intruders.similarity;
+      row.push_back(fmt::format("{} of {}", l.intruders.intruders.size(), all.size()));
+      row.push_back(fixed(*std::min_element(all.begin(), all.end()), 3));
     }
     for (const index_t r : ranks) {
       row.push_back(fixed(linalg::retained_energy(l.sigma, r), 3));
@@ -105,6 +117,10 @@ nlohmann::ordered_json looks_json(const std::vector<layer_look>& looks, bool two
     if (two) {
       entry["overlap_left"] = finite_or_null(l.left);
       entry["overlap_right"] = finite_or_null(l.right);
+    }
+    if (!l.intruders.similarity.empty()) {
+      entry["similarity_to_base"] = l.intruders.similarity;
+      entry["intruders"] = l.intruders.intruders;
     }
     list.push_back(entry);
   }
@@ -233,6 +249,11 @@ void inspect(const inspect_options& o) {
   for (const peft::reader& a : adapters) {
     all.push_back(&a);
   }
+  std::optional<base_model> base;
+  std::optional<intruder_finder> finder;
+  if (!o.base.empty()) {
+    finder.emplace(base.emplace(o.base), o.intruders, o.seed);
+  }
   with_scalar(all, [&]<class T>(std::type_identity<T>) {
     for_each_layer(
         o.threads, looks.size(), [&](std::size_t i) { return looks[i].layer->module; },
@@ -240,6 +261,9 @@ void inspect(const inspect_options& o) {
           layer_look& look = looks[i];
           const singular_triplets<T> one = decompose<T>(adapters[0], *look.layer);
           look.sigma = one.sigma();
+          if (finder) {
+            look.intruders = finder->of(adapters[0], *look.layer);
+          }
           look.effective_rank = linalg::effective_rank(look.sigma);
           if (two) {
             const peft::adapter_layer& l = *adapters[1].find(look.layer->module);

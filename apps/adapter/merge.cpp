@@ -10,6 +10,7 @@
 
 #include "base.hpp"
 #include "commands.hpp"
+#include "dequantize.hpp"
 #include "merge_plan.hpp"
 #include "model_output.hpp"
 #include "sources.hpp"
@@ -156,10 +157,21 @@ void merge(const merge_options& o) {
     weighted.push_back({&adapters.back(), o.weights.empty() ? 1 : o.weights[i]});
     all.push_back(&adapters.back());
   }
-  const base_model base(o.base, o.stored_as);
-  report.line("base", fmt::format("{}: {} tensors in {} {}", base.tensors().source().string(),
-                                  base.tensors().tensors().size(), base.tensors().file_count(),
-                                  base.tensors().file_count() == 1 ? "file" : "files"));
+  const bool from_gguf = is_gguf(o.base);
+  refuse_if(from_gguf && !o.stored,
+            o.base.string() + ": a GGUF file; --dtype says as what its numbers are written");
+  refuse_if(from_gguf && !model_output::is_file(o.out),
+            o.base.string() + ": a GGUF file has no config.json for a folder; --out X.safetensors");
+  const dequantized_base plain(o.stored ? o.base : std::filesystem::path(), o.out);
+  const base_model base(o.stored ? plain.path() : o.base, o.stored_as);
+  if (plain.is_new()) {
+    report.line("note", o.base.string() + " is dequantized");
+  }
+  report.line("base",
+              fmt::format("{}: {} tensors in {} {}",
+                          plain.is_new() ? o.base.string() : base.tensors().source().string(),
+                          base.tensors().tensors().size(), base.tensors().file_count(),
+                          base.tensors().file_count() == 1 ? "file" : "files"));
   const merge_plan plan = plan_merge(weighted, base, peft::name_map(o.map));
   for (const std::string& note : plan.notes) {
     report.line("note", note);

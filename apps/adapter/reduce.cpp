@@ -4,7 +4,9 @@
 // The rank is given, or chosen layer by layer from the spectrum; such a run reads the adapter twice, so
 // that no more than one layer is in memory.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -14,6 +16,7 @@
 
 #include "block_weights.hpp"
 #include "commands.hpp"
+#include "intruders.hpp"
 #include "sources.hpp"
 #include "sum_plan.hpp"
 
@@ -21,37 +24,6 @@ namespace apps::adapter {
 namespace {
 
 using kind = reduce_options::kind;
-
-bool prunes(kind type) {
-  return type != kind::svd && type != kind::linear && type != kind::cat;
-}
-
-void check(const reduce_options& o) {
-  const std::string name = o.command + ": ";
-  refuse_if(o.rank < 0, name + fmt::format("--rank is {}; a rank is 1 or more", o.rank));
-  refuse_if(o.energy < 0 || o.energy > 1,
-            name + fmt::format("--energy is {:g}; a part is between 0 and 1", o.energy));
-  refuse_if(o.ratio != 0 && o.ratio < 1,
-            name + fmt::format("--ratio is {:g}; σ₁ is 1 time σ_i or more", o.ratio));
-  refuse_if(o.energy != 0 && o.ratio != 0, name + "both --energy and --ratio; give one");
-  const bool criterion = o.rank > 0 || o.energy > 0 || o.ratio > 0;
-  refuse_if(!criterion && o.type == kind::svd,
-            name + "no rank; --rank, --energy or --ratio is needed");
-  refuse_if(criterion && o.type != kind::svd,
-            name + "only svd chooses a rank; --rank, --energy and --ratio are for it");
-  refuse_if(prunes(o.type) && !(o.density > 0 && o.density <= 1),
-            name + fmt::format("this type needs --density, a part above 0 and at most 1, not {:g}",
-                               o.density));
-  refuse_if(!prunes(o.type) && o.density != 0,
-            name + "--density is for ties, dare_ties, dare_linear and magnitude_prune");
-  refuse_if(!o.weights.empty() && o.weights.size() != o.adapters.size(),
-            name + fmt::format("{} weights for {} adapters; one for each is needed",
-                               o.weights.size(), o.adapters.size()));
-  for (const double w : o.weights) {
-    refuse_if(!std::isfinite(w), name + "a weight is not finite");
-  }
-  check_outputs(o);
-}
 
 // The weight·s of each term, which is on A so far, where the kind of sum has it. Types of two bytes get it
 // on both factors, so that neither becomes small.
@@ -89,7 +61,7 @@ index_t largest_rank(const reduce_options& o, const std::vector<peft::term>& ter
     }
     return l.rank;
   }
-  const index_t most = std::min({rank_sum(terms), l.out, l.in});
+  const index_t most = std::min({rank_sum(terms), l.out, l.in});  // also without intruders
   return o.rank > 0 ? std::min(o.rank, most) : most;
 }
 
@@ -127,7 +99,9 @@ stored_factors<T> pruned(const reduce_options& o, const std::vector<peft::term>&
 
 template <class T>
 layer_result reduce_layer(const reduce_options& o, const std::vector<peft::term>& terms,
-                          std::size_t i, const peft::adapter_plan& plan, peft::writer& writer) {
+                          std::size_t i, const peft::adapter_plan& plan, peft::writer& writer,
+                          const std::optional<intruder_finder>& finder,
+                          std::atomic<index_t>& intruders) {
   const peft::adapter_layer& l = plan.layers[i].layer;
   layer_result result{.module = l.module,
                       .out = l.out,
@@ -154,7 +128,12 @@ layer_result reduce_layer(const reduce_options& o, const std::vector<peft::term>
     writer.write<T>(i, f.At, f.Bt, bias);
     return result;
   }
-  const stored_factors<T> f = concatenated<T>(terms);
+  stored_factors<T> f = concatenated<T>(terms);
+  if (finder) {
+    const layer_intruders found = finder->of(*terms.front().adapter, *terms.front().layer);
+    intruders += index_t(found.intruders.size());
+    f = with_scaled<T>(f, found, o.intruder_scale);
+  }
   const preheat::generator gen = preheat::generator(o.seed).fork(preheat::purpose::factors, i);
   singular_triplets<T> d = triplets(f, l.rank, gen);
   const double energy = squared_norm(f);
@@ -183,7 +162,7 @@ void write_sum(const peft::summed_tensor& sum, peft::writer& writer) {
 }  // namespace
 
 void reduce(const reduce_options& o) {
-  check(o);
+  check_sum(o);
   reporter report(o.command, o);
   std::vector<peft::reader> adapters;
   for (const std::filesystem::path& path : o.adapters) {
@@ -255,20 +234,33 @@ void reduce(const reduce_options& o) {
   plan_sum(o, adapters, plan, passed);
   peft::set_ranks(plan);
 
+  std::optional<base_model> base;
+  std::optional<intruder_finder> finder;
+  if (o.remove_intruders) {
+    finder.emplace(base.emplace(o.base), o.intruders, o.seed);
+  }
+  std::atomic<index_t> intruders = 0;
   std::vector<layer_result> results(plan.layers.size());
   if (!o.dry_run) {
     peft::writer writer(o.out, plan);
     with_scalar(all, [&]<class T>(std::type_identity<T>) {
       for_each_layer(o.threads, terms.size(), name, [&](std::size_t i) {
-        results[i] = reduce_layer<T>(o, terms[i], i, plan, writer);
+        results[i] = reduce_layer<T>(o, terms[i], i, plan, writer, finder, intruders);
       });
       for (const peft::summed_tensor& sum : passed.sums) {
         write_sum<T>(sum, writer);
       }
     });
     writer.commit();
+    if (finder) {
+      report.line("base", fmt::format("{} intruder dimensions, of which {:g} stays",
+                                      intruders.load(), o.intruder_scale));
+    }
   } else {
     require_all_sound(adapters);
+    for (std::size_t i = 0; finder && i < terms.size(); ++i) {
+      finder->of(adapters.front(), *terms[i].front().layer);
+    }
     if (o.energy > 0 || o.ratio > 0) {
       report.line(
           "note",

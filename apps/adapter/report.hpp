@@ -25,8 +25,15 @@ namespace files = preheat::files;
 namespace peft = preheat::peft;
 namespace safetensors = preheat::safetensors;
 
+// Where the text of this thread's command goes; null: standard output.
+inline thread_local std::string* said = nullptr;
+
 // Text to standard output. If nobody reads it any more (`| head`), the work goes on without.
 inline void say(const std::string& text) {
+  if (said != nullptr) {
+    *said += text;
+    return;
+  }
   std::fwrite(text.data(), 1, text.size(), stdout);
   std::fflush(stdout);
 }

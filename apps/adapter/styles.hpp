@@ -9,10 +9,15 @@
 // A module of kohya's names has lost its dots: only a base's names tell where they were.
 #pragma once
 #include <array>
+#include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <preheat/peft/base_names.hpp>
+#include <preheat/peft/further_tensors.hpp>
+#include <preheat/peft/reader.hpp>
 #include <preheat/peft/tensor_names.hpp>
 
 #include "any_adapter.hpp"
@@ -101,5 +106,26 @@ struct styled_layer {
   index_t rank = 0;
   std::vector<index_t> kernel;
 };
+
+// The name of a copied tensor, as the base calls its module.
+inline std::string copied_name(const peft::reader& adapter, const std::string& name,
+                               const std::optional<peft::base_names>& names) {
+  const peft::further_tensor t = peft::understood(name);
+  if (t.kind == peft::further_kind::unknown) {
+    peft::refuse_unknown(adapter.files(), name);
+  }
+  const std::size_t dot = t.target.rfind('.');
+  if (!names || dot == std::string::npos) {
+    return t.canonical;
+  }
+  const std::string module = t.target.substr(0, dot);
+  const auto found = names->find(module, t.target.substr(dot));
+  if (!found) {
+    names->fail(module, t.target.substr(dot));
+  }
+  std::string named = t.canonical;
+  const std::size_t at = named.find(module);
+  return named.replace(at, module.size(), found->substr(0, found->rfind('.')));
+}
 
 }  // namespace apps::adapter

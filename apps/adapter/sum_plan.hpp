@@ -1,5 +1,6 @@
-// What a sum of adapters says of itself.
+// What a sum of adapters asks for, and what it says of itself.
 #pragma once
+#include <cmath>
 #include <map>
 #include <string>
 #include <utility>
@@ -11,6 +12,50 @@
 #include "commands.hpp"
 
 namespace apps::adapter {
+
+inline bool prunes(reduce_options::kind type) {
+  using kind = reduce_options::kind;
+  return type != kind::svd && type != kind::linear && type != kind::cat;
+}
+
+// Errors: invalid_argument for options that do not go together.
+inline void check_sum(const reduce_options& o) {
+  using kind = reduce_options::kind;
+  const std::string name = o.command + ": ";
+  refuse_if(o.rank < 0, name + fmt::format("--rank is {}; a rank is 1 or more", o.rank));
+  refuse_if(o.energy < 0 || o.energy > 1,
+            name + fmt::format("--energy is {:g}; a part is between 0 and 1", o.energy));
+  refuse_if(o.ratio != 0 && o.ratio < 1,
+            name + fmt::format("--ratio is {:g}; σ₁ is 1 time σ_i or more", o.ratio));
+  refuse_if(o.energy != 0 && o.ratio != 0, name + "both --energy and --ratio; give one");
+  refuse_if(o.remove_intruders == o.base.empty(),
+            name + (o.base.empty() ? "--remove-intruders needs the --base that they are foreign to"
+                                   : "--base is for --remove-intruders"));
+  refuse_if(
+      o.remove_intruders && (o.adapters.size() != 1 || !o.weights.empty() || !o.layers.empty() ||
+                             o.type != kind::svd || o.energy > 0 || o.ratio > 0),
+      name + "--remove-intruders is for one adapter, and with it stands --rank alone");
+  refuse_if(
+      !(o.intruder_scale >= 0 && o.intruder_scale <= 1),
+      name + fmt::format("--intruder-scale is {:g}; it is between 0 and 1", o.intruder_scale));
+  const bool criterion = o.rank > 0 || o.energy > 0 || o.ratio > 0;
+  refuse_if(!criterion && o.type == kind::svd && !o.remove_intruders,
+            name + "no rank; --rank, --energy or --ratio is needed");
+  refuse_if(criterion && o.type != kind::svd,
+            name + "only svd chooses a rank; --rank, --energy and --ratio are for it");
+  refuse_if(prunes(o.type) && !(o.density > 0 && o.density <= 1),
+            name + fmt::format("this type needs --density, a part above 0 and at most 1, not {:g}",
+                               o.density));
+  refuse_if(!prunes(o.type) && o.density != 0,
+            name + "--density is for ties, dare_ties, dare_linear and magnitude_prune");
+  refuse_if(!o.weights.empty() && o.weights.size() != o.adapters.size(),
+            name + fmt::format("{} weights for {} adapters; one for each is needed",
+                               o.weights.size(), o.adapters.size()));
+  for (const double w : o.weights) {
+    refuse_if(!std::isfinite(w), name + "a weight is not finite");
+  }
+  check_outputs(o);
+}
 
 // Adapters of different base models are mostly added up by mistake.
 inline void note_other_base(reporter& report, const peft::reader& a, const peft::reader& b) {

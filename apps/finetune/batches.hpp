@@ -2,6 +2,7 @@
 // epoch. A batch is a function of the stream and the step alone, so a resumed run sees the same ones.
 #pragma once
 #include <cstddef>
+#include <limits>
 #include <span>
 #include <utility>
 #include <vector>
@@ -57,35 +58,59 @@ class batches {
  public:
   batches(std::span<const example> examples, std::vector<std::vector<std::size_t>> rows,
           index_t size)
-      : examples_(examples), rows_(std::move(rows)), epochs_(rows_.size(), size) {}
+      : examples_(examples), rows_(std::move(rows)), epochs_(rows_.size(), size) {
+    for (const auto& row : rows_) {
+      double counted = 0;
+      for (const std::size_t i : row) {
+        counted += double(examples_[i].counted());
+      }
+      counted_.push_back(counted);
+    }
+  }
 
   index_t per_epoch() const { return epochs_.per_epoch(); }
 
   void load(const preheat::generator& stream, index_t step, network::batch_type& batch) {
     load_shard(stream, step, {}, batch);
   }
-  // Every `count`-th row from the `index`-th on. A batch with fewer rows than there are parts begins
-  // again, so that no part is empty.
+  // Every `count`-th row from the `index`-th on. The mean of the parts' losses is the loss of the whole
+  // batch. A batch with fewer rows than there are parts gives the others its first row, which counts nothing.
   void load_shard(const preheat::generator& stream, index_t step, preheat::shard part,
                   network::batch_type& batch) {
     const std::span<const std::size_t> chosen = epochs_.batch(stream, step);
     batch.ids.clear();
     batch.labels.clear();
     batch.lengths.clear();
-    const std::size_t first = std::size_t(part.index) % chosen.size();
-    for (std::size_t k = first; k < chosen.size(); k += std::size_t(part.count)) {
-      for (const std::size_t i : rows_[chosen[k]]) {
-        append(batch, examples_[i]);
-      }
+    for (std::size_t k = std::size_t(part.index); k < chosen.size(); k += std::size_t(part.count)) {
+      append_row(batch, chosen[k]);
     }
-    tokens_ += batch.tokens();
+    tokens_ += batch.tokens() * part.count;
+    batch.divisor = 0;
+    if (part.count > 1) {
+      double counted = 0;
+      for (const std::size_t row : chosen) {
+        counted += counted_[row];
+      }
+      batch.divisor = counted / double(part.count);
+    }
+    if (batch.ids.empty()) {
+      append_row(batch, chosen[0]);
+      batch.divisor = std::numeric_limits<double>::infinity();
+    }
   }
-  // Loaded so far, in all passes.
+  // Loaded so far in all passes, the other parts as if they were as large.
   index_t tokens() const { return tokens_; }
 
  private:
+  void append_row(network::batch_type& batch, std::size_t row) const {
+    for (const std::size_t i : rows_[row]) {
+      append(batch, examples_[i]);
+    }
+  }
+
   std::span<const example> examples_;
   std::vector<std::vector<std::size_t>> rows_;
+  std::vector<double> counted_;  // tokens of every row
   studies::common::epochs epochs_;
   index_t tokens_ = 0;
 };

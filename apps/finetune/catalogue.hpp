@@ -18,13 +18,16 @@ class catalogue {
   template <class Method>
   void add(const std::string& id, const std::string& name, const std::string& citation, family,
            const Method& m, unsigned = usual, rank_rule = same_rank) {
-    entries_.push_back({.id = id,
-                        .name = name,
-                        .citation = citation,
-                        .outcome = outcome_of<Method>(),
-                        .changes_base = !Method::leaves_base || !Method::adapter_type::has_factors,
-                        .has_factors = Method::adapter_type::has_factors,
-                        .train = [m](const training_job& job) { return train(m, job); }});
+    entries_.push_back(
+        {.id = id,
+         .name = name,
+         .citation = citation,
+         .outcome = outcome_of<Method>(),
+         .changes_base = !Method::leaves_base || !Method::adapter_type::has_factors,
+         .has_factors = Method::adapter_type::has_factors,
+         .fixed_rank = std::is_same_v<typename Method::rank_type, preheat::rank::fixed>,
+         .memory = memory_of(m),
+         .train = [m](const training_job& job) { return train(m, job); }});
   }
   std::vector<method_entry> take_entries() { return std::move(entries_); }
 

@@ -47,8 +47,8 @@ std::string answer(base_model& model, const generating_options& o, std::span<con
 }  // namespace
 
 int generate(const generating_options& o) {
-  Be be(o.threads);
-  base_model model = read_model(be, o.model);
+  Be be(threads_of(o.threads, 1));
+  base_model model = read_model(be, o.model, o.storage);
   any_adapter adapter;
   if (!o.adapter.empty()) {
     adapter = load_adapter(o.adapter, model.net);

@@ -2,30 +2,59 @@
 // load.
 //
 //   preheat-finetune SmolLM2-135M --data train.jsonl --method hrp --rank 16 --out adapter
+//   mpirun -n 4 preheat-finetune …          # the processes share every batch
 //   preheat-finetune generate SmolLM2-135M --adapter adapter --prompt 'energy:'
 #include <csignal>
+#include <cstdio>
 #include <exception>
+#include <stdexcept>
 #include <string_view>
 
 #include <fmt/format.h>
 
 #include "apps/console/pool.hpp"
 #include "run.hpp"
+#if defined(PREHEAT_MPI)
+#include <preheat/comm/mpi.hpp>
+#endif
+
+namespace {
+
+namespace ft = apps::finetune;
+
+void complain(const std::exception& error) {
+  std::string_view problem = error.what();
+  constexpr std::string_view library = "preheat: ";
+  problem.remove_prefix(problem.starts_with(library) ? library.size() : 0);
+  fmt::print(stderr, "preheat-finetune: {}\n", problem);
+}
+
+int run(int argc, char** argv, const preheat::process_group& processes) {
+  const ft::parsed wanted = ft::parse(argc, argv);
+  return wanted.training     ? ft::finetune(*wanted.training, processes)
+         : wanted.generating ? ft::generate(*wanted.generating)
+                             : wanted.exit_code;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
-  namespace ft = apps::finetune;
   apps::console::stop_on_signals();
   std::signal(SIGXFSZ, SIG_IGN);  // a file size limit is then an error like a full disk
   try {
-    const ft::parsed wanted = ft::parse(argc, argv);
-    return wanted.training     ? ft::finetune(*wanted.training)
-           : wanted.generating ? ft::generate(*wanted.generating)
-                               : wanted.exit_code;
+#if defined(PREHEAT_MPI)
+    if (preheat::comm::started_by_mpi()) {
+      return preheat::comm::mpi_main(argc, argv, [&](preheat::comm::mpi& world) {
+        if (world.rank() > 0 && std::freopen("/dev/null", "w", stdout) == nullptr) {
+          throw std::runtime_error("cannot write to /dev/null");
+        }
+        return run(argc, argv, world);
+      });
+    }
+#endif
+    return run(argc, argv, {});
   } catch (const std::exception& error) {
-    std::string_view problem = error.what();
-    constexpr std::string_view library = "preheat: ";
-    problem.remove_prefix(problem.starts_with(library) ? library.size() : 0);
-    fmt::print(stderr, "preheat-finetune: {}\n", problem);
+    complain(error);
     return ft::failure_status;
   }
 }

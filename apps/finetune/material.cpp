@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include <preheat/files/strict_json.hpp>
 #include <preheat/version.hpp>
 
 #include "apps/console/pool.hpp"
@@ -39,6 +40,34 @@ double alpha_of(const training_options& o) {
   return o.alpha > 0 ? o.alpha : 2.0 * double(o.rank);
 }
 
+preheat::peft::config patterns_of(const material& m) {
+  const training_options& o = m.o;
+  constexpr std::size_t deepest = 4;
+  nlohmann::ordered_json fields = {
+      {"peft_type", "LORA"}, {"r", o.rank}, {"lora_alpha", alpha_of(o)}, {"use_rslora", o.rslora}};
+  const auto add = [&](const char* key, const std::string& option, const std::string& text) {
+    if (text.empty()) {
+      return;
+    }
+    fields[key] = preheat::files::parse_strict_json<nlohmann::ordered_json>(text, option, deepest);
+    // A key alone says which modules it names: those whose rank is then another one.
+    for (const auto& [name, value] : fields[key].items()) {
+      const nlohmann::ordered_json alone = {
+          {"peft_type", "LORA"}, {"r", 1}, {"rank_pattern", {{name, 2}}}};
+      const auto named = preheat::peft::config::parse(alone.dump(), option);
+      const auto layers = m.model.net.layers();
+      if (std::none_of(layers.begin(), layers.end(),
+                       [&](const auto& l) { return named.rank(l.name) == 2; })) {
+        throw preheat::io_error(option + ": no module of the model matches " +
+                                preheat::files::in_quotes(name));
+      }
+    }
+  };
+  add("rank_pattern", "--rank-pattern", o.rank_pattern);
+  add("alpha_pattern", "--alpha-pattern", o.alpha_pattern);
+  return preheat::peft::config::parse(fields.dump(), "--rank-pattern, --alpha-pattern");
+}
+
 preheat::fit_options fit_options_of(const material& m, const run_choice& run) {
   const training_options& o = m.o;
   preheat::fit_options f;
@@ -48,6 +77,14 @@ preheat::fit_options fit_options_of(const material& m, const run_choice& run) {
   f.scaling = o.rslora ? preheat::scaling::over_sqrt_rank(alpha_of(o))
                        : preheat::scaling::over_rank(alpha_of(o));
   f.targets = targets_of(m.model.net, o.targets);
+  if (!o.rank_pattern.empty() || !o.alpha_pattern.empty()) {
+    const preheat::peft::config patterns = patterns_of(m);
+    for (const auto& l : m.model.net.layers()) {
+      f.layer_ranks.push_back(patterns.rank(l.name));
+      f.layer_scaling.push_back(patterns.scaling(l.name));
+    }
+  }
+  f.processes = m.processes;
   const index_t warmup = index_t(std::lround(o.warmup * double(m.steps)));
   if (o.schedule == "cosine") {
     f.schedule = preheat::schedule::cosine{.warmup = warmup};
@@ -76,6 +113,10 @@ nlohmann::ordered_json settings_of(const material& m) {
           {"eval", fmt::format("{:016x}", m.eval_hash)},
           {"rank", o.rank},
           {"alpha", o.alpha},
+          {"rank_pattern", o.rank_pattern},
+          {"alpha_pattern", o.alpha_pattern},
+          {"storage", int(o.storage)},
+          {"processes", m.processes.size()},
           {"rslora", o.rslora},
           {"dropout", o.dropout},
           {"target_modules", o.targets},

@@ -6,6 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <preheat/peft/config.hpp>
+
 #include "methods.hpp"
 #include "model.hpp"
 #include "options.hpp"
@@ -14,6 +16,7 @@ namespace apps::finetune {
 
 // What all runs of a command share.
 struct material {
+  preheat::process_group processes{};  // that share the batches of a run
   material(const training_options& options, base_model& base) : o(options), model(base) {}
 
   const training_options& o;
@@ -39,6 +42,10 @@ struct run_choice {
 };
 
 std::string version_text();
+
+// The ranks and scales of all modules by rank_pattern and alpha_pattern, as PEFT reads them. Errors:
+// io_error: not such a pattern, or a key that names no module.
+preheat::peft::config patterns_of(const material& m);
 
 // The alpha that is asked for, or twice the rank.
 double alpha_of(const training_options& o);

@@ -22,6 +22,7 @@ struct training_job {
   const network::batch_type* validation = nullptr;  // some training examples if there is no other
   preheat::fit_options options{};                   // but for checkpoints
   double rate = 0;
+  bool only_start = false;  // the adapter as it starts is the result, if it is plain LoRA
   // Keeps a state from which the run can go on; the last one that was kept, if any was.
   std::function<void(const preheat::training_state&)> keep{};
   std::function<std::optional<preheat::training_state>()> last{};
@@ -50,6 +51,16 @@ enum class outcome_kind {
   weights   // other weights of the base
 };
 
+// The numbers that a method holds besides the base: parameters, gradients and moments, in those of a pair
+// of factors of the rank and in those of W itself; at its start, and later.
+struct method_memory {
+  double pairs = 4;
+  double matrices = 0;
+  double start_pairs = 0;  // of this multiple of the rank
+  double start_rank = 1;
+  double start_matrices = 0;
+};
+
 struct method_entry {
   std::string id;
   std::string name;
@@ -58,6 +69,8 @@ struct method_entry {
   outcome_kind outcome = outcome_kind::adapter;
   bool changes_base = false;
   bool has_factors = true;
+  bool fixed_rank = true;  // in a layer: the rank policy neither chooses nor changes it
+  method_memory memory{};
   std::function<trained(const training_job&)> train{};
 };
 

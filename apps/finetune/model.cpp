@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 
 #include <fmt/format.h>
 
@@ -87,7 +88,22 @@ std::string template_in(const nlohmann::json& config) {
   return found->is_string() ? found->get<std::string>() : std::string();
 }
 
-base_model read_folder(Be& be, const std::filesystem::path& folder) {
+// An encoder is refused as such, before its tokenizer or its config is found strange.
+void require_causal(const std::filesystem::path& folder, const nlohmann::json& config) {
+  const std::string type = config.value("model_type", "");
+  for (const char* const encoder : {"bert", "roberta", "distilbert", "modernbert", "deberta-v2"}) {
+    if (type == encoder) {
+      throw io_error(
+          (folder / "config.json").string() + ": model_type \"" + type +
+          "\" is an encoder, which predicts no next token; preheat-finetune trains "
+          "causal models. In C++ fit trains an encoder with a head for classes: nn::bert, "
+          "docs/bert.md");
+    }
+  }
+}
+
+base_model read_folder(Be& be, const std::filesystem::path& folder,
+                       preheat::weight_storage storage) {
   const auto in_folder = [&](const char* name) { return folder / name; };
   for (const char* const name : {"config.json", "tokenizer.json"}) {
     if (!std::filesystem::exists(in_folder(name))) {
@@ -96,11 +112,13 @@ base_model read_folder(Be& be, const std::filesystem::path& folder) {
                      "model.safetensors, or a GGUF file");
     }
   }
-  tokenizer words(preheat::text::read_tokenizer_json(in_folder("tokenizer.json")));
   const nlohmann::json config = read_json(in_folder("config.json"));
-  base_model m(folder,
-               network(network::decoder(be, preheat::huggingface::read_decoder(be, folder))),
-               std::move(words));
+  require_causal(folder, config);
+  tokenizer words(preheat::text::read_tokenizer_json(in_folder("tokenizer.json")));
+  base_model m(
+      folder,
+      network(network::decoder(be, preheat::huggingface::read_decoder(be, folder, storage))),
+      std::move(words));
   const std::string type = config.value("model_type", "");
   m.architecture = type == "mistral" ? "llama" : type;
   m.begin = tokens_before(m.words);
@@ -126,11 +144,13 @@ base_model read_folder(Be& be, const std::filesystem::path& folder) {
   return m;
 }
 
-base_model read_file(Be& be, const std::filesystem::path& path) {
-  const preheat::gguf::reader file(path);
+base_model read_file(Be& be, const std::filesystem::path& path, preheat::weight_storage storage) {
+  const auto opened = std::make_shared<const preheat::gguf::reader>(path);
+  const preheat::gguf::reader& file = *opened;
   const preheat::text::gguf_tokenizer described = preheat::text::read_gguf_tokenizer(file);
   tokenizer words(model_of(described));
-  base_model m(path, network(network::decoder(be, preheat::gguf::read_decoder(be, file))),
+  base_model m(path,
+               network(network::decoder(be, preheat::gguf::read_decoder(be, opened, storage))),
                std::move(words));
   m.gguf = true;
   preheat::gguf::metadata_reader metadata = file.read_metadata();
@@ -171,11 +191,12 @@ std::string base_model::describe() {
                      net.layers().size());
 }
 
-base_model read_model(Be& be, const std::filesystem::path& path) {
+base_model read_model(Be& be, const std::filesystem::path& path, preheat::weight_storage storage) {
   if (!std::filesystem::exists(path)) {
     throw io_error(path.string() + ": there is no such model");
   }
-  base_model m = std::filesystem::is_directory(path) ? read_folder(be, path) : read_file(be, path);
+  base_model m = std::filesystem::is_directory(path) ? read_folder(be, path, storage)
+                                                     : read_file(be, path, storage);
   require_vocabulary(m);
   for (const char* const end : {"<|im_end|>", "<|eot_id|>"}) {
     if (const std::optional<index_t> id = m.words.find(end)) {

@@ -21,6 +21,7 @@ struct base_model {
 
   std::filesystem::path path;
   bool gguf = false;
+  preheat::nn::recompute recompute = preheat::nn::recompute::norms_and_gates;  // of the network
   std::string architecture;  // in the words of GGUF: llama, qwen2, qwen3, gpt2
   network net;
   tokenizer words;
@@ -39,6 +40,6 @@ struct base_model {
 };
 
 // Errors: io_error: naming the file, for what is missing, not understood or does not belong together.
-base_model read_model(Be& be, const std::filesystem::path& path);
+base_model read_model(Be& be, const std::filesystem::path& path, preheat::weight_storage storage);
 
 }  // namespace apps::finetune

@@ -5,7 +5,6 @@
 namespace apps::finetune {
 
 double network::mean_loss(const batch_type& batch, any_linear& linear) {
-  constexpr std::size_t most_tokens = 1024;
   require_consistent(batch, true);
   double sum = 0;
   index_t tokens = 0;
@@ -23,7 +22,7 @@ double network::mean_loss(const batch_type& batch, any_linear& linear) {
   for (const index_t length : batch.lengths) {
     const auto ids = std::span(batch.ids).subspan(first, std::size_t(length));
     const auto labels = std::span(batch.labels).subspan(first, std::size_t(length));
-    if (!part.ids.empty() && part.ids.size() + ids.size() > most_tokens) {
+    if (!part.ids.empty() && part.ids.size() + ids.size() > std::size_t(most_evaluated_tokens)) {
       add_part();
     }
     part.ids.insert(part.ids.end(), ids.begin(), ids.end());

@@ -54,6 +54,7 @@ class network {
     return logits_pass(ids, cache, any);
   }
 
+  static constexpr index_t most_evaluated_tokens = 1024;  // at a time
   double mean_loss(const batch_type& batch, any_linear& linear);
 
  private:

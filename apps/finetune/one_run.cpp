@@ -68,28 +68,40 @@ double best_in(const std::optional<preheat::training_state>& state) {
   return state && found != state->entries.end() ? found->second.values.at(0) : INFINITY;
 }
 
-trained train_one(material& m, const run_choice& run, network& net, run_folder& folder) {
+// `folder` is the first process's; the others read what is in `path`.
+trained train_one(material& m, const run_choice& run, network& net, run_folder* folder,
+                  const std::filesystem::path& path) {
   batches data(m.train, m.rows, m.o.batch);
-  const std::optional<preheat::training_state> resumed = folder.last();
+  const auto last = [&] {
+    m.processes.any(false);  // until the first process has written it
+    return run_folder::last_in(path);
+  };
+  const std::optional<preheat::training_state> resumed = last();
   if (resumed) {
-    fmt::print("going on after step {} of {}\n", steps_in(resumed), folder.path().string());
+    fmt::print("going on after step {} of {}\n", steps_in(resumed), path.string());
   }
-  folder.begin_log(steps_in(resumed));
-  reporter report(folder, data);
-  report.start_from(best_in(resumed));
   training_job job{.net = &net,
                    .data = &data,
                    .validation = m.eval.empty() ? &m.validation : &m.eval_batch,
                    .options = fit_options_of(m, run),
                    .rate = run.rate,
-                   .keep = [&](const preheat::training_state& s) { folder.keep(s); },
-                   .last = [&] { return folder.last(); }};
+                   .last = last};
   job.options.resume = resumed ? &*resumed : nullptr;
-  job.options.observer = [&](const preheat::training_progress& p) { report(p); };
+  std::optional<reporter> report;
+  if (folder != nullptr) {
+    folder->begin_log(steps_in(resumed));
+    report.emplace(*folder, data);
+    report->start_from(best_in(resumed));
+    job.keep = [&](const preheat::training_state& s) { folder->keep(s); };
+    job.options.observer = [&](const preheat::training_progress& p) { (*report)(p); };
+  }
   if (m.o.patience > 0 && !m.eval.empty()) {
-    job.is_best = [&] { return report.is_best(); };
-    job.keep_best = [&](const preheat::training_state& s) { folder.keep_best(s); };
-    job.best = [&] { return folder.best(); };
+    job.is_best = [&] { return report && report->is_best(); };
+    job.keep_best = [&](const preheat::training_state& s) { folder->keep_best(s); };
+    job.best = [&] {
+      m.processes.any(false);
+      return run_folder::best_in(path);
+    };
   }
   return run.method->train(job);
 }
@@ -109,29 +121,38 @@ double eval_loss_of(material& m, const trained& outcome, network& net) {
 
 run_result make_run(material& m, const run_choice& run, const std::filesystem::path& folder,
                     const std::filesystem::path& out) {
-  run_folder state(folder, settings_of(m, run));
+  std::optional<run_folder> state;  // of the first process
+  if (m.processes.first()) {
+    state.emplace(folder, settings_of(m, run));
+  }
   run_result result;
   // The original base stays for the adapter that is saved.
   if (run.method->changes_base) {
     result.changed = std::make_unique<network>(m.model.net.copy());
   }
   network& net = result.changed ? *result.changed : m.model.net;
-  result.outcome = train_one(m, run, net, state);
+  result.outcome = train_one(m, run, net, state ? &*state : nullptr, folder);
   const trained& outcome = result.outcome;
   if (outcome.status == preheat::fit_status::interrupted) {
     throw std::runtime_error(
         fmt::format("stopped after step {} of {}; the same command goes on from {}", outcome.steps,
                     m.steps, folder.string()));
   }
-  if (!outcome.nothing_finite) {
+  if (state && !outcome.nothing_finite) {
     result.eval_loss = eval_loss_of(m, outcome, net);
     if (outcome.adapter) {
       save_adapter(*outcome.adapter, m.model,
-                   {.card = card_of(m, run, result), .log = state.log_text(), .rslora = m.o.rslora},
+                   {.card = card_of(m, run, result),
+                    .log = state->log_text(),
+                    .rslora = m.o.rslora,
+                    .curves = m.o.curves},
                    folder, out);
     }
   }
-  state.remove();
+  result.eval_loss = m.processes.of_first(result.eval_loss);
+  if (state) {
+    state->remove();
+  }
   return result;
 }
 

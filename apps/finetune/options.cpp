@@ -1,6 +1,8 @@
 #include "options.hpp"
 
 #include <algorithm>
+#include <charconv>
+#include <map>
 #include <string_view>
 #include <thread>
 
@@ -28,8 +30,32 @@ CLI::Option* add(CLI::App& app, const char* name, T& value, const char* text, co
   return app.add_option(name, value, text)->type_name(type);
 }
 
-int hardware_threads() {
-  return int(std::max(1u, std::thread::hardware_concurrency()));
+void add_storage(CLI::App& app, preheat::weight_storage& storage, const char* group) {
+  using preheat::weight_storage;
+  const std::map<std::string, weight_storage> types = {{"f32", weight_storage::dense},
+                                                       {"bf16", weight_storage::bf16},
+                                                       {"as-stored", weight_storage::as_stored},
+                                                       {"nf4", weight_storage::nf4}};
+  add(app, "--storage", storage, "what the frozen weights are kept in; default f32",
+      "f32|bf16|as-stored|nf4")
+      ->transform(CLI::CheckedTransformer(types).description(""))
+      ->group(group);
+}
+
+// There is a processor to compute on, and the words of PyTorch to ask for another.
+void add_device(CLI::App& app, const char* group) {
+  app.add_option_function<std::string>(
+         "--device",
+         [](const std::string& device) {
+           if (device != "cpu") {
+             throw CLI::ValidationError("--device",
+                                        "this program computes on the CPU: there is no " + device +
+                                            " in it (the library has cuda<T>, docs/cuda.md)");
+           }
+         },
+         "where it computes: cpu")
+      ->type_name("cpu")
+      ->group(group);
 }
 
 parsed failed(const CLI::App& app, const CLI::ParseError& error) {
@@ -44,7 +70,6 @@ void set_failure_message(CLI::App& app) {
 
 parsed parse_generate(int argc, const char* const* argv) {
   generating_options o;
-  o.threads = hardware_threads();
   CLI::App app("Writes text with a model, without and with an adapter.",
                "preheat-finetune generate");
   set_failure_message(app);
@@ -63,6 +88,8 @@ parsed parse_generate(int argc, const char* const* argv) {
       ->check(CLI::Range(0.0, 100.0));
   add(app, "--top-p", o.top_p, "default 1", "P")->check(CLI::Range(1e-6, 1.0));
   add(app, "--seed", o.seed, "of the sampling; default 0", "N");
+  add_storage(app, o.storage, "OPTIONS");
+  add_device(app, "OPTIONS");
   add(app, "--threads", o.threads, "default one a processor", "N")->check(CLI::Range(1, 1024));
   try {
     app.parse(argc, argv);
@@ -71,6 +98,25 @@ parsed parse_generate(int argc, const char* const* argv) {
   }
   o.chat = o.chat || !o.chat_form.empty();
   return {.training = {}, .generating = std::move(o)};
+}
+
+// --rates: numbers, or the word auto alone.
+void read_rates(const std::vector<std::string>& words, training_options& o) {
+  o.auto_rate = words == std::vector<std::string>{"auto"};
+  if (o.auto_rate) {
+    return;
+  }
+  o.rates.clear();
+  for (const std::string& word : words) {
+    double rate = 0;
+    const auto [end, problem] = std::from_chars(word.data(), word.data() + word.size(), rate);
+    const bool number = problem == std::errc() && end == word.data() + word.size();
+    if (!number || !(rate >= 1e-12 && rate <= 1e3)) {
+      throw CLI::ValidationError(
+          "--rate", "a rate is a number from 1e-12 to 1000, or auto alone, not '" + word + "'");
+    }
+    o.rates.push_back(rate);
+  }
 }
 
 void describe_training(CLI::App& app, training_options& o) {
@@ -102,6 +148,10 @@ void describe_training(CLI::App& app, training_options& o) {
   add(app, "--alpha", o.alpha, "lora_alpha; default twice the rank", "A")
       ->check(CLI::Range(0.0, 1e6))
       ->group("Method");
+  add(app, "--rank-pattern", o.rank_pattern,
+      "other ranks of some modules, as in PEFT: '{\"q_proj\": 32}'", "JSON")
+      ->group("Method");
+  add(app, "--alpha-pattern", o.alpha_pattern, "likewise lora_alpha", "JSON")->group("Method");
   app.add_flag("--rslora", o.rslora, "the scale is alpha/√rank")->group("Method");
   add(app, "--dropout", o.dropout, "lora_dropout; default 0", "P")
       ->check(CLI::Range(0.0, 0.999))
@@ -111,9 +161,11 @@ void describe_training(CLI::App& app, training_options& o) {
       ->delimiter(',')
       ->group("Method");
 
-  add(app, "--rate,--rates", o.rates, "learning rates; default 2e-4", "LIST")
+  app.add_option_function<std::vector<std::string>>(
+         "--rate,--rates", [&o](const std::vector<std::string>& words) { read_rates(words, o); },
+         "learning rates; default 2e-4; auto: a guess by the curvature of the start")
+      ->type_name("LIST")
       ->delimiter(',')
-      ->check(CLI::Range(1e-12, 1e3))
       ->group("Training");
   add(app, "--seeds", o.seeds, "runs of each method and rate; default 1", "N")
       ->check(CLI::Range(1, 1000))
@@ -155,12 +207,22 @@ void describe_training(CLI::App& app, training_options& o) {
       "what the backward pass computes again to save memory; default norms", "nothing|norms|blocks")
       ->check(CLI::IsMember({"nothing", "norms", "blocks"}).description(""))
       ->group("Training");
+
+  add_storage(app, o.storage, "Machine");
+  add(app, "--memory", o.memory,
+      "most that it may take, as 12GB; default what the machine has to give. What does not fit is "
+      "refused before it begins",
+      "SIZE")
+      ->transform(CLI::AsSizeValue(true))
+      ->group("Machine");
+  add_device(app, "Machine");
   add(app, "--threads", o.threads, "default one a processor", "N")
       ->check(CLI::Range(1, 1024))
-      ->group("Training");
+      ->group("Machine");
 
   add(app, "--out", o.out, "where the PEFT folder goes", "DIR")->group("Output");
   add(app, "--gguf", o.gguf, "the adapter for llama.cpp too", "FILE")->group("Output");
+  app.add_flag("--curves", o.curves, "pictures of the losses too, by gnuplot")->group("Output");
   add(app, "--merge", o.merge, "the model with the adapter in it too, as a folder", "DIR")
       ->group("Output");
 }
@@ -181,16 +243,22 @@ void require_paths(const training_options& o) {
   need(!o.model.empty(), "model");
   need(!o.data.empty(), "--data");
   need(!o.out.empty() || !o.merge.empty(), "--out");
+  if (o.curves && o.out.empty()) {
+    throw CLI::ValidationError("--curves", "the pictures go into the folder of --out");
+  }
 }
 
 }  // namespace
+
+int threads_of(int asked, int processes) {
+  return asked > 0 ? asked : std::max(1, int(std::thread::hardware_concurrency()) / processes);
+}
 
 parsed parse(int argc, const char* const* argv) {
   if (argc > 1 && std::string_view(argv[1]) == "generate") {
     return parse_generate(argc - 1, argv + 1);
   }
   training_options o;
-  o.threads = hardware_threads();
   for (int i = 0; i < argc; ++i) {
     const std::string_view word = i == 0 ? "preheat-finetune" : argv[i];
     const bool plain = word.find_first_of(" '\"\\$*|&;<>()") == std::string_view::npos;

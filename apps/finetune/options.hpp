@@ -6,23 +6,28 @@
 #include <string>
 #include <vector>
 
+#include <preheat/core/stored_matrix.hpp>
+
 #include "examples.hpp"
 
 namespace apps::finetune {
 
 inline constexpr int failure_status = 2;
+inline constexpr double default_rate = 2e-4;
 
 struct training_options {
   std::filesystem::path model, data, eval, out;
   std::filesystem::path gguf;   // a GGUF adapter too; empty: none
   std::filesystem::path merge;  // a model folder too; empty: none
   std::vector<std::string> methods{"lora"};
-  std::vector<double> rates{2e-4};
+  std::vector<double> rates{default_rate};
+  bool auto_rate = false;  // the rate by the curvature of the start
   int seeds = 1;
   std::uint64_t seed = 0;  // of the first run
 
   index_t rank = 16;
-  double alpha = 0;  // 0: twice the rank
+  double alpha = 0;                         // 0: twice the rank
+  std::string rank_pattern, alpha_pattern;  // JSON objects, as in PEFT's adapter_config.json
   bool rslora = false;
   double dropout = 0;
   std::vector<std::string> targets{"all-linear"};
@@ -41,7 +46,10 @@ struct training_options {
   std::string recompute = "norms";
   reading_options reading{};
 
-  int threads = 1;
+  preheat::weight_storage storage = preheat::weight_storage::dense;
+  double memory = 0;    // bytes that it may take; 0: what the machine has to give
+  bool curves = false;  // pictures of the losses
+  int threads = 0;      // 0: one a processor, shared by the processes of mpirun
   std::string command;  // as it was typed
 };
 
@@ -54,8 +62,12 @@ struct generating_options {
   double temperature = 0;
   double top_p = 1;
   std::uint64_t seed = 0;
-  int threads = 1;
+  preheat::weight_storage storage = preheat::weight_storage::dense;
+  int threads = 0;
 };
+
+// The threads of each of so many processes: those asked for, or the processors shared among them.
+int threads_of(int asked, int processes);
 
 // What is to be done: one of the two, or nothing but an exit code (--help, --list, a mistake), when
 // everything has been printed.

@@ -10,7 +10,9 @@
 #include <preheat/files/atomic_folder.hpp>
 
 #include "apps/console/command_line.hpp"
+#include "memory.hpp"
 #include "one_run.hpp"
+#include "rate.hpp"
 #include "save.hpp"
 #include "sweep.hpp"
 
@@ -61,6 +63,9 @@ void require_outputs(const training_options& o, const std::vector<run_choice>& r
             " leaves other weights and no adapter: give --merge DIR for the model, and "
             "no --out");
     preheat::require(weights || !o.out.empty(), "--out, where the adapter goes");
+    preheat::require(run.method->fixed_rank || (o.rank_pattern.empty() && o.alpha_pattern.empty()),
+                     "--rank-pattern and --alpha-pattern: --method " + run.method->id +
+                         " gives the layers their ranks itself");
     preheat::require(
         run.method->id != "dora" && run.method->id != "lora_with_bias" ? true : o.gguf.empty(),
         "--gguf: a GGUF adapter is plain LoRA, and --method " + run.method->id +
@@ -68,8 +73,39 @@ void require_outputs(const training_options& o, const std::vector<run_choice>& r
   }
 }
 
+// Says what the runs will take, each alone, and refuses what is too much.
+void say_memory(const material& m, const std::vector<run_choice>& runs) {
+  const double held = resident_memory();
+  memory_statement most;
+  for (const run_choice& run : runs) {
+    const memory_statement one = memory_of(m, *run.method);
+    most = one.all() > most.all() ? one : most;
+  }
+  fmt::print("{}\n", most.describe());
+  require_fits(most, m.o, held);
+}
+
+// --rate auto: one rate a method.
+void choose_rates(material& m, std::vector<run_choice>& runs,
+                  const std::vector<method_entry>& all) {
+  const auto lora =
+      std::find_if(all.begin(), all.end(), [](const method_entry& e) { return e.id == "lora"; });
+  const method_entry* method = nullptr;
+  double rate = 0;
+  for (run_choice& run : runs) {
+    if (run.method != method) {
+      method = run.method;
+      rate = suggested_rate(m, *method, *lora);
+    }
+    run.rate = rate;
+  }
+}
+
 // What comes of the adapter besides its folder.
 void save_more(material& m, const any_adapter& adapter) {
+  if (!m.processes.first()) {
+    return;
+  }
   if (!m.o.gguf.empty()) {
     save_gguf(adapter, m.model, m.o.gguf);
     fmt::print("GGUF adapter: {}\n", m.o.gguf.string());
@@ -96,7 +132,7 @@ void train_alone(material& m, const run_choice& run) {
   if (outcome.adapter) {
     fmt::print("adapter: {}\n", o.out.string());
     save_more(m, *outcome.adapter);
-  } else {
+  } else if (m.processes.first()) {
     save_model(*result.changed, m.model, o.merge);
     fmt::print("merged model: {}\n", o.merge.string());
   }
@@ -116,18 +152,30 @@ void train_alone(material& m, const run_choice& run) {
 
 }  // namespace
 
-int finetune(const training_options& o) {
+int finetune(const training_options& o, const preheat::process_group& processes) {
   const std::vector<method_entry> all = all_methods();
-  const std::vector<run_choice> runs = runs_of(o, all);
+  std::vector<run_choice> runs = runs_of(o, all);
   require_outputs(o, runs);
-  Be be(o.threads);
-  base_model model = read_model(be, o.model);
+  preheat::require(o.batch >= processes.size(), "processes <= rows of a --batch", processes.size(),
+                   o.batch);
+  Be be(threads_of(o.threads, processes.size()));
+  if (std::filesystem::exists(o.model)) {
+    require_weights_fit(o);
+  }
+  base_model model = read_model(be, o.model, o.storage);
   require_can_save(model, o.gguf, o.merge);
-  model.net.model().set_recompute(recompute_named(o.recompute));
+  model.recompute = recompute_named(o.recompute);
+  model.net.model().set_recompute(model.recompute);
   fmt::print("{}\n", model.describe());
   material m = read_material(o, model);
+  m.processes = processes;
+  say_memory(m, runs);
+  if (o.auto_rate) {
+    choose_rates(m, runs, all);
+  }
   fmt::print("{}, rank {}, {} steps of {} rows, rate {}; {}\n", fmt::join(o.methods, " "), o.rank,
-             m.steps, o.batch * o.accumulate, console::joined(o.rates, " "), be.describe());
+             m.steps, o.batch * o.accumulate, o.auto_rate ? "auto" : console::joined(o.rates, " "),
+             be.describe());
   if (!m.eval.empty()) {
     m.loss_before = loss_with(any_adapter{}, model.net, m.eval_batch);
     fmt::print("held-out loss before: {:.4f}\n", m.loss_before);
@@ -137,8 +185,10 @@ int finetune(const training_options& o) {
     train_alone(m, runs.front());
   } else {
     const fs::path best = sweep(m, runs, beside(o.out));
-    save_more(m, load_adapter(best, model.net));
-    finish_sweep(best, beside(o.out), o.out);
+    if (processes.first()) {
+      save_more(m, load_adapter(best, model.net));
+      finish_sweep(best, beside(o.out), o.out);
+    }
   }
   return 0;
 }

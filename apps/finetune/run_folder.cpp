@@ -81,8 +81,11 @@ void run_folder::save(const char* name, const preheat::training_state& state) co
   preheat::safetensors::save_checkpoint(state, path_ / name);
 }
 
-std::optional<preheat::training_state> run_folder::load(const char* name) const {
-  return preheat::safetensors::load_checkpoint(path_ / name);
+std::optional<preheat::training_state> run_folder::last_in(const std::filesystem::path& folder) {
+  return preheat::safetensors::load_checkpoint(folder / "checkpoint.safetensors");
+}
+std::optional<preheat::training_state> run_folder::best_in(const std::filesystem::path& folder) {
+  return preheat::safetensors::load_checkpoint(folder / "best.safetensors");
 }
 
 void run_folder::begin_log(preheat::index_t step) {

@@ -26,9 +26,11 @@ class run_folder {
   const std::filesystem::path& path() const { return path_; }
 
   void keep(const preheat::training_state& state) { save("checkpoint.safetensors", state); }
-  std::optional<preheat::training_state> last() const { return load("checkpoint.safetensors"); }
+  std::optional<preheat::training_state> last() const { return last_in(path_); }
   void keep_best(const preheat::training_state& state) { save("best.safetensors", state); }
-  std::optional<preheat::training_state> best() const { return load("best.safetensors"); }
+  // The same of a run that another process trains.
+  static std::optional<preheat::training_state> last_in(const std::filesystem::path& folder);
+  static std::optional<preheat::training_state> best_in(const std::filesystem::path& folder);
 
   // Keeps those lines of the log that are of steps up to this one. To be called once, before log().
   void begin_log(preheat::index_t step);
@@ -47,7 +49,6 @@ class run_folder {
   std::string other_setting(const std::string& key, const std::string& before,
                             const std::string& now) const;
   void save(const char* name, const preheat::training_state& state) const;
-  std::optional<preheat::training_state> load(const char* name) const;
 
   std::filesystem::path path_;
   bool stays_ = false;

@@ -3,11 +3,15 @@
 #include <string_view>
 #include <system_error>
 
+#include <fmt/format.h>
+
 #include <preheat/files/atomic_folder.hpp>
 #include <preheat/files/text_file.hpp>
 #include <preheat/gguf/save_adapter.hpp>
 #include <preheat/huggingface/model_files.hpp>
 #include <preheat/peft/save.hpp>
+
+#include "curves.hpp"
 
 namespace apps::finetune {
 namespace {
@@ -31,6 +35,9 @@ void save_adapter(const any_adapter& adapter, base_model& model, const adapter_f
              adapter);
   preheat::files::write_text_file(folder / "README.md", files.card);
   preheat::files::write_text_file(folder / "log.jsonl", files.log);
+  if (files.curves) {
+    fmt::print("{}\n", draw_curves(folder / "curves", files.log));
+  }
   move_adapter(folder, out);
 }
 

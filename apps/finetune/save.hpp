@@ -13,6 +13,7 @@ struct adapter_files {
   std::string card;  // README.md
   std::string log;   // log.jsonl
   bool rslora = false;
+  bool curves = false;  // pictures of the log's losses
 };
 
 // Writes the PEFT folder to a place of its own, which is then moved to `out`. `staging` is a folder on the

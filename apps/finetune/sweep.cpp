@@ -5,6 +5,7 @@
 #include <fstream>
 #include <limits>
 #include <map>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -66,12 +67,24 @@ std::string table_of(const std::vector<run_choice>& runs,
 }  // namespace
 
 fs::path sweep(material& m, const std::vector<run_choice>& runs, const fs::path& folder) {
-  run_folder all(folder, settings_of(m));
+  std::optional<run_folder> all;  // of the first process
+  if (m.processes.first()) {
+    all.emplace(folder, settings_of(m));
+  }
+  m.processes.any(false);
   std::map<std::string, double> losses = read_losses(folder / "log.jsonl");
-  all.begin_log(std::numeric_limits<index_t>::max());
+  m.processes.any(false);  // all have read it
+  if (all) {
+    all->begin_log(std::numeric_limits<index_t>::max());
+  }
   const auto keep = [&] {
-    if (!losses.empty()) {
-      all.keep_always();
+    if (all && !losses.empty()) {
+      all->keep_always();
+    }
+  };
+  const auto remove_adapter = [&](const std::string& name) {
+    if (all) {
+      fs::remove_all(folder / (name + ".adapter"));
     }
   };
   keep();
@@ -86,20 +99,22 @@ fs::path sweep(material& m, const std::vector<run_choice>& runs, const fs::path&
     const fs::path adapter = folder / (name + ".adapter");
     if (!losses.contains(name)) {
       fmt::print("run {} of {}: {}\n", i + 1, runs.size(), name);
-      fs::remove_all(adapter);  // of a process that was killed before it was noted
+      remove_adapter(name);  // of a process that was killed before it was noted
       const run_result result = make_run(m, runs[i], folder / name, adapter);
       losses[name] = std::isfinite(result.eval_loss) ? result.eval_loss
                                                      : std::numeric_limits<double>::infinity();
-      all.log({{"run", name},
-               {"eval_loss", losses[name]},
-               {"status", preheat::to_string(result.outcome.status)}});
+      if (all) {
+        all->log({{"run", name},
+                  {"eval_loss", losses[name]},
+                  {"status", preheat::to_string(result.outcome.status)}});
+      }
       keep();
     }
     const std::string before = best;
     choose(name);
     for (const std::string& worse : {before, name}) {
       if (!worse.empty() && worse != best) {
-        fs::remove_all(folder / (worse + ".adapter"));
+        remove_adapter(worse);
       }
     }
   }

@@ -25,6 +25,25 @@ constexpr outcome_kind outcome_of() {
   }
 }
 
+// LoRA-Pro's moments are those of W; an init that learns from the data holds the factors that it trains, or
+// a matrix of W's size for every layer.
+template <class Method>
+method_memory memory_of(const Method& m) {
+  method_memory memory;
+  if constexpr (!Method::adapter_type::has_factors) {
+    memory = {.pairs = 0, .matrices = 4};
+  } else if constexpr (requires { m.init.preheating; }) {
+    memory.start_pairs = 4;
+    memory.start_rank = double(m.init.multiple);
+  } else if constexpr (preheat::calibrates<typename Method::init_type, Be>) {
+    memory.start_matrices = 1;
+  }
+  if constexpr (requires { Method::optim_type::memory(index_t(), index_t(), index_t()); }) {
+    memory.matrices = double(Method::optim_type::memory(1, 1, 0));  // 3·m·n of LoRA-Pro
+  }
+  return memory;
+}
+
 // Whether the adapters' numbers in a saved state are finite. (Others need not be: the best validation loss
 // before the first one is infinite.)
 inline bool has_finite_layers(const preheat::training_state& state) {
@@ -112,6 +131,19 @@ inline constexpr bool is_low_rank = false;
 template <bool A, bool B>
 inline constexpr bool is_low_rank<preheat::adapter::low_rank<A, B>> = true;
 
+// W −= s·B·A in every layer, with the product of the start that a saved state has: what a residual init
+// has done to the base.
+inline void subtract_start(const std::vector<preheat::factors<Be>>& start, network& net,
+                           const std::vector<index_t>& targets,
+                           const preheat::training_state& state) {
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    auto& layer = net.layers()[std::size_t(targets[i])];
+    const auto& s = state.entries.at("layers/" + layer.name + "/scaling");
+    net.backend().gemm(-preheat::scalar_of<Be>(s.values.at(0)), preheat::transpose::no, start[i].B,
+                       preheat::transpose::no, start[i].A, 1, layer.W);
+  }
+}
+
 template <class Method>
 trained train(Method m, const training_job& job) {
   using adapter = typename Method::adapter_type;
@@ -120,6 +152,8 @@ trained train(Method m, const training_job& job) {
   preheat::learning_rate(m.optim) = job.rate;
   std::vector<preheat::factors<Be>> start;
   preheat::fit_options options = job.options;
+  // What a residual init has done to W is done again from its factors, and is not kept.
+  options.checkpoint_base = !(kind == outcome_kind::product && is_low_rank<adapter>);
   // Hands a state on, with what the run started from where the result needs it.
   const auto keep_by = [&](const auto& keep, auto&& state) {
     if constexpr (kind == outcome_kind::product) {
@@ -142,8 +176,12 @@ trained train(Method m, const training_job& job) {
     if constexpr (kind == outcome_kind::product) {
       if (options.resume != nullptr) {
         preheat::training_state saved = *options.resume;
+        const bool changed = !start.empty();  // in this process
         start.resize(run.targets().size());
         transfer_start(start, *job.net, saved, direction::load);
+        if (!changed && !options.checkpoint_base) {
+          subtract_start(start, *job.net, run.targets(), saved);
+        }
       } else if (!run.done()) {
         start = preheat::factors_of(run);
       }
@@ -151,6 +189,14 @@ trained train(Method m, const training_job& job) {
   };
   auto run = make();
   begin(run);
+  if (job.only_start) {
+    trained result;
+    if constexpr (std::is_same_v<adapter, preheat::adapter::lora> &&
+                  kind != outcome_kind::weights) {
+      result.adapter = run.finish();
+    }
+    return result;
+  }
   while (!run.done()) {
     run.step();
     if (job.keep_best && job.is_best()) {

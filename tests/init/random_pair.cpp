@@ -97,6 +97,13 @@ TEST_CASE("reference: MiSS, twenty steps of AdamW on D alone") {
       }
       D[l] = (1 - rate * decay) * D[l] - rate * adam[l].direction(g);
       CHECK(gap(read<Be>(be, run.adapters.layers()[l].parameters.B), transposed(D[l])) < 1e-10);
+      // The plain LoRA adapter of the same ΔW, exactly: B·A has D_ji in every column that shard j sums.
+      const factors<Be> plain =
+          adapter::asymmetric<parameter_role::B>{}.product(be, run.adapters.layers()[l].parameters);
+      const table BA = read<Be>(be, plain.B) * read<Be>(be, plain.A);
+      for (index_t j = 0; j < W.cols; ++j) {
+        CHECK(gap(columns(BA, j, 1), columns(transposed(D[l]), j % r, 1)) < 1e-10);
+      }
     }
   }
 }

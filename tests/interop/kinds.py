@@ -2,6 +2,7 @@
 what PEFT computes. Called by interop.py, whose helpers are `i`."""
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora.intruders import reduce_intruder_dimension
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
@@ -149,7 +150,29 @@ def experts(i):
         i.same("experts in one tensor: merged", merged(words).logits, expected)
 
 
+def scales(i):
+    """The scale is found where it is said, and low precision costs one rounding."""
+    lora, model = trained(i, "scales", dict(r=4, lora_alpha=3, use_rslora=True, target_modules=["query", "value"], alpha_pattern={"value": 9}))
+    base = i.golden / "bert/a_plain/base"
+    i.same("a folder's file alone", i.logits(merged_folder(i, lora / "adapter_model.safetensors", "--base", base), i.ids), i.logits(model, i.ids))
+    i.run("reduce", lora, "--rank", 4, "--dtype", "fp16", "--out", i.work / "scales-half")
+    i.same("in F16", i.logits(i.load(i.work / "scales-half"), i.ids), i.logits(model, i.ids), 2e-3)
+
+
+def intruders(i):
+    config = dict(r=4, lora_alpha=16, target_modules=["query", "value"], init_lora_weights=False)
+    lora, model = trained(i, "intruders", config)
+    said = []
+    reduce_intruder_dimension(model, "default", "mitigated", top_k=6, threshold_epsilon=0.6, mitigation_lambda=0.5, logging_sink=said.append)
+    i.check("intruders: PEFT finds some", any("Intruders: " in line for line in said))
+    base = i.golden / "bert/a_plain/base"
+    i.run("reduce", lora, "--remove-intruders", "--intruder-scale", 0.5, "--base", base, "--top-k", 6, "--threshold", 0.6, "--out", i.work / "mitigated")
+    i.same("intruders: scaled", i.logits(i.load(i.work / "mitigated"), i.ids), i.logits(model.eval(), i.ids))
+
+
 def check_all(i):
+    scales(i)
+    intruders(i)
     experts(i)
     whole_tensors(i)
     orientations(i)

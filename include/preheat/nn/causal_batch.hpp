@@ -18,16 +18,21 @@ struct causal_batch {
   std::vector<index_t> ids;      // of all tokens
   std::vector<index_t> labels;   // of all tokens: the id, or not_counted
   std::vector<index_t> lengths;  // of each sequence, >= 1
+  // What the sum of the tokens' losses is divided by; 0: their number. A part of a batch has the number of
+  // the whole batch over that of the parts, and then the mean over the parts is the whole batch's loss.
+  double divisor = 0;
 
   index_t tokens() const { return index_t(ids.size()); }
   index_t sequences() const { return index_t(lengths.size()); }
 };
 
 // Errors: invalid_argument, for a batch without tokens, an empty sequence, lengths that do not add up
-// to the tokens, or another number of labels than of tokens (none are needed unless `labelled`).
+// to the tokens, a negative divisor, or another number of labels than of tokens (none are needed unless
+// `labelled`).
 template <class Be>
 void require_consistent(const causal_batch<Be>& batch, bool labelled) {
   require_lengths(batch);
+  require(batch.divisor >= 0, "divisor of a batch's loss >= 0", batch.divisor, 0.0);
   require(!labelled || batch.labels.size() == batch.ids.size(), "one label per token",
           batch.labels.size(), batch.ids.size());
 }

@@ -2,7 +2,7 @@
 //
 //   Z = W·norm(X) over the vocabulary,  loss = −(1/M)·Σ log softmax(z_t)[token t + 1]
 //
-// over the M tokens of the batch that count (nn/causal_batch.hpp). Only the columns from which such a
+// over the M tokens of the batch that count (nn/causal_batch.hpp; or its `divisor`). Only the columns from which such a
 // token is predicted are computed at all, and these in chunks, each with its loss and its gradient
 // before the next one: the logits of a batch never exist whole. Memory: 2·vocab_size·chunk numbers.
 //
@@ -43,6 +43,7 @@ class token_head {
          const_view_of<Be> X, Linear& linear, view_of<Be> dX, bool gradient) {
     find_predictions(batch);
     const index_t count = index_t(labels_.size());
+    const double divisor = batch.divisor > 0 ? batch.divisor : double(count);
     gather(be, X);
     norm_.forward(be, config_->norm, config_->norm_epsilon, frozen.norm, G_, Y_);
     be.resize(target_, 1, count);
@@ -62,15 +63,15 @@ class token_head {
       const bool wanted = gradient && (below || (!tied() && linear.first_trained() <= layer_));
       const view_of<Be> dy = below ? view(dY_).col_range(first, n) : dX;
       if constexpr (sums_losses<Be>) {
-        be.add_softmax_cross_entropy(T(1) / T(count), Z, labels, total_);
+        be.add_softmax_cross_entropy(T(1) / T(divisor), Z, labels, total_);
         if (wanted) {
           product_backward(be, frozen, y, Z, linear, dy);
         }
       } else {
         be.resize(dZ_, Z.rows(), n);
-        sum += double(be.softmax_cross_entropy(Z, labels, dZ_)) * double(n) / double(count);
+        sum += double(be.softmax_cross_entropy(Z, labels, dZ_)) * double(n) / divisor;
         if (wanted) {
-          be.apply(linalg::scale<T>{T(n) / T(count)}, dZ_);
+          be.apply(linalg::scale<T>{T(n) / T(divisor)}, dZ_);
           product_backward(be, frozen, y, dZ_, linear, dy);
         }
       }

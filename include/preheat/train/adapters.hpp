@@ -105,6 +105,8 @@ class training_adapters
   // Made from the seed at the first start, or when the run is resumed.
   const shared_pointer<adapter_type, Be>& shared() {
     if (shared_ == nullptr) {
+      require(options_.layer_ranks.empty(),
+              "layers that share factors have one rank: leave layer_ranks empty");
       shared_ = shared_of<Be>(method_, backend(), net_->layers(), targets_, options_.rank, gen_);
     }
     return shared_;
@@ -209,8 +211,10 @@ class training_adapters
         }
         ar("starts", s.starts);
         if constexpr (!Method::leaves_base) {
-          ar("W", static_cast<mat<Be>&>(frozen.W));
-          ar("b", frozen.b);
+          if (options_.checkpoint_base) {
+            ar("W", static_cast<mat<Be>&>(frozen.W));
+            ar("b", frozen.b);
+          }
         }
       });
     }
@@ -237,8 +241,8 @@ class training_adapters
   }
   index_t start_rank(index_t l) {
     const index_t position = std::find(targets_.begin(), targets_.end(), l) - targets_.begin();
-    const index_t wanted =
-        method_.rank.initial_rank(position, index_t(targets_.size()), options_.rank);
+    const index_t asked = options_.layer_ranks.empty() ? options_.rank : options_.layer_ranks[l];
+    const index_t wanted = method_.rank.initial_rank(position, index_t(targets_.size()), asked);
     const index_t limit = max_rank(l);
     clamped_[l] = options_.clamp_rank && wanted > limit;
     const index_t r = options_.clamp_rank ? std::min(wanted, limit) : wanted;

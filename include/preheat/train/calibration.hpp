@@ -98,6 +98,7 @@ class calibration_context {
       o.targets.push_back(layers()[l].name);
     }
     o.layer_scaling = scalings;
+    o.layer_ranks.clear();
     o.clamp_rank = true;
     o.schedule = schedule::constant{};
     o.evaluate_every = 0;

@@ -83,8 +83,11 @@ inline void require_settings(const fit_options& options, std::size_t layers) {
   require(options.checkpoint_every >= 0, "checkpoint_every >= 0", options.checkpoint_every, 0);
   require(options.patience == 0 || options.evaluate_every > 0, "patience needs evaluate_every > 0",
           options.patience, options.evaluate_every);
-  const std::size_t given = options.layer_scaling.size();
-  require(given == 0 || given == layers, "layer_scaling has one s per layer", given, layers);
+  const auto of_all_layers = [&](std::size_t given, const char* what) {
+    require(given == 0 || given == layers, what, given, layers);
+  };
+  of_all_layers(options.layer_scaling.size(), "layer_scaling has one s per layer");
+  of_all_layers(options.layer_ranks.size(), "layer_ranks has one rank per layer");
 }
 
 // Throws invalid_argument in every process if the processes differ in a setting that decides the

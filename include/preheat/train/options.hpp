@@ -17,13 +17,13 @@ namespace preheat {
 
 // The argument of an observer, which is called after every step.
 struct training_progress {
-  const char* phase = "training";  // or "preheating", "calibration"
-  index_t step = 0;                // steps done in this phase
-  index_t steps = 0;               // steps this phase will take
-  double loss = 0;                 // mean training loss of the step's batches
-  double learning_rate = 0;        // used by the step, before factors by role
-  double seconds = 0;              // since the phase began
-  double eta_seconds = 0;          // until the phase ends, at the same pace
+  const char* phase = "training";           // or "preheating", "calibration"
+  index_t step = 0;                         // steps done in this phase
+  index_t steps = 0;                        // steps this phase will take
+  double loss = 0;                          // mean training loss of the step's batches
+  double learning_rate = 0;                 // used by the step, before factors by role
+  double seconds = 0;                       // since the phase began
+  double eta_seconds = 0;                   // until the phase ends, at the same pace
   std::optional<double> validation_loss{};  // if the validation batch was evaluated after the step
 };
 
@@ -60,9 +60,13 @@ struct fit_options {
   index_t checkpoint_every = 0;
   std::function<void(const training_state&)> checkpoint{};
   const training_state* resume = nullptr;
+  // false: the W and b that a method changes are no part of the state, and who resumes brings a network
+  // that has those of that moment (after a residual init W − s·B·A of the start).
+  bool checkpoint_base = true;
 
   bool count_calibration_steps = true;  // false: calibration costs no steps (for experiments only)
   std::vector<double> layer_scaling{};  // s of every layer of the network, instead of `scaling`
+  std::vector<index_t> layer_ranks{};   // likewise the rank, instead of `rank`
   const char* phase = "training";       // training_progress::phase
 
   // The processes that train together: a communicator, with the same settings and the same network

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <Eigen/Dense>
+#include <cstddef>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -59,6 +60,14 @@ inline fs::path save(const fs::path& path, const tensors& all,
   }
   safetensors::writer writer;
   for (const auto& [name, t] : all) {
+    if (safetensors::size_of(t.type) == 1) {  // codes
+      std::vector<std::byte> bytes;
+      for (index_t i = 0; i < t.values.size(); ++i) {
+        bytes.push_back(std::byte(int(t.values.data()[i])));
+      }
+      writer.add_bytes(name, t.shape, t.type, bytes);
+      continue;
+    }
     writer.add<double>(name, t.shape, {t.values.data(), std::size_t(t.values.size())}, t.type);
   }
   for (const auto& [key, text] : metadata) {

@@ -80,6 +80,11 @@ void set_up() {
     }
     folder(name, {{"target_modules", {"query"}}, {"use_dora", name == std::string("dora")}}, all);
   }
+  // 64 stands for 2 in FP8; a scale a row.
+  save("fp8.safetensors",
+       {{"bert.layer.0.query.weight", {matrix::Constant(24, 16, 64), {24, 16}, dtype::F8_E4M3}},
+        {"bert.layer.0.query.weight_scale", random(24, 1, 70)},
+        {"bert.layer.1.query.weight", random(24, 16, 71)}});
   const std::string k = "lora_unet_bert_layer_0_query.";
   save("loha.safetensors", {{k + "hada_w1_a", random(24, 2, 61)},
                             {k + "hada_w1_b", random(2, 16, 62)},
@@ -123,6 +128,9 @@ TEST_CASE("docs: every recipe runs, and its numbers are right") {
   CHECK(distance(read("merged.safetensors", q + ".weight"), W + 0.7 * lora + 0.3 * other) < 1e-3);
   CHECK(distance(read("merged-wrapped.safetensors", "model." + q + ".weight"), W + lora) < 1e-6);
   CHECK(distance(delta(peft::reader("half-of-block-0"), q), 0.5 * lora) < 1e-6);
+  CHECK(distance(read("from-fp8.safetensors", q + ".weight"),
+                 2 * random(24, 1, 70).replicate(1, 16) + lora) < 4e-3);
+  CHECK(delta(peft::reader("fewer-intruders"), q).norm() < lora.norm());
   CHECK(distance(delta(peft::reader("back"), q), lora) < 1e-6);
   // DoRA: diag(m/‖row‖)·(W + s·B·A) − W, whose best part of rank 8.
   const peft::reader dora("dora");

@@ -1,0 +1,184 @@
+#include "memory.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <functional>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include <preheat/gguf/decoder_config.hpp>
+#include <preheat/huggingface/decoder_config.hpp>
+#include <preheat/nn/decoder_memory.hpp>
+
+namespace apps::finetune {
+namespace {
+
+namespace nn = preheat::nn;
+using preheat::weight_storage;
+
+constexpr double number = sizeof(preheat::scalar_of<Be>);
+
+// A frozen number's bytes, but where the file decides.
+double bytes_of_number(weight_storage storage) {
+  return storage == weight_storage::bf16 ? 2 : storage == weight_storage::nf4 ? 4.127 / 8 : number;
+}
+
+// The file, or the files of weights in the folder.
+double bytes_of_files(const std::filesystem::path& path) {
+  if (!std::filesystem::is_directory(path)) {
+    return double(std::filesystem::file_size(path));
+  }
+  double bytes = 0;
+  for (const auto& file : std::filesystem::directory_iterator(path)) {
+    bytes += file.path().extension() == ".safetensors" ? double(file.file_size()) : 0;
+  }
+  return bytes;
+}
+
+double bytes_of_weights(const std::filesystem::path& path, const nn::decoder_config& c,
+                        weight_storage storage) {
+  return storage == weight_storage::as_stored
+             ? bytes_of_files(path)
+             : bytes_of_number(storage) * nn::weight_numbers(c).all();
+}
+
+nn::decoder_config config_of(const std::filesystem::path& path) {
+  return std::filesystem::is_directory(path)
+             ? preheat::huggingface::read_decoder_config(path)
+             : preheat::gguf::read_decoder_config(preheat::gguf::reader(path));
+}
+
+// The largest sizes come first.
+std::vector<index_t> falling(std::vector<index_t> values) {
+  std::sort(values.begin(), values.end(), std::greater<>());
+  return values;
+}
+
+// Texts that are as many and as long as those of no batch: the longest rows, or the longest evaluation.
+std::vector<index_t> longest_texts(const material& m) {
+  std::vector<index_t> rows;
+  for (const auto& row : m.rows) {
+    index_t tokens = 0;
+    for (const std::size_t i : row) {
+      tokens += index_t(m.train[i].ids.size());
+    }
+    rows.push_back(tokens);
+  }
+  rows = falling(std::move(rows));
+  rows.resize(std::min(rows.size(), std::size_t(m.o.batch)));
+  std::vector<index_t> held_out;
+  for (const example& e : m.eval) {
+    held_out.push_back(index_t(e.ids.size()));
+  }
+  held_out = falling(std::move(held_out));
+  const auto sum = [](const std::vector<index_t>& all) {
+    index_t tokens = 0;
+    for (const index_t length : all) {
+      tokens += length;
+    }
+    return tokens;
+  };
+  while (held_out.size() > 1 && sum(held_out) > network::most_evaluated_tokens) {
+    held_out.pop_back();
+  }
+  return sum(held_out) > sum(rows) ? held_out : rows;
+}
+
+// The kibibytes that Linux says there, in bytes; 0: nothing.
+double from_proc(const char* file, const std::string& key) {
+  std::ifstream lines(file);
+  for (std::string word; lines >> word;) {
+    double kibibytes = 0;
+    if (word == key && lines >> kibibytes) {
+      return 1024 * kibibytes;
+    }
+  }
+  return 0;
+}
+
+void require(double wanted, const training_options& o, const std::string& what, double held) {
+  const double there = available_memory();
+  const double most = o.memory > 0 ? o.memory : there > 0 ? there + held : 0;
+  if (most > 0 && wanted > most) {
+    throw preheat::invalid_argument(fmt::format(
+        "{}, and it may take {:.2f} GB ({}); a smaller --batch or --seq, --recompute blocks, "
+        "--storage bf16 or nf4 take less",
+        what, most * 1e-9, o.memory > 0 ? "--memory" : "what the machine has to give"));
+  }
+}
+
+}  // namespace
+
+std::string memory_statement::describe() const {
+  return fmt::format(
+      "memory: about {:.3f} GB (weights {:.3f}, adapters {:.3f}, activations {:.3f}, program "
+      "{:.3f})",
+      all() * 1e-9, weights * 1e-9, adapters * 1e-9, activations * 1e-9, program * 1e-9);
+}
+
+memory_statement memory_of(const material& m, const method_entry& method) {
+  const nn::decoder_config& c = m.model.net.config();
+  memory_statement wanted;
+  wanted.program = 6e7;
+  wanted.weights = bytes_of_weights(m.model.path, c, m.o.storage);
+  double pairs = 0;     // numbers of a pair of rank 1 in every layer
+  double matrices = 0;  // numbers of the layers
+  const preheat::fit_options f = fit_options_of(m, {&method, 0, 0});
+  for (const index_t l : preheat::target_layers(m.model.net, f.targets)) {
+    const auto& W = m.model.net.layers()[std::size_t(l)].W;
+    pairs += double(W.rows() + W.cols());
+    matrices += double(W.rows()) * double(W.cols());
+  }
+  if (method.changes_base) {
+    wanted.weights += number * nn::weight_numbers(c).linear;
+  }
+  const double rank =
+      double(f.layer_ranks.empty() ? f.rank
+                                   : *std::max_element(f.layer_ranks.begin(), f.layer_ranks.end()));
+  const method_memory& of = method.memory;
+  const double later = of.pairs * rank * pairs + of.matrices * matrices;
+  const double start = of.start_pairs * of.start_rank * rank * pairs + of.start_matrices * matrices;
+  wanted.adapters = number * std::max(later, start);
+
+  const std::vector<index_t> lengths = longest_texts(m);
+  nn::decoder_pass_size pass{.lengths = lengths, .again = m.model.recompute};
+  for (const index_t length : lengths) {
+    pass.predicted += length;
+  }
+  pass.rank = index_t(rank * (start > later ? of.start_rank : 1));
+  pass.dropout = f.dropout > 0;
+  pass.workers = m.model.net.backend().threads();
+  wanted.activations = number * nn::memory_of(c, pass).all();
+  return wanted;
+}
+
+double available_memory() {
+  const double available = from_proc("/proc/meminfo", "MemAvailable:");
+  if (available > 0) {
+    return available;
+  }
+  const long pages = ::sysconf(_SC_PHYS_PAGES);
+  const long size = ::sysconf(_SC_PAGE_SIZE);
+  return pages > 0 && size > 0 ? double(pages) * double(size) : 0;
+}
+
+double resident_memory() {
+  return from_proc("/proc/self/status", "VmRSS:");
+}
+
+void require_weights_fit(const training_options& o) {
+  if (o.storage == weight_storage::as_stored) {
+    return;  // pages of a file, which the system may drop
+  }
+  const double wanted = bytes_of_weights(o.model, config_of(o.model), o.storage);
+  require(wanted, o, fmt::format("the model's weights take {:.2f} GB", wanted * 1e-9), 0);
+}
+
+void require_fits(const memory_statement& wanted, const training_options& o, double held) {
+  require(wanted.all(), o, wanted.describe(), held);
+}
+
+}  // namespace apps::finetune

@@ -1,0 +1,13 @@
+from typing import List, Sequence, Tuple
+
+import torch
+
+__version__: str
+
+Factors = Tuple[torch.Tensor, torch.Tensor]  # A (r, in) and B (out, r), float32, contiguous, on the CPU
+Result = Tuple[torch.Tensor, torch.Tensor, List[float], float]  # A, B, singular values, kept energy
+
+def command(arguments: Sequence[str]) -> str: ...
+def hrp(layers: Sequence[Factors], ranks: Sequence[int], left: bool, row_norm: float, seed: int, threads: int) -> List[Result]: ...
+def reduce(layers: Sequence[Factors], scalings: Sequence[float], rank: int, energy: float, ratio: float, seed: int, threads: int) -> List[Result]: ...
+def start(kind: str, weights: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor], ranks: Sequence[int], scalings: Sequence[float], seed: int, threads: int) -> List[Result]: ...
