@@ -45,6 +45,12 @@ void launch_all(cuda<T>& be, cuda_matrix<T>& x, cuda_matrix<T>& y) {
   be.apply(optim::momentum_kernel<T>{}, x, x, y);
   be.apply(optim::sgd_kernel<T>{}, x, y);
   be.apply(optim::soft_threshold_kernel<T>{}, x);
+  be.apply(optim::corrected_quotient<T>{}, x, y);
+  be.apply(optim::root_quotient<T>{}, x, y);
+  be.apply(optim::square_mean<T>{}, x, y);
+  be.apply(init::inverse_of_sum<T>{}, x);
+  be.apply(init::magnitude_of_product<T>{}, x, y);
+  be.apply(init::square<T>{}, x);
   be.apply(rank::keep_kernel<T>{}, x, y);
   be.apply(rank::sensitivity_kernel<T>{}, x, x, y, y);
   be.apply(kernel_archetype<T>{}, x, y);
