@@ -36,7 +36,10 @@ void save_adapter(const any_adapter& adapter, base_model& model, const adapter_f
   preheat::files::write_text_file(folder / "README.md", files.card);
   preheat::files::write_text_file(folder / "log.jsonl", files.log);
   if (files.curves) {
-    fmt::print("{}\n", draw_curves(folder / "curves", files.log));
+    const std::string drawn = draw_curves(folder / "curves", files.log);
+    fmt::print("{}\n", fs::exists(folder / "curves" / "loss.svg")
+                           ? "pictures: " + (out / "curves").string() + "/loss.{svg,png}"
+                           : drawn);
   }
   move_adapter(folder, out);
 }

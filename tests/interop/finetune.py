@@ -16,6 +16,10 @@ warnings.filterwarnings("ignore")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 
+try:
+    import gguf
+except ImportError:
+    gguf = None
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
@@ -66,6 +70,30 @@ def in_float(folder):
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
+def check_gguf(what, path, loaded):
+    """llama.cpp's own reader finds the products s·B·A of PEFT's adapter in the GGUF adapter."""
+    if gguf is None:
+        print(f"--  {what}: the GGUF adapter is not compared, because Python has no package gguf", flush=True)
+        return
+    file = gguf.GGUFReader(path)
+    tensors = {t.name: torch.tensor(t.data.reshape(tuple(reversed(t.shape.tolist()))).copy()).double() for t in file.tensors}
+    alpha = float(file.get_field("adapter.lora.alpha").contents())
+    norms = {}
+    for name, A in tensors.items():
+        if name.endswith(".lora_a"):
+            B = tensors[name.removesuffix("a") + "b"]
+            norms[name] = (alpha / A.shape[0] * B @ A).norm().item()
+    theirs = [(layer.scaling["default"] * layer.lora_B["default"].weight.double() @ layer.lora_A["default"].weight.double()).norm().item()
+              for layer in loaded.modules() if hasattr(layer, "lora_A")]
+    if len(norms) != len(theirs):
+        sys.exit(f"FAILED: {what}: {len(norms)} modules in the GGUF adapter, {len(theirs)} in PEFT's")
+    # Rows of Q and K are in another order there, which no norm knows.
+    for ours, there in zip(sorted(norms.values()), sorted(theirs)):
+        if not abs(ours - there) <= 1e-5 * max(theirs):
+            sys.exit(f"FAILED: {what}: a product of norm {ours} in the GGUF adapter, {there} in PEFT's")
+    print(f"ok  {what}: {len(norms)} products in the GGUF adapter, read by gguf", flush=True)
+
+
 train, held = write("train.jsonl", examples(range(1, 33))), examples(range(33, 41))
 held_file = write("held.jsonl", held)
 for model in ("llama3", "qwen2", "gpt2"):
@@ -77,13 +105,17 @@ for model in ("llama3", "qwen2", "gpt2"):
         out = work / f"{model}-{method}"
         merged = work / f"{model}-{method}-merged"
         adapter = method != "kasa"  # which leaves other weights
+        plain = method != "dora"    # what a GGUF adapter can be
         subprocess.run([program, base, "--data", train, "--eval", held_file, "--method", method, "--rank", "3", "--rate", "1e-2",
-                        "--steps", "20", "--threads", "1", "--merge", merged] + (["--out", out] if adapter else []),
+                        "--steps", "20", "--threads", "1", "--merge", merged] + (["--out", out] if adapter else [])
+                       + (["--gguf", out.with_suffix(".gguf")] if adapter and plain else []),
                        check=True, stdout=(work / "stdout").open("w"))
         said = float((work / "stdout").read_text().rsplit("held-out loss ", 1)[1].split(" to ")[1].split(";")[0])
         if adapter:
             loaded = PeftModel.from_pretrained(in_float(base), out).eval()
             check(f"{model}, {method}: held-out loss in PEFT", said, mean_loss(loaded, held))
+            if plain:
+                check_gguf(f"{model}, {method}", out.with_suffix(".gguf"), loaded)
         # A merged model is rounded to the dtype that the model's files have: bfloat16 has 8 bits.
         stored = {t.dtype for t in load_file(merged / "model.safetensors").values()}
         check(f"{model}, {method}: merged, in transformers", said, mean_loss(in_float(merged), held),
