@@ -73,8 +73,7 @@ class training_adapters
     return preheat::rank_of(method_.adapter, backend(), layers()[l].parameters);
   }
   index_t max_rank(index_t l) const {
-    const auto& W = net_->layers()[l].W;
-    return std::min(W.rows(), W.cols());
+    return std::min(net_->layers()[l].W.rows(), net_->layers()[l].W.cols());
   }
 
   // The rank and the scale s of each of these layers at a start; 0 and 1 in all others.
@@ -106,7 +105,7 @@ class training_adapters
   const shared_pointer<adapter_type, Be>& shared() {
     if (shared_ == nullptr) {
       require(options_.layer_ranks.empty(),
-              "layers that share factors have one rank: leave layer_ranks empty");
+              "shared factors have one rank: leave layer_ranks empty");
       shared_ = shared_of<Be>(method_, backend(), net_->layers(), targets_, options_.rank, gen_);
     }
     return shared_;
@@ -115,10 +114,9 @@ class training_adapters
   template <class Init, class Of>
   void start(const Init&, const start_plan& plan, Of of) {
     for (const index_t l : plan.layers) {
-      const double s = plan.scalings[l];
-      auto answer = of(l, target_layer_of(l, plan.ranks[l], s));
+      auto answer = of(l, target_layer_of(l, plan.ranks[l], plan.scalings[l]));
       require_start_shapes<Init>(net_->layers()[l], plan.ranks[l], answer);
-      install_answer<Init>(l, s, std::move(answer));
+      install_answer<Init>(l, plan.scalings[l], std::move(answer));
     }
     finish_start();
   }
@@ -173,9 +171,8 @@ class training_adapters
   }
   void optimize(const step_context& context, const generator& of_step) {
     for_each_attached(context, [&](auto& s, step_context of_layer) {
-      const auto l = std::size_t(of_layer.layer);
-      of_layer.gen = of_step.fork(purpose::step, l);
-      method_.optim.step(backend(), s.parameters, s.gradient, optim_[l], of_layer);
+      of_layer.gen = of_step.fork(purpose::step, std::uint64_t(of_layer.layer));
+      method_.optim.step(backend(), s.parameters, s.gradient, optim_[of_layer.layer], of_layer);
     });
   }
   index_t trained_entries() const {
