@@ -104,8 +104,7 @@ class training_adapters
   // Made from the seed at the first start, or when the run is resumed.
   const shared_pointer<adapter_type, Be>& shared() {
     if (shared_ == nullptr) {
-      require(options_.layer_ranks.empty(),
-              "shared factors have one rank: leave layer_ranks empty");
+      require(options_.layer_ranks.empty(), "shared factors have one rank: no layer_ranks");
       shared_ = shared_of<Be>(method_, backend(), net_->layers(), targets_, options_.rank, gen_);
     }
     return shared_;
