@@ -88,20 +88,6 @@ std::string template_in(const nlohmann::json& config) {
   return found->is_string() ? found->get<std::string>() : std::string();
 }
 
-// An encoder is refused as such, before its tokenizer or its config is found strange.
-void require_causal(const std::filesystem::path& folder, const nlohmann::json& config) {
-  const std::string type = config.value("model_type", "");
-  for (const char* const encoder : {"bert", "roberta", "distilbert", "modernbert", "deberta-v2"}) {
-    if (type == encoder) {
-      throw io_error(
-          (folder / "config.json").string() + ": model_type \"" + type +
-          "\" is an encoder, which predicts no next token; preheat-finetune trains "
-          "causal models. In C++ fit trains an encoder with a head for classes: nn::bert, "
-          "docs/bert.md");
-    }
-  }
-}
-
 base_model read_folder(Be& be, const std::filesystem::path& folder,
                        preheat::weight_storage storage) {
   const auto in_folder = [&](const char* name) { return folder / name; };
@@ -113,7 +99,6 @@ base_model read_folder(Be& be, const std::filesystem::path& folder,
     }
   }
   const nlohmann::json config = read_json(in_folder("config.json"));
-  require_causal(folder, config);
   tokenizer words(preheat::text::read_tokenizer_json(in_folder("tokenizer.json")));
   base_model m(
       folder,
@@ -191,10 +176,27 @@ std::string base_model::describe() {
                      net.layers().size());
 }
 
-base_model read_model(Be& be, const std::filesystem::path& path, preheat::weight_storage storage) {
+void require_causal_model(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path)) {
     throw io_error(path.string() + ": there is no such model");
   }
+  const std::filesystem::path file = path / "config.json";
+  if (!std::filesystem::is_directory(path) || !std::filesystem::exists(file)) {
+    return;
+  }
+  const nlohmann::json type = read_json(file).value("model_type", nlohmann::json());
+  for (const char* const encoder : {"bert", "roberta", "distilbert", "modernbert", "deberta-v2"}) {
+    if (type == encoder) {
+      throw io_error(file.string() + ": model_type \"" + encoder +
+                     "\" is an encoder, which predicts no next token; preheat-finetune trains "
+                     "causal models. In C++ fit trains an encoder with a head for classes: "
+                     "nn::bert, docs/bert.md");
+    }
+  }
+}
+
+base_model read_model(Be& be, const std::filesystem::path& path, preheat::weight_storage storage) {
+  require_causal_model(path);
   base_model m = std::filesystem::is_directory(path) ? read_folder(be, path, storage)
                                                      : read_file(be, path, storage);
   require_vocabulary(m);

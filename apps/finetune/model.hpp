@@ -39,6 +39,9 @@ struct base_model {
   std::string describe();
 };
 
+// Refuses an encoder as such, before its weights and its tokenizer are found strange. Errors: io_error.
+void require_causal_model(const std::filesystem::path& path);
+
 // Errors: io_error: naming the file, for what is missing, not understood or does not belong together.
 base_model read_model(Be& be, const std::filesystem::path& path, preheat::weight_storage storage);
 

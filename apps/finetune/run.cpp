@@ -48,6 +48,8 @@ void require_outputs(const training_options& o, const std::vector<run_choice>& r
       preheat::files::require_absent(path);
     }
   }
+  const bool dense = o.storage == preheat::weight_storage::dense;
+  preheat::require(o.merge.empty() || dense, "--merge changes the weights and needs --storage f32");
   const bool sweep = runs.size() > 1;
   preheat::require(!sweep || !o.eval.empty(),
                    "several methods, rates or seeds need --eval, whose loss chooses");
@@ -62,6 +64,9 @@ void require_outputs(const training_options& o, const std::vector<run_choice>& r
         "--method " + run.method->id +
             " leaves other weights and no adapter: give --merge DIR for the model, and "
             "no --out");
+    preheat::require(
+        !run.method->changes_base || dense,
+        "--storage f32 is what --method " + run.method->id + " needs, which changes the weights");
     preheat::require(weights || !o.out.empty(), "--out, where the adapter goes");
     preheat::require(run.method->fixed_rank || (o.rank_pattern.empty() && o.alpha_pattern.empty()),
                      "--rank-pattern and --alpha-pattern: --method " + run.method->id +
@@ -159,9 +164,8 @@ int finetune(const training_options& o, const preheat::process_group& processes)
   preheat::require(o.batch >= processes.size(), "processes <= rows of a --batch", processes.size(),
                    o.batch);
   Be be(threads_of(o.threads, processes.size()));
-  if (std::filesystem::exists(o.model)) {
-    require_weights_fit(o);
-  }
+  require_causal_model(o.model);
+  require_weights_fit(o);
   base_model model = read_model(be, o.model, o.storage);
   require_can_save(model, o.gguf, o.merge);
   model.recompute = recompute_named(o.recompute);

@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -52,20 +53,6 @@ inline bool has_finite_layers(const preheat::training_state& state) {
     return !std::string_view(entry.first).starts_with("layers/") ||
            std::all_of(values.begin(), values.end(), [](double x) { return std::isfinite(x); });
   });
-}
-
-// The same of what a run returned.
-template <class Adapter>
-bool is_finite(const preheat::fit_report<Be, Adapter>& report, network& net) {
-  bool finite = true;
-  for (const auto& l : report.layers) {
-    if (l.attached) {
-      preheat::for_each_trained(
-          [&](auto, const auto& x) { finite = finite && std::isfinite(net.backend().dot(x, x)); },
-          l.parameters);
-    }
-  }
-  return finite;
 }
 
 // The factors that a run started from, as entries of its state.
@@ -164,9 +151,12 @@ trained train(Method m, const training_job& job) {
       keep(state);
     }
   };
-  options.checkpoint = [&](const preheat::training_state& state) {
-    if (job.keep && has_finite_layers(state)) {
-      keep_by(job.keep, state);
+  // A state is kept once it has proved good: when the next step has found a finite loss.
+  std::optional<preheat::training_state> unproved;
+  options.checkpoint = [&](const preheat::training_state& state) { unproved = state; };
+  const auto keep = [&](std::optional<preheat::training_state>&& state) {
+    if (job.keep && state && has_finite_layers(*state)) {
+      keep_by(job.keep, std::move(*state));
     }
   };
   const auto make = [&] {
@@ -198,12 +188,20 @@ trained train(Method m, const training_job& job) {
     return result;
   }
   while (!run.done()) {
+    std::optional<preheat::training_state> before = std::exchange(unproved, std::nullopt);
+    const index_t steps = run.steps_done();
     run.step();
+    if (run.steps_done() > steps) {
+      keep(std::move(before));
+    }
     if (job.keep_best && job.is_best()) {
       keep_by(job.keep_best, run.state());
     }
   }
   auto report = run.finish();
+  if (report.status != preheat::fit_status::non_finite) {
+    keep(std::move(unproved));
+  }
 
   trained result;
   result.status = report.status;
@@ -218,9 +216,7 @@ trained train(Method m, const training_job& job) {
     begin(again);
     report = again.finish();
   };
-  const bool started = !report.losses.empty();
-  if (result.status == preheat::fit_status::non_finite &&
-      !(started && is_finite(report, *job.net))) {
+  if (result.status == preheat::fit_status::non_finite) {
     const std::optional<preheat::training_state> good = job.last ? job.last() : std::nullopt;
     if (!good) {
       result.nothing_finite = true;

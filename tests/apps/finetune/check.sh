@@ -1,5 +1,5 @@
 #!/bin/sh
-# check.sh PROGRAM GOLDEN TOKENIZER DIR: preheat-finetune from end to end on a tiny model. Every refusal is one line on
+# check.sh PROGRAM GOLDEN TOKENIZER DIR [MPIRUN]: preheat-finetune from end to end on a tiny model. Every refusal is one line on
 # standard error and exit status 2, and leaves nothing behind; a run that is killed ends with the same bits as one that is not.
 set -eu
 . "$(dirname "$0")/../refusals.sh"
@@ -7,6 +7,8 @@ program=$(realpath "$1")
 golden=$(realpath "$2")
 tokenizer=$(realpath "$3")
 dir=$4
+mpirun=${5:-}
+mpi_test=$(realpath "$(dirname "$0")/../../comm/mpirun.sh")
 rm -rf "$dir"
 mkdir -p "$dir"
 cd "$dir"
@@ -51,6 +53,11 @@ works "help" "$program" --help
 works "help of generate" "$program" generate --help
 works "list" "$program" --list
 ids=$(sed -n '3,$p' stdout | awk '{ sub(/ \+/, ""); print $1 }')
+resumed='lora hrp pissa adalora'
+if [ -n "${PREHEAT_FEW_METHODS:-}" ]; then  # sanitizers see the same code in few methods, and are slow
+  ids='lora hrp dora loftq'
+  resumed='hrp'
+fi
 
 # Every method trains, and leaves what it says.
 for id in $ids; do
@@ -78,8 +85,49 @@ cp stdout from-folder
 works "generate from GGUF" "$program" generate model --adapter good.gguf --prompt 'the number 3:' --max-tokens 5
 cmp -s stdout from-folder || complain "generate from GGUF" "other words than from the folder"
 
+# Frozen weights in other types: near the same end, the file's own type the very same.
+rounded_loss() {
+  works "storage $1" train --eval held.jsonl --storage "$1" --out "good-$1"
+  loss_of
+}
+[ "$(rounded_loss as-stored)" = "$trained" ] || complain "as stored" "another loss than $trained: $(cat stdout)"
+for type in bf16 nf4; do
+  rounded_loss $type | awk -v dense="$trained" '{ exit !($1 < dense + 0.2 && $1 > dense - 0.2) }' ||
+    complain "storage $type" "far from $trained: $(cat stdout)"
+done
+refuse "storage of a method that changes W" "--storage f32 is what --method pissa needs" --storage nf4 --method pissa
+refuse "storage and merge" "--merge changes the weights" --storage nf4 --merge merged
+
+# Ranks and alphas of single modules, as PEFT spells them.
+works "patterns" train --rank-pattern '{"q_proj": 4, "^model.layers.0.mlp.up_proj": 3}' --alpha-pattern '{"q_proj": 16}' --out good-pattern
+for words in '"model.layers.1.self_attn.q_proj": 4' '"model.layers.0.mlp.up_proj": 3' '"model.layers.0.self_attn.q_proj": 16'; do
+  grep -q "$words" good-pattern/adapter_config.json || complain "patterns" "no $words: $(cat good-pattern/adapter_config.json)"
+done
+refuse "pattern of nothing" 'no module of the model matches "q_projj"' --rank-pattern '{"q_projj": 4}'
+refuse "pattern of no rank" 'a rank is an integer' --rank-pattern '{"q_proj": 0}'
+refuse "pattern of another method" "gives the layers their ranks itself" --rank-pattern '{"q_proj": 4}' --method adalora
+
+# What it takes is said, and refused before it begins.
+works "memory" train --memory 16GB --out good-memory
+grep -q 'memory: about 0\.06' stdout || complain "memory" "$(cat stdout)"
+refuse "too little memory" "it may take 0.01 GB (--memory)" --memory 10MB
+refuse "cuda" "there is no cuda in it" --device cuda
+
+works "a guess at the rate" train --rate auto --method pissa --out good-auto
+grep -q 'a guess' stdout || complain "a guess at the rate" "$(cat stdout)"
+refuse "a guess for other adapters" "name a rate" --rate auto --method dora
+works "curves" train --eval held.jsonl --curves --out good-curves
+grep -q '^12 ' good-curves/curves/loss.dat || complain "curves" "$(ls good-curves)"
+! gnuplot --version >/dev/null 2>&1 || [ -s good-curves/curves/loss.svg ] || complain "curves" "no picture: $(cat stdout)"
+
+# A loss that is not finite: what was finite before is saved.
+code=0
+train --rate 1000 --clip 0 --checkpoint-every 1 --steps 100 --out good-overflow >stdout 2>stderr || code=$?
+[ "$code" = 2 ] && grep -q 'became infinite or NaN after step' stderr || complain "not finite" "exit $code: $(cat stderr)"
+works "the last finite adapter" "$program" generate model --adapter good-overflow --prompt 'the number 3:' --max-tokens 2
+
 # Killed and gone on with: the same bits.
-for id in lora hrp pissa adalora; do
+for id in $resumed; do
   works "$id whole" train --method $id --eval held.jsonl --eval-every 20 --steps 200 --checkpoint-every 2 --out good-whole-$id
   (in_place=exec && train --method $id --eval held.jsonl --eval-every 20 --steps 200 --checkpoint-every 2 --out good-killed-$id) \
     >stdout 2>stderr &
@@ -89,6 +137,7 @@ for id in lora hrp pissa adalora; do
     tries=$((tries + 1))
     sleep 0.01
   done
+  size=$(wc -c <good-killed-$id.run/checkpoint.safetensors)
   kill -9 $pid 2>/dev/null || complain "$id killed" "it was over before it could be killed"
   wait $pid 2>/dev/null || true
   [ -d good-killed-$id.run ] || complain "$id killed" "nothing to go on from"
@@ -100,6 +149,8 @@ for id in lora hrp pissa adalora; do
     complain "$id gone on" "other bits than without a stop"
   [ "$(grep -c '"phase":"training"' good-killed-$id/log.jsonl)" = "$(grep -c '"phase":"training"' good-whole-$id/log.jsonl)" ] ||
     complain "$id gone on" "the log has other steps"
+  # A residual base is made again from its factors, and is not in the checkpoint: W alone would take 160 kB there.
+  [ $id != pissa ] || [ "$size" -lt 200000 ] || complain "$id killed" "a checkpoint of $size bytes"
   [ ! -e good-killed-$id.run ] || complain "$id gone on" "its folder is still there"
 done
 # Interrupted politely: one line, exit 2, and the same end.
@@ -147,6 +198,10 @@ model broken
 sed -i 's/{/{"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": true},/' broken/config.json
 refused "bitsandbytes" "quantization_config" "$program" broken --data train.jsonl --out out
 
+model broken
+sed -i 's/"model_type": "[a-z0-9]*"/"model_type": "bert"/' broken/config.json
+refused "an encoder" 'model_type "bert" is an encoder' "$program" broken --data train.jsonl --out out
+
 # Bad data.
 refuse "no data" "no-data.jsonl" --data no-data.jsonl
 : >empty.jsonl
@@ -184,6 +239,18 @@ rmdir out
 # A full disk: files are limited to 8 blocks of 512 bytes.
 refused "full disk" "write" sh -c 'ulimit -f 8; exec "$@"' sh "$program" model --data train.jsonl --steps 4 --rank 2 \
   --checkpoint-every 0 --out out
+
+# Processes share every batch, the last one of an epoch too, which has fewer rows than there are processes: the same losses.
+if [ -n "$mpirun" ]; then
+  for id in lora pissa; do
+    for processes in 1 3; do
+      sh "$mpi_test" "$mpirun" $processes "$program" model --data train.jsonl --eval held.jsonl --rank 2 --rate 1e-2 --batch 5 --threads 1 \
+        --steps 20 --method $id --out good-$id-$processes >stdout 2>stderr || complain "$processes processes" "$(cat stderr)"
+      [ $processes != 1 ] || alone=$(loss_of)
+    done
+    loss_of | awk -v alone="$alone" '{ exit !($1 < alone + 2e-4 && $1 > alone - 2e-4) }' || complain "3 processes, $id" "not $alone: $(cat stdout)"
+  done
+fi
 
 [ $failures = 0 ] || exit 1
 echo "all refusals, methods and interruptions as expected"

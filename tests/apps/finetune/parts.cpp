@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <string>
 
 #include "apps/finetune/batches.hpp"
@@ -107,12 +108,15 @@ TEST_CASE("finetune: the parts of a batch together are the batch") {
   data.load(preheat::generator(3), 1, all);
   for (const preheat::index_t p : {0, 1}) {
     data.load_shard(preheat::generator(3), 1, {p, 2}, part);
+    CHECK(part.divisor == 2);  // half of the four tokens that count
     joined.insert(joined.end(), part.ids.begin(), part.ids.end());
   }
   std::sort(joined.begin(), joined.end());
   std::sort(all.ids.begin(), all.ids.end());
   CHECK(joined == all.ids);
-  CHECK(data.tokens() == 16);
+  CHECK(data.tokens() == 24);
+  data.load_shard(preheat::generator(3), 2, {2, 3}, part);  // the last batch has two rows
+  CHECK(part.divisor == std::numeric_limits<double>::infinity());
 }
 
 TEST_CASE("finetune: an unfinished run belongs to its settings, and to one process") {
