@@ -59,8 +59,7 @@ inline decoder_memory memory_of(const decoder_config& c, const decoder_pass_size
     longest = std::max(longest, double(length));
   }
   constexpr double tile = 128;  // causal_attention::tile
-  const double keys =
-      c.window > 0 ? std::min(longest, double(c.window) + tile - 1) : longest;
+  const double keys = c.window > 0 ? std::min(longest, double(c.window) + tile - 1) : longest;
   const double hidden = double(c.hidden_size);
   const double queries = double(c.query_rows());
   const double key_rows = double(c.key_rows());
