@@ -180,8 +180,8 @@ void merge(const merge_options& o) {
   std::atomic<std::size_t> changed = 0;
   if (o.dry_run) {
     require_all_sound(adapters);
-    for (const auto& entry : plan.weights) {
-      peft::require_sound(base.tensors(), entry.second.base);
+    for (const auto& entry : base.tensors().tensors()) {
+      peft::require_sound(base.tensors(), entry.first);
     }
   } else {
     model_output output(o.out, base, planned, {!plan.new_heads.empty(), o.stored});
@@ -197,6 +197,7 @@ void merge(const merge_options& o) {
             } else if (stored != base.tensors().info(name).type) {
               rewrite_rows<T>(base.tensors(), name, to, name, stored, [](view<T>, index_t) {});
             } else {
+              peft::require_sound(base.tensors(), name);
               safetensors::copy_tensor(base.tensors(), name, to);
             }
           });

@@ -78,6 +78,29 @@ TEST_CASE("merge: a tensor without a place in the base is refused, whatever its 
   }
 }
 
+TEST_CASE("merge: a NaN in the base is refused wherever it stands, in a dry run too") {
+  const scratch::temporary_directory d;
+  matrix bad = random(16, 16, 2);
+  bad(3, 1) = NAN;
+  for (const std::string name : {q + ".weight", std::string("model.other.weight")}) {
+    CAPTURE(name);
+    tensors all = {{q + ".weight", random(16, 16, 1)}, {"model.other.weight", random(16, 16, 1)}};
+    all.insert_or_assign(name, bad);
+    const fs::path base = save(d / "base.safetensors", all);
+    tensors lora;
+    add_lora(lora, q, 16, 16, 5);
+    const fs::path adapter = save(d / "lora.safetensors", lora);
+    for (const bool dry : {false, true}) {
+      const std::string error = error_of([&] {
+        merged(adapter, base, d / "m.safetensors",
+               with<merge_options>([&](auto& o) { o.dry_run = dry; }));
+      });
+      CHECK(error.find(name) != std::string::npos);
+      CHECK_FALSE(fs::exists(d / "m.safetensors"));
+    }
+  }
+}
+
 TEST_CASE("merge: another vocabulary is refused with both shapes") {
   const scratch::temporary_directory d;
   const fs::path base = save(d / "base.safetensors", small_base());
