@@ -82,7 +82,7 @@ TEST_CASE("merge: a NaN in the base is refused wherever it stands, in a dry run 
   const scratch::temporary_directory d;
   matrix bad = random(16, 16, 2);
   bad(3, 1) = NAN;
-  for (const std::string name : {q + ".weight", std::string("model.other.weight")}) {
+  for (const std::string& name : {q + ".weight", std::string("model.other.weight")}) {
     CAPTURE(name);
     tensors all = {{q + ".weight", random(16, 16, 1)}, {"model.other.weight", random(16, 16, 1)}};
     all.insert_or_assign(name, bad);
