@@ -22,7 +22,7 @@ awk -v train="$out/train.jsonl" -v held="$out/held.jsonl" '
     print line > (n % 1000 == 0 ? held : train)
   }' "$from/wordnet/data.noun"
 
-"$program" "$from/model.gguf" --data "$out/train.jsonl" --eval "$out/held.jsonl" --method hrp --rank 8 --rate 1e-3 \
+"$program" "$from/model.gguf" --data "$out/train.jsonl" --eval "$out/held.jsonl" --method hrp --rank 8 --rate 3e-4 \
   --steps "$steps" --eval-every 20 --gguf "$out/adapter.gguf" --out "$out/adapter" | tee "$out/stdout"
 sed -n 's/.*held-out loss \([0-9.]*\) to \([0-9.]*\);.*/\1 \2/p' "$out/stdout" |
   awk '{ fell = $2 < $1 - 0.3 } END { if (!fell) { print "the held-out loss did not fall" > "/dev/stderr"; exit 1 } }'
