@@ -1,6 +1,7 @@
 // Matrices that a model keeps in codes of a few bits, unpacked row by row: NF4 and FP4 of bitsandbytes, FP8 with its
 // scales. dequantize.hpp says which tensors of a file belong to one.
 #pragma once
+#include <array>
 #include <cmath>
 #include <functional>
 #include <map>
@@ -217,13 +218,15 @@ class coded_model {
       parts_.insert(module + ".scale_input");
     }
     const index_t blocks_across = across > 0 ? (columns + across - 1) / across : 1;
-    const bool is_e4m3 = tensor.type == dtype::F8_E4M3;
-    coded.unpack = [bytes = tensor.bytes, scales, down, across, blocks_across, columns, is_e4m3](
+    std::array<float, 256> values{};  // of a byte
+    for (unsigned byte = 0; byte < values.size(); ++byte) {
+      values[byte] = tensor.type == dtype::F8_E4M3 ? e4m3(byte) : e5m2(byte);
+    }
+    coded.unpack = [bytes = tensor.bytes, values, scales, down, across, blocks_across, columns](
                        index_t row, float* to) {
       for (index_t j = 0; j < columns; ++j) {
-        const auto byte = std::to_integer<unsigned>(bytes[std::size_t(row * columns + j)]);
-        to[j] = (is_e4m3 ? e4m3(byte) : e5m2(byte)) *
-                scales[std::size_t((row / down) * blocks_across + j / across)];
+        const auto byte = std::to_integer<std::size_t>(bytes[std::size_t(row * columns + j)]);
+        to[j] = values[byte] * scales[std::size_t((row / down) * blocks_across + j / across)];
       }
     };
     return coded;
