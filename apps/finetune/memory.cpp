@@ -5,13 +5,14 @@
 #include <algorithm>
 #include <fstream>
 #include <functional>
-#include <limits>
+#include <numeric>
 
 #include <fmt/format.h>
 
 #include <preheat/gguf/decoder_config.hpp>
 #include <preheat/huggingface/decoder_config.hpp>
 #include <preheat/nn/decoder_memory.hpp>
+#include <preheat/train/start.hpp>
 
 namespace apps::finetune {
 namespace {
@@ -74,17 +75,14 @@ std::vector<index_t> longest_texts(const material& m) {
     held_out.push_back(index_t(e.ids.size()));
   }
   held_out = falling(std::move(held_out));
-  const auto sum = [](const std::vector<index_t>& all) {
-    index_t tokens = 0;
-    for (const index_t length : all) {
-      tokens += length;
-    }
-    return tokens;
-  };
-  while (held_out.size() > 1 && sum(held_out) > network::most_evaluated_tokens) {
-    held_out.pop_back();
+  index_t tokens = 0;
+  std::size_t count = 0;
+  while (count < held_out.size() &&
+         (count == 0 || tokens + held_out[count] <= network::most_evaluated_tokens)) {
+    tokens += held_out[count++];
   }
-  return sum(held_out) > sum(rows) ? held_out : rows;
+  held_out.resize(count);
+  return tokens > std::accumulate(rows.begin(), rows.end(), index_t(0)) ? held_out : rows;
 }
 
 // The kibibytes that Linux says there, in bytes; 0: nothing.
