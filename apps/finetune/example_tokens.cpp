@@ -67,9 +67,9 @@ void read_tokens(const std::filesystem::path& path, const base_model& model,
                                       : std::vector<index_t>(ids.size(), 1);
   const auto columns = std::size_t(shape[1]);
   for (std::size_t row = 0; row < std::size_t(shape[0]); ++row) {
+    const std::string place = fmt::format("{}: row {}", path.string(), row);
     example e;
     for (std::size_t i = row * columns; i < (row + 1) * columns; ++i) {
-      const std::string place = fmt::format("{}: row {}", path.string(), row);
       if (mask[i] == 0) {
         continue;
       }

@@ -8,7 +8,6 @@
 #include <preheat/train/curvature.hpp>
 
 namespace apps::finetune {
-namespace {
 
 double curvature_of_start(material& m, const method_entry& method) {
   std::unique_ptr<network> changed;
@@ -36,11 +35,7 @@ double curvature_of_start(material& m, const method_entry& method) {
       .largest;
 }
 
-}  // namespace
-
-double suggested_rate(material& m, const method_entry& method, const method_entry& lora) {
-  const double of_lora = curvature_of_start(m, lora);
-  const double here = method.id == lora.id ? of_lora : curvature_of_start(m, method);
+double suggested_rate(double here, double of_lora) {
   const double rate = preheat::suggest_rate({.rate = default_rate, .curvature = of_lora}, here);
   fmt::print(
       "rate {:.3g}: a guess, {:g} times the curvature of LoRA's start ({:.3g}) over this one's "

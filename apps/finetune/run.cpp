@@ -95,12 +95,13 @@ void choose_rates(material& m, std::vector<run_choice>& runs,
                   const std::vector<method_entry>& all) {
   const auto lora =
       std::find_if(all.begin(), all.end(), [](const method_entry& e) { return e.id == "lora"; });
+  const double of_lora = curvature_of_start(m, *lora);
   const method_entry* method = nullptr;
   double rate = 0;
   for (run_choice& run : runs) {
     if (run.method != method) {
       method = run.method;
-      rate = suggested_rate(m, *method, *lora);
+      rate = suggested_rate(method == &*lora ? of_lora : curvature_of_start(m, *method), of_lora);
     }
     run.rate = rate;
   }
