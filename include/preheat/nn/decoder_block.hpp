@@ -14,6 +14,7 @@
 #include "feed_forward.hpp"
 #include "head_norm.hpp"
 #include "key_value_cache.hpp"
+#include "layers_together.hpp"
 #include "pre_norm.hpp"
 #include "rotary.hpp"
 
@@ -145,10 +146,12 @@ class decoder_block {
   static mat<Be>* gates_of(const pass_type& pass) {
     return makes_norms_again(pass) ? &pass.scratch.mlp.H : nullptr;
   }
+  // How many layers q, k and v are that are computed at once: one layer, or three together.
+  index_t projections() const { return fused_ ? 1 : 3; }
   template <class Linear>
   void project(const_view_of<Be> X, Linear& linear, const decoder_config& c) {
-    if (fused_) {
-      const view_of<Be> all = linear.forward(first_, X);
+    if (fused_ || together(linear, first_, 3)) {
+      const view_of<Be> all = forward_together<Be>(linear, first_, projections(), X);
       Q_ = all.row_range(0, c.query_rows());
       K_ = all.row_range(c.query_rows(), c.key_rows());
       V_ = all.row_range(c.query_rows() + c.key_rows(), c.key_rows());
@@ -165,8 +168,10 @@ class decoder_block {
                                  const pass_type& pass, const_view_of<Be> dC, Linear& linear) {
     const decoder_config& c = pass.config;
     const index_t lowest = linear.first_trained();
-    const wanted_gradients wanted{
-        .query = fused_ || lowest <= first_, .key = fused_ || lowest <= first_ + 1, .value = true};
+    const bool at_once = fused_ || together(linear, first_, 3);
+    const wanted_gradients wanted{.query = at_once || lowest <= first_,
+                                  .key = at_once || lowest <= first_ + 1,
+                                  .value = true};
     be.resize(pass.scratch.dQKV, c.query_rows() + 2 * c.key_rows(), dC.cols());
     const view_of<Be> all(pass.scratch.dQKV);
     const view_of<Be> dQ = all.row_range(0, c.query_rows());
@@ -191,8 +196,8 @@ class decoder_block {
       attention_norm_.repeat(be, c.norm, c.norm_epsilon, norms.attention, X);
     }
     const bool below = lowest < first_;
-    if (fused_) {
-      return linear.backward(first_, X, all, below);
+    if (at_once) {
+      return backward_together<Be>(linear, first_, projections(), X, all, below);
     }
     const view_of<Be> through_value = linear.backward(first_ + 2, X, dV, below);
     if (!wanted.key) {
