@@ -31,7 +31,9 @@ struct several {
     Pass pass;
     index_t end;  // first number of the next one
   };
-  static constexpr index_t most = std::max<index_t>(index_t(3840 / sizeof(entry)), 1);
+  // A kernel's arguments are 4 KiB at most, and 32764 bytes from CUDA 12.1 on.
+  static constexpr index_t bytes = CUDART_VERSION >= 12010 ? 16128 : 3840;
+  static constexpr index_t most = std::max<index_t>(bytes / index_t(sizeof(entry)), 1);
 
   index_t count = 0;
   entry passes[std::size_t(most)];

@@ -51,6 +51,14 @@ struct decoder_pass {
   decoder_scratch<Be, Attention>& scratch;
 };
 
+// What a block returns and the next one takes: its output is the sum of both, which the next norm may compute
+// (pre_norm::forward_of_sum). A branch without columns is zero.
+template <class Be>
+struct unfinished_sum {
+  view_of<Be> states;
+  const_view_of<Be> branch{};
+};
+
 template <decoder_backend Be, template <class> class Attention>
 class decoder_block {
  public:
@@ -68,21 +76,31 @@ class decoder_block {
     mlp_.set_first_layer(first_ + (fused_ ? 2 : 4));
   }
 
-  // The result is valid until the next forward.
+  // Finishes the sum. The result is valid until the next forward.
   template <class Linear>
-  const_view_of<Be> forward(Be& be, const decoder_block_norms<Be>& norms, const pass_type& pass,
-                            const_view_of<Be> X, Linear& linear) {
+  unfinished_sum<Be> forward(Be& be, const decoder_block_norms<Be>& norms, const pass_type& pass,
+                             const unfinished_sum<Be>& input, Linear& linear) {
     const decoder_config& c = pass.config;
+    const view_of<Be> X = input.states;
     mat<Be>& attention_input = attention_input_of(pass);
-    attention_norm_.forward(be, c.norm, c.norm_epsilon, norms.attention, X, attention_input);
+    if (input.branch.cols() > 0) {
+      attention_norm_.forward_of_sum(be, c.norm, c.norm_epsilon, norms.attention, input.branch, X,
+                                     attention_input);
+    } else {
+      attention_norm_.forward(be, c.norm, c.norm_epsilon, norms.attention, X, attention_input);
+    }
     project(attention_input, linear, c);
     if (c.qk_norm) {
       Q_ = query_norm_.forward(be, c.norm_epsilon, norms.query, Q_);
       K_ = key_norm_.forward(be, c.norm_epsilon, norms.key, K_);
     }
     if (pass.positions != nullptr) {
-      pass.positions->forward(be, Q_, pass.sequences);
-      pass.positions->forward(be, K_, pass.sequences);
+      if (lies_below(Q_, K_)) {
+        pass.positions->forward(be, both(Q_, K_), pass.sequences);
+      } else {
+        pass.positions->forward(be, Q_, pass.sequences);
+        pass.positions->forward(be, K_, pass.sequences);
+      }
     }
     const_view_of<Be> keys = K_;
     const_view_of<Be> values = V_;
@@ -92,13 +110,10 @@ class decoder_block {
     be.resize(C_, Q_.rows(), Q_.cols());
     attention_.forward(be, shape(c), pass.sequences, Q_, keys, values, C_);
     A_ = linear.forward(output_layer(), C_);
-    be.apply(add_kernel<T>{}, A_, X);
-
     mat<Be>& mlp_input = mlp_input_of(pass);
-    mlp_norm_.forward(be, c.norm, c.norm_epsilon, norms.mlp, A_, mlp_input);
+    mlp_norm_.forward_of_sum(be, c.norm, c.norm_epsilon, norms.mlp, X, A_, mlp_input);
     Y_ = mlp_.forward(be, mlp_input, linear, gates_of(pass));
-    be.apply(add_kernel<T>{}, Y_, const_view_of<Be>(A_));
-    return Y_;
+    return {Y_, A_};
   }
 
   // d is ∂/∂Y, and becomes ∂/∂X if a layer before this block is trained.
@@ -148,6 +163,13 @@ class decoder_block {
   }
   // How many layers q, k and v are that are computed at once: one layer, or three together.
   index_t projections() const { return fused_ ? 1 : 3; }
+  // Whether K has the rows below those of Q in one matrix, and the view of all.
+  static bool lies_below(view_of<Be> Q, view_of<Be> K) {
+    return K.data() == Q.data() + Q.rows() && K.ld() == Q.ld() && Q.rows() + K.rows() <= Q.ld();
+  }
+  static view_of<Be> both(view_of<Be> Q, view_of<Be> K) {
+    return {Q.data(), Q.rows() + K.rows(), Q.cols(), Q.ld()};
+  }
   template <class Linear>
   void project(const_view_of<Be> X, Linear& linear, const decoder_config& c) {
     if (fused_ || together(linear, first_, 3)) {
@@ -179,10 +201,9 @@ class decoder_block {
     const view_of<Be> dV = all.row_range(c.query_rows() + c.key_rows(), c.key_rows());
     attention_.backward(be, shape(c), pass.sequences, dC, wanted, dQ, dK, dV,
                         pass.scratch.attention);
-    if (wanted.query) {
-      turn_back(be, pass, dQ);
-    }
-    if (wanted.key) {
+    if (wanted.query && wanted.key) {
+      turn_back(be, pass, both(dQ, dK));
+    } else if (wanted.key) {
       turn_back(be, pass, dK);
     }
     if (c.qk_norm && wanted.query) {

@@ -6,7 +6,6 @@
 //   float loss = net.loss(batch, linear);
 #pragma once
 #include <functional>
-#include <limits>
 #include <span>
 #include <utility>
 #include <vector>
@@ -74,11 +73,7 @@ class adapted {
   void detach(index_t l) { adapted_layers_[l].attached = false; }
   // The parameters of a layer, in memory of their own.
   params take_parameters(index_t l) {
-    params p = std::move(adapted_layers_[l].parameters);
-    if constexpr (joins_adapters<Be, Adapter>) {
-      p = {clone(*be_, const_view_of<Be>(p.A)), clone(*be_, const_view_of<Be>(p.B))};
-    }
-    return p;
+    return joined_.own(*be_, std::move(adapted_layers_[l].parameters));
   }
   // W += ΔW (and b, for adapters that train it); the layer is then detached.
   void merge(index_t l) {

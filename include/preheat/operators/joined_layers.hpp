@@ -31,6 +31,10 @@ template <class Be, class Adapter>
 class joined_layers {
  public:
   explicit joined_layers(layer_products) {}
+  template <class Params>
+  static Params own(Be&, Params p) {
+    return p;
+  }
 };
 
 template <class Be, class Adapter>
@@ -57,6 +61,11 @@ class joined_layers<Be, Adapter> {
       }
     }
     return attached < count;
+  }
+
+  // The same parameters in memory of their own.
+  static adapter::lora::params<Be> own(Be& be, adapter::lora::params<Be> p) {
+    return {clone(be, const_view_of<Be>(p.A)), clone(be, const_view_of<Be>(p.B))};
   }
 
   // The scale of those that have an adapter.
