@@ -66,8 +66,8 @@ std::vector<table> attention_results() {
   std::vector<table> all{
       read<Be>(be, attention.forward(be, heads, sequences, Q, K, V, site, scratch))};
   attention.backward(be, sequences, dC, {}, site, scratch);
-  for (const mat<Be>* gradient : {&scratch.dQ, &scratch.dK, &scratch.dV}) {
-    all.push_back(read<Be>(be, *gradient));
+  for (const view_of<Be>& gradient : {scratch.dQ, scratch.dK, scratch.dV}) {
+    all.push_back(read<Be>(be, gradient));
   }
   all.push_back(read<Be>(be, attention.probabilities(6, 5, 1)));
   return all;
@@ -220,6 +220,13 @@ TEST_CASE_TEMPLATE("cuda columns: RMS norm and its gradient at every length", Be
     CHECK(gap(Y.read_block(be), y) < 40 * bound<Be>);
     CHECK(gap(read<Be>(be, R), r) < 10 * bound<Be>);
     CHECK(Y.intact(be));
+    const table a = rounded<Be>(random_table(rows, 3, 20));
+    block_in_frame<Be> sum(be, rounded<Be>(x - a));  // to which a is added: nearly x
+    be.add_rms_norm(T(0.125), Gamma, matrix(be, a), sum.block(), R, Y.block());
+    CHECK(gap(sum.read_block(be), x) < 2 * bound<Be>);
+    CHECK(gap(Y.read_block(be), y) < 60 * bound<Be>);
+    CHECK(gap(read<Be>(be, R), r) < 20 * bound<Be>);
+    CHECK((Y.intact(be) && sum.intact(be)));
     block_in_frame<Be> dX(be, table(rows, 3, 2));
     be.rms_norm_gradient(Gamma, X.block(), R, matrix(be, d), dX.block());
     CHECK(gap(dX.read_block(be), gradient) < 60 * bound<Be>);
