@@ -34,6 +34,9 @@ JUDGE = """new Promise(done => {
     for (const picture of document.querySelectorAll('object'))
       if (!(picture.clientHeight > 50))
         faults.push(`no picture: ${picture.data}`);
+    for (const part of main.querySelectorAll('.fragment, pre, table.markdownTable'))
+      if (!part.getClientRects().length)
+        faults.push(`hidden: ${part.textContent.slice(0, 40)}`);
     const formulas = document.querySelectorAll('.formulaDsp, .formulaInl').length;
     if (formulas > 0 && MathJax.Hub.getAllJax().length < formulas)
       faults.push(`of ${formulas} formulas ${MathJax.Hub.getAllJax().length} are shown`);
