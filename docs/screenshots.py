@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -61,21 +62,20 @@ class Browser:
     def __init__(self, program):
         to_browser, self.write = os.pipe()
         self.read, from_browser = os.pipe()
+        copies = os.dup(to_browser), os.dup(from_browser)  # above 4, so that neither is overwritten before it is copied
         self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         arguments = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run",
                      "--disable-dev-shm-usage", "--allow-file-access-from-files", f"--user-data-dir={self.profile.name}",
                      "--remote-debugging-pipe"]
 
         def connect():
-            os.dup2(to_browser, 3, inheritable=True)
-            os.dup2(from_browser, 4, inheritable=True)
+            os.dup2(copies[0], 3, inheritable=True)
+            os.dup2(copies[1], 4, inheritable=True)
 
-        # Descriptors above 4, so that neither is overwritten before it is copied.
-        to_browser, from_browser = os.dup(to_browser), os.dup(from_browser)
         self.process = subprocess.Popen(arguments, preexec_fn=connect, close_fds=False, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        os.close(to_browser)
-        os.close(from_browser)
+        for end in (to_browser, from_browser, *copies):
+            os.close(end)
         self.count = 0
         self.events = []
         self.buffer = b""
@@ -135,6 +135,7 @@ def faults_of(browser, session, page, width):
 
 
 def main():
+    signal.alarm(600)  # a browser that hangs ends the program
     browser_program, html, out, *pictured = sys.argv[1:]
     html, out = pathlib.Path(html).resolve(), pathlib.Path(out)
     out.mkdir(parents=True, exist_ok=True)
