@@ -94,7 +94,10 @@ class Browser:
         message = {"id": self.count, "method": method, "params": parameters}
         if session:
             message["sessionId"] = session
-        os.write(self.write, json.dumps(message).encode() + b"\0")
+        try:
+            os.write(self.write, json.dumps(message).encode() + b"\0")
+        except BrokenPipeError:
+            raise SystemExit("screenshots.py: the browser has ended")
         while True:
             answer = self.receive()
             if answer.get("id") == self.count:
