@@ -17,8 +17,8 @@ in_chroot() {
   set -- "$@" $(ls /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null)
   variant=$1 log=$2 folder=$3 command=$4
   shift 4
-  mmdebstrap --variant="$variant" --skip=cleanup/apt --customize-hook="sync-in $folder /work" \
-    --customize-hook='mkdir -p "$1/work/out"' --chrooted-customize-hook="cd /work && $command" \
+  mmdebstrap --variant="$variant" --dpkgopt=force-unsafe-io --customize-hook='mkdir -p "$1/work/out"' --customize-hook="sync-in $folder /work" \
+    --chrooted-customize-hook="cd /work && $command" \
     --customize-hook="sync-out /work/out $work/out" "$release" /dev/null "$@" >"$log" 2>&1 || {
     tail -n 30 "$log"
     exit 1

@@ -3,6 +3,7 @@
 // plain loops.
 #include <cmath>
 #include <preheat/cuda/backend.hpp>
+#include <preheat/linalg/random_matrix.hpp>
 #include <preheat/nn/attention.hpp>
 
 #include "support/backends.hpp"
@@ -372,6 +373,19 @@ TEST_CASE_TEMPLATE("cuda columns: attention of all heads at once, as head by hea
   for (std::size_t k = 0; k < want.size(); ++k) {
     CAPTURE(k);
     CHECK(gap(got[k], want[k]) < 10 * bound<Be>);
+  }
+}
+
+TEST_CASE_TEMPLATE("cuda: uniform numbers are drawn on the device, with the bits of the host's", Be,
+                   cuda_float, cuda_double) {
+  Be be;
+  for (const auto& [m, n] : {std::pair<index_t, index_t>{1, 1}, {7, 5}, {150, 3}}) {
+    const generator gen(17);
+    const table drawn = read<Be>(be, linalg::uniform(be, m, n, 0.3, gen));
+    for (index_t k = 0; k < m * n; ++k) {
+      const double u = gen.uniforms(std::uint64_t(k / 2))[std::size_t(k % 2)];
+      CHECK(drawn(k % m, k / m) == double(scalar_of<Be>((2 * u - 1) * 0.3)));
+    }
   }
 }
 

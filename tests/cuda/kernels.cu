@@ -23,6 +23,7 @@ void launch_all(cuda<T>& be, cuda_matrix<T>& x, cuda_matrix<T>& y) {
   be.apply(linalg::damped_inverse<T>{}, x);
   be.apply(linalg::guarded_quotient<T>{}, x, y);
   be.apply(linalg::multiply<T>{}, x, y);
+  be.apply_indexed(linalg::uniform_kernel<T>{}, x);
   be.apply(linalg::root<T>{}, x);
   be.apply(linalg::root_above<T>{}, x);
   be.apply(linalg::scale<T>{}, x);
