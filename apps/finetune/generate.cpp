@@ -47,8 +47,8 @@ std::string answer(base_model& model, const generating_options& o, std::span<con
 }  // namespace
 
 int generate(const generating_options& o) {
-  Be be(threads_of(o.threads, 1));
-  base_model model = read_model(be, o.model, o.storage);
+  computer here(o.threads, {});
+  base_model model = read_model(here.backend(), o.model, o.storage);
   any_adapter adapter;
   if (!o.adapter.empty()) {
     adapter = load_adapter(o.adapter, model.net);

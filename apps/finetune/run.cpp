@@ -164,23 +164,23 @@ int finetune(const training_options& o, const preheat::process_group& processes)
   require_outputs(o, runs);
   preheat::require(o.batch >= processes.size(), "processes <= rows of a --batch", processes.size(),
                    o.batch);
-  Be be(threads_of(o.threads, processes.size()));
+  computer here(o.threads, processes);
   require_causal_model(o.model);
   require_weights_fit(o);
-  base_model model = read_model(be, o.model, o.storage);
+  base_model model = read_model(here.backend(), o.model, o.storage);
   require_can_save(model, o.gguf, o.merge);
   model.recompute = recompute_named(o.recompute);
   model.net.model().set_recompute(model.recompute);
   fmt::print("{}\n", model.describe());
   material m = read_material(o, model);
-  m.processes = processes;
+  m.processes = here.processes();
   say_memory(m, runs);
   if (o.auto_rate) {
     choose_rates(m, runs, all);
   }
   fmt::print("{}, rank {}, {} steps of {} rows, rate {}; {}\n", fmt::join(o.methods, " "), o.rank,
              m.steps, o.batch * o.accumulate, o.auto_rate ? "auto" : console::joined(o.rates, " "),
-             be.describe());
+             here.backend().describe());
   if (!m.eval.empty()) {
     m.loss_before = loss_with(any_adapter{}, model.net, m.eval_batch);
     fmt::print("held-out loss before: {:.4f}\n", m.loss_before);
