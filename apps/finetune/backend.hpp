@@ -26,12 +26,13 @@ using Be = preheat::cpu<float>;
 inline constexpr bool computes_on_gpu = false;
 #endif
 
-// The backend of this process, and the processes of mpirun with sums of the backend's memory. `threads` is
-// --threads, 0: not given. On a GPU each process of a machine takes the next of its devices.
+// The backend of this process, and the processes of mpirun with sums of the backend's memory, if they train
+// `together`. `threads` is --threads, 0: not given. On a GPU each process of a machine takes the next of its
+// devices.
 class computer {
  public:
   // Errors: invalid_argument: threads for a GPU; several GPUs without NCCL. cuda_error: there is no GPU.
-  computer(int threads, const preheat::process_group& host);
+  computer(int threads, const preheat::process_group& host, bool together = true);
   ~computer();
   computer(const computer&) = delete;
   computer& operator=(const computer&) = delete;

@@ -23,7 +23,7 @@ struct memory_statement {
 memory_statement memory_of(const material& m, const method_entry& method);
 
 // Errors: invalid_argument: the frozen weights alone are more than may be taken. The model is not read.
-void require_weights_fit(const training_options& o);
+void require_weights_fit(const training_options& o, bool encoder);
 // Errors: invalid_argument: the whole is more. `held` bytes are taken already.
 void require_fits(const memory_statement& wanted, const training_options& o, double held);
 

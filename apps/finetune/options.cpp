@@ -20,7 +20,8 @@ constexpr const char* examples = R"(Examples:
   preheat-finetune model.gguf --data train.jsonl --eval held.jsonl --method pissa --rates 1e-4,3e-4,1e-3 --seeds 3 --out best
   preheat-finetune generate SmolLM2-135M --adapter adapter --prompt 'energy:'
 
-A line of train.jsonl is {"prompt": …, "completion": …}, {"messages": […]} or {"text": …}. While it trains, OUT.run has a
+A line of train.jsonl is {"prompt": …, "completion": …}, {"messages": […]} or {"text": …}; for an encoder (BERT), which
+learns classes, {"text": …, "label": …}. While it trains, OUT.run has a
 checkpoint and the log; the same command goes on from there, with the same result as if it had never stopped. OUT appears
 when it is whole: a folder that PEFT loads, with a README and the log.)";
 
@@ -158,6 +159,10 @@ void describe_training(CLI::App& app, training_options& o, bool& on_gpu) {
       ->type_name("LIST")
       ->delimiter(',')
       ->group("Training");
+  add(app, "--head-rate", o.head_rate,
+      "of an encoder's layer for classes; default the rate of the method", "X")
+      ->check(CLI::Range(1e-12, 1e3))
+      ->group("Training");
   add(app, "--seeds", o.seeds, "runs of each method and rate; default 1", "N")
       ->check(CLI::Range(1, 1000))
       ->group("Training");
@@ -252,7 +257,8 @@ parsed parse(int argc, const char* const* argv) {
     o.command += (i == 0 ? "" : " ") + (plain ? std::string(word) : fmt::format("'{}'", word));
   }
   CLI::App app(
-      "Trains a low-rank adapter of a causal language model on a file of examples, by any method "
+      "Trains a low-rank adapter of a causal language model, or of BERT, on a file of examples, by "
+      "any method "
       "of preheat, and saves it for PEFT and llama.cpp.",
       "preheat-finetune");
   app.footer(examples);

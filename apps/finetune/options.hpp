@@ -40,6 +40,7 @@ struct training_options {
   bool pack = false;
   std::string schedule = "linear";
   double warmup = 0.03;  // of the steps
+  double head_rate = 0;  // of an encoder's layer for classes; 0: the rate
   double clip = 1;
   index_t eval_every = 0;  // 0: a tenth of the steps
   index_t patience = 0;

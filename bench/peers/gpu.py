@@ -46,12 +46,19 @@ if not torch.cuda.is_available():
     skip("PyTorch sees no CUDA device")
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import decoder  # noqa: E402
 import encoder  # noqa: E402
 import rows as row_list  # noqa: E402
 from child import Child  # noqa: E402
 from rows import Peer, Row  # noqa: E402
 
 GPU = torch.device("cuda")
+# Random weights in fp32, like all rows. Llama-3.1-8B is missing: two copies of it in fp32 fill the card.
+LLAMA_1B = {"layers": 16, "heads": 32, "key_value_heads": 8, "hidden": 2048, "wide": 8192, "vocab": 128256,
+            "positions": 4096, "sequences": 1, "length": 2048}
+DECODERS = [("decoder step, SmolLM2-135M, 4×256 tokens r8", decoder.SMOLLM2, ("sdpa", "eager")),
+            ("decoder step, SmolLM2-135M, 4×2048 tokens r8", dict(decoder.SMOLLM2, length=2048), ("sdpa",)),
+            ("decoder step, Llama-3.2-1B, 1×2048 tokens r8", LLAMA_1B, ("sdpa",))]
 
 
 class Stopwatch:
@@ -111,6 +118,16 @@ def encoder_row(name, shape, tf32):
                encoder.error_function(given, shape, together=True), 1e-3, flops=flops)
 
 
+def decoder_row(name, shape, attention=("sdpa", "eager")):
+    with torch.device("cpu"):  # where its random numbers are drawn
+        given = decoder.inputs(shape)
+        flops = decoder.frozen_products(given, shape)[1]
+    given = {k: t.to(GPU) for k, t in given.items()}
+    models = [(f"PEFT {kind}", decoder.Model(given, shape=shape, attention=kind)) for kind in attention]
+    return Row(name, "decoder_step", given, [(Peer(label, m.step, m.result), {}) for label, m in models],
+               decoder.error_function(given, shape), 1e-3, flops=flops)
+
+
 def with_bytes(row, count):
     row.bytes = count
     return row
@@ -124,10 +141,13 @@ def all_rows(folder):
               "adapted step, N4096 768→768 r16": step(4096, 768, 768, 16),
               "MLP step, 1024-4096-1024 r8, 256 tokens": lambda tf32: row_list.mlp_step(256),
               "MLP step, 1024-4096-1024 r8, 4096 tokens": lambda tf32: row_list.mlp_step(4096),
+              "MLP step, shuffled, 1024-4096-1024 r8, 4096 tokens": lambda tf32: row_list.mlp_step(4096, shuffled=True),
               "encoder step, MiniLM, 8×128 tokens r8":
                   lambda tf32: encoder_row("encoder step, MiniLM, 8×128 tokens r8", encoder.MINILM, tf32),
               "encoder step, base, 32×128 tokens r8":
                   lambda tf32: encoder_row("encoder step, base, 32×128 tokens r8", encoder.BASE, tf32)}
+    for name, shape, attention in DECODERS:
+        makers[name] = lambda tf32, name=name, shape=shape, attention=attention: decoder_row(name, shape, attention)
     for factors in ("random", "preheated"):
         makers[f"extraction, 4096×4096 R128→16, {factors}"] = (
             lambda tf32, factors=factors: row_list.extraction(4096, 4096, 128, factors, {}, {}))

@@ -434,6 +434,14 @@ TEST_CASE_TEMPLATE("backend: cholesky says when a matrix is not positive definit
   CHECK_FALSE(be.cholesky(G));
   mat<Be> zero = be.zeros(3, 3);
   CHECK_FALSE(be.cholesky(zero));
+  for (const double bad : {std::nan(""), HUGE_VAL}) {
+    for (index_t i = 0; i < 4; ++i) {
+      table broken = positive_definite(4);
+      broken(i, 3) = broken(3, i) = bad;
+      mat<Be> M = matrix(be, broken);
+      CHECK_FALSE(be.cholesky(M));
+    }
+  }
 }
 
 TEST_CASE_TEMPLATE("backend: thin QR", Be, PREHEAT_ALL_BACKENDS) {

@@ -3,6 +3,7 @@
 // plain loops.
 #include <cmath>
 #include <preheat/cuda/backend.hpp>
+#include <preheat/linalg/random_matrix.hpp>
 #include <preheat/nn/attention.hpp>
 
 #include "support/backends.hpp"
@@ -66,8 +67,8 @@ std::vector<table> attention_results() {
   std::vector<table> all{
       read<Be>(be, attention.forward(be, heads, sequences, Q, K, V, site, scratch))};
   attention.backward(be, sequences, dC, {}, site, scratch);
-  for (const mat<Be>* gradient : {&scratch.dQ, &scratch.dK, &scratch.dV}) {
-    all.push_back(read<Be>(be, *gradient));
+  for (const view_of<Be>& gradient : {scratch.dQ, scratch.dK, scratch.dV}) {
+    all.push_back(read<Be>(be, gradient));
   }
   all.push_back(read<Be>(be, attention.probabilities(6, 5, 1)));
   return all;
@@ -220,6 +221,13 @@ TEST_CASE_TEMPLATE("cuda columns: RMS norm and its gradient at every length", Be
     CHECK(gap(Y.read_block(be), y) < 40 * bound<Be>);
     CHECK(gap(read<Be>(be, R), r) < 10 * bound<Be>);
     CHECK(Y.intact(be));
+    const table a = rounded<Be>(random_table(rows, 3, 20));
+    block_in_frame<Be> sum(be, rounded<Be>(x - a));  // to which a is added: nearly x
+    be.add_rms_norm(T(0.125), Gamma, matrix(be, a), sum.block(), R, Y.block());
+    CHECK(gap(sum.read_block(be), x) < 2 * bound<Be>);
+    CHECK(gap(Y.read_block(be), y) < 60 * bound<Be>);
+    CHECK(gap(read<Be>(be, R), r) < 20 * bound<Be>);
+    CHECK((Y.intact(be) && sum.intact(be)));
     block_in_frame<Be> dX(be, table(rows, 3, 2));
     be.rms_norm_gradient(Gamma, X.block(), R, matrix(be, d), dX.block());
     CHECK(gap(dX.read_block(be), gradient) < 60 * bound<Be>);
@@ -365,6 +373,19 @@ TEST_CASE_TEMPLATE("cuda columns: attention of all heads at once, as head by hea
   for (std::size_t k = 0; k < want.size(); ++k) {
     CAPTURE(k);
     CHECK(gap(got[k], want[k]) < 10 * bound<Be>);
+  }
+}
+
+TEST_CASE_TEMPLATE("cuda: uniform numbers are drawn on the device, with the bits of the host's", Be,
+                   cuda_float, cuda_double) {
+  Be be;
+  for (const auto& [m, n] : {std::pair<index_t, index_t>{1, 1}, {7, 5}, {150, 3}}) {
+    const generator gen(17);
+    const table drawn = read<Be>(be, linalg::uniform(be, m, n, 0.3, gen));
+    for (index_t k = 0; k < m * n; ++k) {
+      const double u = gen.uniforms(std::uint64_t(k / 2))[std::size_t(k % 2)];
+      CHECK(drawn(k % m, k / m) == double(scalar_of<Be>((2 * u - 1) * 0.3)));
+    }
   }
 }
 

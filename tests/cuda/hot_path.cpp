@@ -133,6 +133,22 @@ TEST_CASE("collected passes: in the order of the calls, in few launches") {
   CHECK(cuda_double::calls() - before <= 2);
   CHECK(cuda_double::calls() - before >= 1);
 
+  // Blocks of one matrix beside or below each other are different matrices; others of it are not.
+  const auto M = std::make_shared<cuda_matrix<float>>(be.zeros(6, 5));
+  const auto held_of = [&](index_t i, index_t j) {
+    const long at_first = cuda_double::calls();
+    be.collect([&] {
+      be.apply(linalg::scale<float>{2}, view<float>(*M).block(0, 0, 3, 4));
+      be.apply(linalg::scale<float>{2}, view<float>(*M).block(i, j, 3, 1));
+    });
+    return cuda_double::calls() - at_first;
+  };
+  CHECK(held_of(3, 0) == 1);
+  CHECK(held_of(3, 1) == 1);
+  CHECK(held_of(1, 4) == 1);
+  CHECK(held_of(2, 0) == 2);
+  CHECK(held_of(0, 3) == 2);
+
   // What a result needs is given before it; an error leaves nothing held and nothing collected.
   be.collect([&] {
     be.fill(2, x[0]);

@@ -23,6 +23,7 @@ void launch_all(cuda<T>& be, cuda_matrix<T>& x, cuda_matrix<T>& y) {
   be.apply(linalg::damped_inverse<T>{}, x);
   be.apply(linalg::guarded_quotient<T>{}, x, y);
   be.apply(linalg::multiply<T>{}, x, y);
+  be.apply_indexed(linalg::uniform_kernel<T>{}, x);
   be.apply(linalg::root<T>{}, x);
   be.apply(linalg::root_above<T>{}, x);
   be.apply(linalg::scale<T>{}, x);
@@ -32,6 +33,7 @@ void launch_all(cuda<T>& be, cuda_matrix<T>& x, cuda_matrix<T>& y) {
   be.apply(nn::activation_gradient_kernel<nn::silu<T>>{}, x, y);
   be.apply(nn::gate_kernel<nn::gelu_tanh<T>>{}, x, y, y);
   be.apply(nn::gate_gradient_kernel<nn::gelu_tanh<T>>{}, x, x, y, y);
+  be.apply(nn::split_gate_gradient_kernel<nn::silu<T>>{}, x, x, y, y, y);
   be.apply(nn::rotation_kernel<T>{}, x, x, y, y);
   be.apply(nn::back_rotation_kernel<T>{}, x, x, y, y);
   be.apply(nn::add_two_kernel<T>{}, x, y, y);

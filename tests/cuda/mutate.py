@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Seeds faults into include/preheat/cuda and checks that the tests on the double notice them.
+"""Seeds faults into include/preheat/cuda, and into the products of joined layers, and checks that the tests on the double notice them.
 
 Mutants are generated mechanically: every argument of every call of cudart, cuBLAS and cuSOLVER (sizes and leading
 dimensions one more and one less, pointers one entry on, transposed operations, other triangles and sides, other
@@ -23,15 +23,16 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 FOLDER = os.path.join(ROOT, 'include', 'preheat', 'cuda')
 FILES = ['error.hpp', 'context.hpp', 'matrix.hpp', 'launch.hpp', 'launch_groups.hpp', 'elementwise.hpp', 'factorizations.hpp', 'reduction.hpp', 'columns.hpp', 'send.hpp', 'collected.hpp', 'clip.hpp',
-         'backend.hpp', 'adapted_linear.hpp']
-TESTS = ['core/backend.cpp', 'nn/column_operations.cpp', 'cuda/backend.cpp', 'cuda/columns.cpp', 'cuda/adapted_linear.cpp', 'cuda/hot_path.cpp', 'cuda/context.cpp']
+         'block_starts.hpp', 'backend.hpp', 'adapted_linear.hpp', '../operators/bordered_group.hpp']
+TESTS = ['core/backend.cpp', 'nn/column_operations.cpp', 'cuda/backend.cpp', 'cuda/columns.cpp', 'cuda/adapted_linear.cpp', 'cuda/hot_path.cpp', 'cuda/context.cpp',
+         'cuda/joined_layers.cpp']
 
 CALLS = re.compile(r'\b(cublas<T>::\w+|cusolver<T>::\w+|cublasGemmEx|cublasSet\w+|cusolverDnSet\w+|'
-                   r'cuda(?:Memcpy|Malloc|Free|Stream)\w+|(?:cuda_)?transfer(?:<T>)?|cuda_clone(?:<T>)?|cuda_multiply(?:<T>)?|product|launch|launch_groups|cuda_memory)\(')
+                   r'be\.gemm|cuda(?:Memcpy|Malloc|Free|Stream)\w+|(?:cuda_)?transfer(?:<T>)?|cuda_clone(?:<T>)?|cuda_multiply(?:<T>)?|product|launch|launch_groups|cuda_memory)\(')
 # Statements that are left out, one mutant each.
 STATEMENTS = re.compile(r'^ *(?:(?:context_?(?:->|\.))?(?:synchronize|require_success)\(.*\);|'
                         r'check\((?:cublasSet|cusolverDnSet)|cuda_clear_below_diagonal(?:<T>)?\(|'
-                        r'std::swap\(d\.|refresh\(\);|store\(|fill\(|'
+                        r'std::swap\(d\.|take\(be|be\.add_to_cols\(|refresh\(\);|store\(|fill\(|'
                         r'(?:detail::)?throw_cuda_error\()')
 # Conditions on a status or an info, taken as if nothing had happened.
 CONDITIONS = re.compile(r'\b(?:status != \w+|info < 0|info != 0|context->read_info\("[^"]*"\) (?:> |== )0)')
@@ -90,6 +91,8 @@ def changes(call, position, argument):
         return [f'({a}) + 1', f'({a}) - 1'] if position == 2 else []
     if call.startswith('cuda_multiply'):
         return ['preheat_other_scalar<T>'] if position == 1 else []
+    if call == 'be.gemm' and a in ('0', '1', 's'):
+        return {'0': ['1'], '1': ['2', '0'], 's': ['1', '-s']}[a]
     if call == 'product' and a in ('0', '1'):
         return [f'{a} + 1']
     if a in ENUMERATORS:
@@ -175,7 +178,7 @@ def generate():
             out += [i[2] for i in tails + heads]
             last = at
         out.append(text[last:])
-        files[name] = ''.join(out).replace('#pragma once\n', '#pragma once\n#include "mutant_support.hpp"\n', 1)
+        files[name] = ''.join(out).replace('#pragma once\n', '#pragma once\n#include "../cuda/mutant_support.hpp"\n', 1)
     return files, mutants
 
 

@@ -74,7 +74,7 @@ void check_attention_gradient(double rate) {
   const table w = random_table(features, tokens, 4);
   problem.forward(x);
   problem.attention.backward(be, lengths, matrix(be, w), {}, problem.site, problem.scratch);
-  const auto check = [&](const mat<Be>& found, table qkv::*part) {
+  const auto check = [&](const_view_of<Be> found, table qkv::*part) {
     const table expected = difference(
         [&](const table& moved) {
           qkv y = x;

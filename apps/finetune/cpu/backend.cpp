@@ -11,9 +11,12 @@
 namespace apps::finetune {
 namespace {
 
-// The threads of each of so many processes: those asked for, or the processors shared among them.
-int threads_of(int asked, int processes) {
-  return asked > 0 ? asked : std::max(1, int(std::thread::hardware_concurrency()) / processes);
+// The threads of each of so many processes: those asked for, or the processors shared among them. So many in
+// all: the BLAS, which would take every processor, has none of its own.
+Be backend_of(int threads, int processes) {
+  preheat::set_blas_threads(1);
+  const int shared = std::max(1, int(std::thread::hardware_concurrency()) / processes);
+  return Be(threads > 0 ? threads : shared);
 }
 
 // The kibibytes that Linux says there, in bytes; 0: nothing.
@@ -32,8 +35,9 @@ double from_proc(const char* file, const std::string& key) {
 
 struct computer::device_sums {};
 
-computer::computer(int threads, const preheat::process_group& host)
-    : be_(threads_of(threads, host.size())), processes_(host) {}
+computer::computer(int threads, const preheat::process_group& host, bool together)
+    : be_(backend_of(threads, host.size())),
+      processes_(together ? host : preheat::process_group()) {}
 computer::~computer() = default;
 
 double available_memory() {

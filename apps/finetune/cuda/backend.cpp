@@ -34,10 +34,10 @@ struct computer::device_sums {
 struct computer::device_sums {};
 #endif
 
-computer::computer(int threads, const preheat::process_group& host)
+computer::computer(int threads, const preheat::process_group& host, [[maybe_unused]] bool together)
     : be_(backend_of(threads, host)) {
 #if defined(PREHEAT_NCCL)
-  if (!host.alone()) {
+  if (together && !host.alone()) {
     sums_ = std::make_unique<device_sums>(be_, host);
     processes_ = sums_->of_devices;
   }

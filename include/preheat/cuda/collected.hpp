@@ -31,7 +31,9 @@ struct several {
     Pass pass;
     index_t end;  // first number of the next one
   };
-  static constexpr index_t most = std::max<index_t>(index_t(3840 / sizeof(entry)), 1);
+  // A kernel's arguments are 4 KiB at most, and 32764 bytes from CUDA 12.1 on.
+  static constexpr index_t bytes = CUDART_VERSION >= 12010 ? 16128 : 3840;
+  static constexpr index_t most = std::max<index_t>(bytes / index_t(sizeof(entry)), 1);
 
   index_t count = 0;
   entry passes[std::size_t(most)];
@@ -59,9 +61,22 @@ namespace detail {
 struct cuda_extent {
   const char* begin = nullptr;
   const char* end = nullptr;
+  std::size_t height = 0;  // bytes of a column
+  std::size_t step = 0;    // from one column to the next
   bool written = false;
   bool forbids(const cuda_extent& other) const {
-    return (written || other.written) && begin < other.end && other.begin < end;
+    return (written || other.written) && begin < other.end && other.begin < end &&
+           !lies_beside(other);
+  }
+
+ private:
+  // Whether they are blocks of one matrix without a row in common.
+  bool lies_beside(const cuda_extent& other) const {
+    if (other.begin < begin) {
+      return other.lies_beside(*this);
+    }
+    const std::size_t below = step == 0 ? 0 : std::size_t(other.begin - begin) % step;
+    return step == other.step && below >= height && below + other.height <= step;
   }
 };
 template <class T>
@@ -69,7 +84,7 @@ cuda_extent extent_of(view<T> x) {
   const char* const begin = reinterpret_cast<const char*>(x.data());
   return {begin,
           x.empty() ? begin : begin + std::size_t((x.cols() - 1) * x.ld() + x.rows()) * sizeof(T),
-          !std::is_const_v<T>};
+          std::size_t(x.rows()) * sizeof(T), std::size_t(x.ld()) * sizeof(T), !std::is_const_v<T>};
 }
 
 template <class Pass, std::size_t Operands>

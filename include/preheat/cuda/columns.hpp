@@ -13,6 +13,7 @@
 
 #include "../core/block_grid.hpp"
 #include "../core/shapes.hpp"
+#include "block_starts.hpp"
 #include "clip.hpp"
 #include "column_kernels.hpp"
 #include "decoder_kernels.hpp"
@@ -131,6 +132,16 @@ class cuda_columns {
         cuda_kernels::rms_norm_column<T>{epsilon, gamma.data(), cuda_kernels::window_of(x),
                                          r.data(), cuda_kernels::window_of(y)});
   }
+  // x += a, and the norm of that.
+  void add_rms_norm(T epsilon, view<const T> gamma, view<const T> a, view<T> x, view<T> r,
+                    view<T> y) {
+    require_layer_norm_shapes<T>("add_rms_norm", gamma, x, y, r);
+    require_same_shape("add_rms_norm", a, x);
+    launch_groups(*context_, group_for(x.rows()), x.cols(),
+                  cuda_kernels::add_rms_norm_column<T>{
+                      epsilon, gamma.data(), cuda_kernels::window_of(a), cuda_kernels::window_of(x),
+                      r.data(), cuda_kernels::window_of(y)});
+  }
   void rms_norm_gradient(view<const T> gamma, view<const T> x, view<const T> r, view<const T> d,
                          view<T> dx) {
     require_layer_norm_shapes<T>("rms_norm_gradient", gamma, x, d, r);
@@ -194,21 +205,15 @@ class cuda_columns {
     const index_t k = cols_of(ta, a.first);
     require(k > 0 && !c.first.empty(), "gemm_grid: no block is empty", k, c.first.size());
     const index_t count = c.count();
-    left_.resize(context_, count, 1);
-    right_.resize(context_, count, 1);
-    results_.resize(context_, count, 1);
-    launch(*context_, count,
-           cuda_kernels::block_starts<T>{a.first.data(), b.first.data(), c.first.data(), a.steps,
-                                         b.steps, c.steps, a.first.ld(), b.first.ld(), c.first.ld(),
-                                         left_.data(), right_.data(), results_.data()});
+    const detail::cuda_block_starts<T>& starts = starts_(context_, a, b, c);
     using detail::library_int;
-    detail::check(
-        detail::cublas<T>::gemm_batched(
-            context_->blas(), detail::operation(ta), detail::operation(tb),
-            library_int(c.first.rows()), library_int(c.first.cols()), library_int(k), &alpha,
-            left_.data(), library_int(a.first.ld()), right_.data(), library_int(b.first.ld()),
-            &beta, results_.data(), library_int(c.first.ld()), library_int(count)),
-        "cublas<t>gemmBatched");
+    detail::check(detail::cublas<T>::gemm_batched(
+                      context_->blas(), detail::operation(ta), detail::operation(tb),
+                      library_int(c.first.rows()), library_int(c.first.cols()), library_int(k),
+                      &alpha, starts.left.data(), library_int(a.first.ld()), starts.right.data(),
+                      library_int(b.first.ld()), &beta, starts.results.data(),
+                      library_int(c.first.ld()), library_int(count)),
+                  "cublas<t>gemmBatched");
   }
 
  protected:
@@ -233,8 +238,7 @@ class cuda_columns {
   cuda_matrix<T> losses_;
   detail::cuda_clipper<T> clip_;
   cuda_matrix<index_t> ids_;
-  cuda_matrix<const T*> left_, right_;  // where the blocks of a product begin
-  cuda_matrix<T*> results_;
+  detail::cuda_known_starts<T> starts_;
 };
 
 }  // namespace preheat

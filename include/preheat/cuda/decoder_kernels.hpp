@@ -58,6 +58,32 @@ struct rms_norm_column {
   }
 };
 
+// The same of x + a, which x becomes.
+template <class T>
+struct add_rms_norm_column {
+  T epsilon;
+  const T* gamma;
+  window<const T> a;
+  window<T> x;
+  T* inverse_sizes;
+  window<T> y;
+  template <class Group>
+  constexpr void operator()(const Group& group, index_t j) const {
+    T squares = 0;
+    for (index_t i = group.rank(); i < x.rows; i += group.size()) {
+      x(i, j) += a(i, j);
+      squares += x(i, j) * x(i, j);
+    }
+    const T inverse = 1 / std::sqrt(group.sum(squares) / T(x.rows) + epsilon);
+    for (index_t i = group.rank(); i < x.rows; i += group.size()) {
+      y(i, j) = gamma[i] * (inverse * x(i, j));
+    }
+    if (group.rank() == 0) {
+      inverse_sizes[j] = inverse;
+    }
+  }
+};
+
 template <class T>
 struct rms_norm_column_gradient {
   const T* gamma;

@@ -78,7 +78,7 @@ void cuda_multiply(const cuda_context& context, T factor, view<T> x) {
   }
 }
 
-// g = Rᵀ·R becomes R; false if g is not positive definite.
+// g = Rᵀ·R becomes R; false if g is not positive definite, or not finite, of which cuSOLVER says nothing.
 template <class T>
 bool cuda_cholesky(const shared_context& context, view<T> g) {
   const int n = library_int(g.rows());
@@ -90,6 +90,9 @@ bool cuda_cholesky(const shared_context& context, view<T> g) {
   check(cusolver<T>::potrf(context->solver(), CUBLAS_FILL_MODE_UPPER, n, g.data(), ld, work.data(),
                            size, context->info()),
         "cusolverDn<t>potrf");
+  launch(*context, g.rows(),
+         cuda_kernels::refuse_factor_that_is_not_finite<T>{
+             cuda_kernels::window_of(view<const T>(g)), context->info()});
   if (context->read_info("cusolverDn<t>potrf") > 0) {
     return false;
   }

@@ -217,6 +217,19 @@ struct clear_below_diagonal {
     }
   }
 };
+// Where a Cholesky factor is not finite on its diagonal, the info says that there is none. A NaN or an infinite
+// entry above the diagonal makes a later one on it NaN.
+template <class T>
+struct refuse_factor_that_is_not_finite {
+  window<const T> R;
+  int* info;
+  constexpr void operator()(index_t k) const {
+    const T x = R(k, k);
+    if (*info == 0 && x - x != 0) {
+      *info = 1;
+    }
+  }
+};
 template <class T>
 struct mirror_upper_triangle {
   window<T> x;

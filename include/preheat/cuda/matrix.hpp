@@ -1,5 +1,6 @@
 // The matrix of a CUDA backend: a move-only owner of column-major memory on the device. It is empty
-// or made by its backend, and holds a reference to its context.
+// or made by its backend, and holds a reference to its context. Or it is a part of another matrix, which it
+// keeps alive: then both have the same entries.
 #pragma once
 #include <algorithm>
 #include <memory>
@@ -17,6 +18,15 @@ class cuda_matrix {
   cuda_matrix(std::shared_ptr<const cuda_context> context, index_t rows, index_t cols) {
     resize(std::move(context), rows, cols);
   }
+  // The rows × cols entries of `whole` from entry (i, j) on.
+  cuda_matrix(std::shared_ptr<cuda_matrix> whole, index_t i, index_t j, index_t rows, index_t cols)
+      : context_(whole->context_),
+        part_(view<T>(*whole).block(i, j, rows, cols).data()),
+        rows_(rows),
+        cols_(cols),
+        ld_(whole->ld_) {
+    whole_ = std::move(whole);
+  }
   cuda_matrix(cuda_matrix&& other) noexcept { swap(other); }
   cuda_matrix& operator=(cuda_matrix&& other) noexcept {
     cuda_matrix(std::move(other)).swap(*this);
@@ -30,15 +40,22 @@ class cuda_matrix {
     }
   }
 
-  T* data() { return static_cast<T*>(memory_.data()); }
-  const T* data() const { return static_cast<const T*>(memory_.data()); }
+  T* data() { return whole_ ? part_ : static_cast<T*>(memory_.data()); }
+  const T* data() const { return whole_ ? part_ : static_cast<const T*>(memory_.data()); }
   index_t rows() const { return rows_; }
   index_t cols() const { return cols_; }
   index_t ld() const { return ld_; }
 
-  // Sets a new shape; the contents are undefined. The memory is reused if it is large enough.
+  // Sets a new shape; the contents are undefined. The memory is reused if it is large enough; a part stays one
+  // only in its own shape.
   void resize(std::shared_ptr<const cuda_context> context, index_t rows, index_t cols) {
     require(rows >= 0 && cols >= 0, "matrix dimensions are not negative", rows, cols);
+    if (whole_) {
+      if (rows != rows_ || cols != cols_) {
+        *this = cuda_matrix(std::move(context), rows, cols);
+      }
+      return;
+    }
     const index_t ld = leading_dimension(rows);
     const index_t needed = ld * cols;
     if (needed > capacity_) {
@@ -61,6 +78,8 @@ class cuda_matrix {
   void swap(cuda_matrix& other) noexcept {
     std::swap(context_, other.context_);
     std::swap(memory_, other.memory_);
+    std::swap(whole_, other.whole_);
+    std::swap(part_, other.part_);
     std::swap(rows_, other.rows_);
     std::swap(cols_, other.cols_);
     std::swap(ld_, other.ld_);
@@ -69,6 +88,8 @@ class cuda_matrix {
 
   std::shared_ptr<const cuda_context> context_;  // before the memory, so that it outlives it
   detail::cuda_memory memory_;
+  std::shared_ptr<cuda_matrix> whole_;  // of which this is a part
+  T* part_ = nullptr;                   // where it begins
   index_t rows_ = 0;
   index_t cols_ = 0;
   index_t ld_ = 1;

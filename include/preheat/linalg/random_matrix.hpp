@@ -1,9 +1,14 @@
-// Random matrices, drawn on the host from a counter-based stream and uploaded, so that every
-// backend and every thread count gets the same numbers. Entries 2i and 2i+1 (column-major) come
-// from position i of the stream. Cost: one Philox block for two entries.
+// Random matrices from a counter-based stream, the same numbers on every backend and with every thread count.
+// Entries 2i and 2i+1 (column-major) come from position i of the stream. Normal numbers are drawn on the host and
+// uploaded, because a logarithm is not the same everywhere; uniform ones are drawn where the matrix is, with equal bits.
+// Cost: one Philox block for two entries, on a device for one.
 #pragma once
+#include <array>
+#include <concepts>
 #include <vector>
 
+#include "../core/communicator.hpp"
+#include "../core/random.hpp"
 #include "elementwise.hpp"
 
 namespace preheat::linalg {
@@ -26,9 +31,24 @@ mat<Be> fill_by_pairs(Be& be, index_t m, index_t n, Pair pair_at) {
 }
 }  // namespace detail
 
+// Entry k of a matrix of U(−bound, bound).
+template <class T>
+struct uniform_kernel {
+  generator gen{};
+  double bound = 1;
+  constexpr void operator()(index_t k, T& x) const {
+    x = T((2 * gen.uniforms(std::uint64_t(k) / 2)[std::size_t(k % 2)] - 1) * bound);
+  }
+};
+
 // m×n, independent U(−bound, bound).
 template <backend Be, random_generator G>
 mat<Be> uniform(Be& be, index_t m, index_t n, double bound, const G& gen) {
+  if constexpr (memory_of<Be>() == memory_kind::device && std::same_as<G, generator>) {
+    mat<Be> M = be.zeros(m, n);
+    be.apply_indexed(uniform_kernel<scalar_of<Be>>{gen, bound}, M);
+    return M;
+  }
   return detail::fill_by_pairs(be, m, n, [&](std::uint64_t i) {
     const auto u = gen.uniforms(i);
     return std::array<double, 2>{(2 * u[0] - 1) * bound, (2 * u[1] - 1) * bound};

@@ -107,6 +107,16 @@ struct gate_gradient_kernel {
     d *= Activation::value(z);
   }
 };
+// The same with ∂/∂u in a place of its own.
+template <class Activation>
+struct split_gate_gradient_kernel {
+  static constexpr bool any_value = true;
+  template <class V>
+  constexpr void operator()(V& du, V& dz, const V& d, const V& z, const V& u) const {
+    dz = d * u * Activation::slope(z);
+    du = d * Activation::value(z);
+  }
+};
 
 // f(activation) with the activation of that kind.
 template <class T, class F>

@@ -33,7 +33,8 @@ struct attention_scratch {
     mat<Be> dS;
   };
   std::vector<of_worker> workers;
-  mat<Be> dQ, dK, dV;
+  mat<Be> gradients;            // one below the other
+  view_of<Be> dQ, dK, dV, all;  // in it
 };
 
 // Which of dQ, dK and dV are needed.
@@ -75,9 +76,12 @@ class attention {
   void backward(Be& be, const std::vector<index_t>& lengths, const_view_of<Be> dC,
                 const attention_wanted& wanted, const dropout_stream& site,
                 attention_scratch<Be>& scratch) {
-    be.resize(scratch.dQ, dC.rows(), dC.cols());
-    be.resize(scratch.dK, dC.rows(), dC.cols());
-    be.resize(scratch.dV, dC.rows(), dC.cols());
+    const index_t rows = dC.rows();
+    be.resize(scratch.gradients, 3 * rows, dC.cols());
+    scratch.all = scratch.gradients;
+    scratch.dQ = scratch.all.row_range(0, rows);
+    scratch.dK = scratch.all.row_range(rows, rows);
+    scratch.dV = scratch.all.row_range(2 * rows, rows);
     if constexpr (multiplies_grids<Be>) {
       each_run(lengths, [&](const run& at) {
         backward_of_run(be, at, dC, wanted, site, scratch, scratch.workers.front());
@@ -134,7 +138,7 @@ class attention {
     const dropout_stream mask = site.fork(at.number);
     if (wanted.value) {
       const const_view_of<Be> used = with_dropout(be, mask, P, own.dropped);
-      be.gemm(1, transpose::no, at.of(dC), transpose::yes, used, 0, at.of(view_of<Be>(scratch.dV)));
+      be.gemm(1, transpose::no, at.of(dC), transpose::yes, used, 0, at.of(scratch.dV));
     }
     if (!wanted.query && !wanted.key) {
       return;
@@ -144,12 +148,10 @@ class attention {
     apply_dropout(be, mask, own.dS);
     be.softmax_cols_gradient(P, own.dS);
     if (wanted.query) {
-      be.gemm(scale(), transpose::no, at.of(K_), transpose::no, own.dS, 0,
-              at.of(view_of<Be>(scratch.dQ)));
+      be.gemm(scale(), transpose::no, at.of(K_), transpose::no, own.dS, 0, at.of(scratch.dQ));
     }
     if (wanted.key) {
-      be.gemm(scale(), transpose::no, at.of(Q_), transpose::yes, own.dS, 0,
-              at.of(view_of<Be>(scratch.dK)));
+      be.gemm(scale(), transpose::no, at.of(Q_), transpose::yes, own.dS, 0, at.of(scratch.dK));
     }
   }
 
@@ -203,7 +205,7 @@ class attention {
       const const_view_of<Be> used =
           with_block_dropout(be, site, at.pair_entries(), at.number, P, own.dropped);
       be.gemm_grid(1, transpose::no, at.features(dC), transpose::yes, at.pairs(used), 0,
-                   at.features(view_of<Be>(scratch.dV)));
+                   at.features(scratch.dV));
     }
     if (!wanted.query && !wanted.key) {
       return;
@@ -217,11 +219,11 @@ class attention {
     const block_grid<const T> pairs = at.pairs(const_view_of<Be>(dS));
     if (wanted.query) {
       be.gemm_grid(scale(), transpose::no, at.features(K_), transpose::no, pairs, 0,
-                   at.features(view_of<Be>(scratch.dQ)));
+                   at.features(scratch.dQ));
     }
     if (wanted.key) {
       be.gemm_grid(scale(), transpose::no, at.features(Q_), transpose::yes, pairs, 0,
-                   at.features(view_of<Be>(scratch.dK)));
+                   at.features(scratch.dK));
     }
   }
 

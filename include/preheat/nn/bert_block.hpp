@@ -10,6 +10,7 @@
 #include "attention.hpp"
 #include "bert_weights.hpp"
 #include "gelu.hpp"
+#include "layers_together.hpp"
 #include "sums.hpp"
 
 namespace preheat::nn {
@@ -38,11 +39,19 @@ class bert_block {
   const_view_of<Be> forward(Be& be, const bert_block_norms<Be>& norms, const bert_pass<Be>& pass,
                             const_view_of<Be> X, Linear& linear) {
     X_ = X;
-    const view_of<Be> Q = linear.forward(query(), X);
-    const view_of<Be> K = linear.forward(key(), X);
-    const view_of<Be> V = linear.forward(value(), X);
-    C_ = attention_.forward(be, pass.config.num_attention_heads, pass.lengths, Q, K, V,
-                            attention_dropout(pass), pass.scratch);
+    const auto attend = [&](view_of<Be> Q, view_of<Be> K, view_of<Be> V) {
+      C_ = attention_.forward(be, pass.config.num_attention_heads, pass.lengths, Q, K, V,
+                              attention_dropout(pass), pass.scratch);
+    };
+    if (together(linear, query(), 3)) {
+      const view_of<Be> all = forward_together<Be>(linear, query(), 3, X);
+      const index_t rows = all.rows() / 3;
+      attend(all.row_range(0, rows), all.row_range(rows, rows), all.row_range(2 * rows, rows));
+    } else {
+      const view_of<Be> Q = linear.forward(query(), X);
+      const view_of<Be> K = linear.forward(key(), X);
+      attend(Q, K, linear.forward(value(), X));
+    }
     const view_of<Be> O = linear.forward(attention_output(), C_);
     apply_dropout(be, hidden_dropout(pass, attention_output()), O);
     be.apply(add_kernel<T>{}, O, X);
@@ -85,10 +94,20 @@ class bert_block {
     if (lowest >= attention_output()) {
       return;
     }
-    const attention_wanted wanted{
-        .query = lowest <= query(), .key = lowest <= key(), .value = lowest <= value()};
+    const bool at_once = together(linear, query(), 3);
+    const attention_wanted wanted{.query = at_once || lowest <= query(),
+                                  .key = at_once || lowest <= key(),
+                                  .value = lowest <= value()};
     attention_.backward(be, pass.lengths, dC, wanted, attention_dropout(pass), pass.scratch);
     const bool below = lowest < query();
+    if (at_once) {
+      const view_of<Be> through =
+          backward_together<Be>(linear, query(), 3, X_, pass.scratch.all, below);
+      if (below) {
+        be.apply(add_kernel<T>{}, d, const_view_of<Be>(through));
+      }
+      return;
+    }
     const view_of<Be> through_value = linear.backward(value(), X_, pass.scratch.dV, below);
     if (!wanted.key) {
       return;

@@ -93,11 +93,13 @@ class causal_attention {
   void backward(Be& be, const attention_shape& shape, std::span<const attention_span> sequences,
                 const_view_of<Be> dC, const wanted_gradients& wanted, view_of<Be> dQ,
                 view_of<Be> dK, view_of<Be> dV, scratch& s) {
-    if (wanted.key) {
-      be.fill(0, dK);
-    }
-    if (wanted.value) {
-      be.fill(0, dV);
+    if (adds_to_gradients(sequences)) {
+      if (wanted.key) {
+        be.fill(0, dK);
+      }
+      if (wanted.value) {
+        be.fill(0, dV);
+      }
     }
     s.dS.resize(std::size_t(workers_of(be)));
     if constexpr (attends_in_grids<Be>) {
@@ -155,7 +157,7 @@ class causal_attention {
       // Heads that share keys add to one block, one after the other.
       for (index_t number = 0; number < at.shared; ++number) {
         be.gemm_grid(1, transpose::no, at.query_blocks(dC, number), transpose::yes,
-                     at.pairs(P, number), 1, at.key_blocks_once(dV));
+                     at.pairs(P, number), keep(at, number), at.key_blocks_once(dV));
       }
     }
     if (!wanted.query && !wanted.key) {
@@ -172,8 +174,20 @@ class causal_attention {
     }
     for (index_t number = 0; wanted.key && number < at.shared; ++number) {
       be.gemm_grid(scale(at.size), transpose::no, at.query_blocks(Q_, number), transpose::yes,
-                   at.pairs(const_view_of<Be>(dS), number), 1, at.key_blocks_once(dK));
+                   at.pairs(const_view_of<Be>(dS), number), keep(at, number),
+                   at.key_blocks_once(dK));
     }
+  }
+  // Whether products add to what is there of dK and dV: not all do where one grid of tiles is all of a sequence.
+  static bool adds_to_gradients(std::span<const attention_span> sequences) {
+    return !attends_in_grids<Be> ||
+           !std::all_of(sequences.begin(), sequences.end(), [](const attention_span& s) {
+             return s.queries <= tile && s.keys == s.queries;
+           });
+  }
+  static T keep(const grid_tile& at, index_t number) {
+    const bool whole = at.queries == at.query_step && at.keys == at.key_step;
+    return whole && number == 0 ? T(0) : T(1);
   }
   // f(tile) for all tiles of all runs of sequences of one length that lie side by side.
   template <class F>

@@ -199,20 +199,26 @@ class decoder {
   const_view_of<Be> run(std::span<const index_t> ids, key_value_cache<Be>* cache, Linear& linear) {
     share_buffers(linear);
     embed(ids);
-    const_view_of<Be> X = embedded_;
+    unfinished_sum<Be> X{embedded_};
     const pass_type pass = pass_of(cache);
     for (index_t i = 0; i < config_->blocks; ++i) {
       if (recompute_ == recompute::blocks) {
-        be_->resize(inputs_[i], X.rows(), X.cols());
-        be_->copy(transpose::no, X, inputs_[i]);
-        X = inputs_[i];
+        be_->resize(inputs_[i], X.states.rows(), X.states.cols());
+        be_->copy(transpose::no, finished(X), inputs_[i]);
+        X = {inputs_[i]};
       }
       X = block_at(i).forward(*be_, frozen_->blocks[i], pass, X, linear);
       if (recompute_ == recompute::blocks) {
         forget_block(i, linear);
       }
     }
-    return X;
+    return finished(X);
+  }
+  const_view_of<Be> finished(const unfinished_sum<Be>& X) {
+    if (X.branch.cols() > 0) {
+      be_->apply(add_kernel<T>{}, X.states, X.branch);
+    }
+    return X.states;
   }
   template <class Linear>
   void forget_block(index_t i, Linear& linear) {
@@ -226,7 +232,7 @@ class decoder {
   void repeat_block(index_t i, block_type& block, const pass_type& pass, Linear& linear) {
     if constexpr (requires { linear.repeat(true); }) {
       linear.repeat(true);
-      block.forward(*be_, frozen_->blocks[i], pass, inputs_[i], linear);
+      block.forward(*be_, frozen_->blocks[i], pass, {inputs_[i]}, linear);
       linear.repeat(false);
     }
   }

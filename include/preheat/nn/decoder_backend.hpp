@@ -38,6 +38,13 @@ concept turns_heads = backend<Be> &&
   { be.turn_heads(sign, a, a, x) } -> std::same_as<void>;
 };
 
+// add_rms_norm(ε, γ, a, x, r, y): x += a, then rms_norm(ε, γ, x, r, y).
+template <class Be>
+concept adds_before_norm = backend<Be> &&
+    requires(Be& be, scalar_of<Be> epsilon, const_view_of<Be> a, view_of<Be> x) {
+  { be.add_rms_norm(epsilon, a, a, x, x, x) } -> std::same_as<void>;
+};
+
 // add_softmax_cross_entropy(w, z, labels, total): total += −w·Σ_j log softmax(z_j)[label_j], and z becomes
 // the gradient of that sum. total is 1×1 and stays where it is. Labels are not checked: the total of a
 // wrong one is NaN.

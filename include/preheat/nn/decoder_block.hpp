@@ -14,6 +14,7 @@
 #include "feed_forward.hpp"
 #include "head_norm.hpp"
 #include "key_value_cache.hpp"
+#include "layers_together.hpp"
 #include "pre_norm.hpp"
 #include "rotary.hpp"
 
@@ -50,6 +51,14 @@ struct decoder_pass {
   decoder_scratch<Be, Attention>& scratch;
 };
 
+// What a block returns and the next one takes: its output is the sum of both, which the next norm may compute
+// (pre_norm::forward_of_sum). A branch without columns is zero.
+template <class Be>
+struct unfinished_sum {
+  view_of<Be> states;
+  const_view_of<Be> branch{};
+};
+
 template <decoder_backend Be, template <class> class Attention>
 class decoder_block {
  public:
@@ -67,21 +76,31 @@ class decoder_block {
     mlp_.set_first_layer(first_ + (fused_ ? 2 : 4));
   }
 
-  // The result is valid until the next forward.
+  // Finishes the sum. The result is valid until the next forward.
   template <class Linear>
-  const_view_of<Be> forward(Be& be, const decoder_block_norms<Be>& norms, const pass_type& pass,
-                            const_view_of<Be> X, Linear& linear) {
+  unfinished_sum<Be> forward(Be& be, const decoder_block_norms<Be>& norms, const pass_type& pass,
+                             const unfinished_sum<Be>& input, Linear& linear) {
     const decoder_config& c = pass.config;
+    const view_of<Be> X = input.states;
     mat<Be>& attention_input = attention_input_of(pass);
-    attention_norm_.forward(be, c.norm, c.norm_epsilon, norms.attention, X, attention_input);
+    if (input.branch.cols() > 0) {
+      attention_norm_.forward_of_sum(be, c.norm, c.norm_epsilon, norms.attention, input.branch, X,
+                                     attention_input);
+    } else {
+      attention_norm_.forward(be, c.norm, c.norm_epsilon, norms.attention, X, attention_input);
+    }
     project(attention_input, linear, c);
     if (c.qk_norm) {
       Q_ = query_norm_.forward(be, c.norm_epsilon, norms.query, Q_);
       K_ = key_norm_.forward(be, c.norm_epsilon, norms.key, K_);
     }
     if (pass.positions != nullptr) {
-      pass.positions->forward(be, Q_, pass.sequences);
-      pass.positions->forward(be, K_, pass.sequences);
+      if (lies_below(Q_, K_)) {
+        pass.positions->forward(be, both(Q_, K_), pass.sequences);
+      } else {
+        pass.positions->forward(be, Q_, pass.sequences);
+        pass.positions->forward(be, K_, pass.sequences);
+      }
     }
     const_view_of<Be> keys = K_;
     const_view_of<Be> values = V_;
@@ -91,13 +110,10 @@ class decoder_block {
     be.resize(C_, Q_.rows(), Q_.cols());
     attention_.forward(be, shape(c), pass.sequences, Q_, keys, values, C_);
     A_ = linear.forward(output_layer(), C_);
-    be.apply(add_kernel<T>{}, A_, X);
-
     mat<Be>& mlp_input = mlp_input_of(pass);
-    mlp_norm_.forward(be, c.norm, c.norm_epsilon, norms.mlp, A_, mlp_input);
+    mlp_norm_.forward_of_sum(be, c.norm, c.norm_epsilon, norms.mlp, X, A_, mlp_input);
     Y_ = mlp_.forward(be, mlp_input, linear, gates_of(pass));
-    be.apply(add_kernel<T>{}, Y_, const_view_of<Be>(A_));
-    return Y_;
+    return {Y_, A_};
   }
 
   // d is ∂/∂Y, and becomes ∂/∂X if a layer before this block is trained.
@@ -145,10 +161,19 @@ class decoder_block {
   static mat<Be>* gates_of(const pass_type& pass) {
     return makes_norms_again(pass) ? &pass.scratch.mlp.H : nullptr;
   }
+  // How many layers q, k and v are that are computed at once: one layer, or three together.
+  index_t projections() const { return fused_ ? 1 : 3; }
+  // Whether K has the rows below those of Q in one matrix, and the view of all.
+  static bool lies_below(view_of<Be> Q, view_of<Be> K) {
+    return K.data() == Q.data() + Q.rows() && K.ld() == Q.ld() && Q.rows() + K.rows() <= Q.ld();
+  }
+  static view_of<Be> both(view_of<Be> Q, view_of<Be> K) {
+    return {Q.data(), Q.rows() + K.rows(), Q.cols(), Q.ld()};
+  }
   template <class Linear>
   void project(const_view_of<Be> X, Linear& linear, const decoder_config& c) {
-    if (fused_) {
-      const view_of<Be> all = linear.forward(first_, X);
+    if (fused_ || together(linear, first_, 3)) {
+      const view_of<Be> all = forward_together<Be>(linear, first_, projections(), X);
       Q_ = all.row_range(0, c.query_rows());
       K_ = all.row_range(c.query_rows(), c.key_rows());
       V_ = all.row_range(c.query_rows() + c.key_rows(), c.key_rows());
@@ -165,8 +190,10 @@ class decoder_block {
                                  const pass_type& pass, const_view_of<Be> dC, Linear& linear) {
     const decoder_config& c = pass.config;
     const index_t lowest = linear.first_trained();
-    const wanted_gradients wanted{
-        .query = fused_ || lowest <= first_, .key = fused_ || lowest <= first_ + 1, .value = true};
+    const bool at_once = fused_ || together(linear, first_, 3);
+    const wanted_gradients wanted{.query = at_once || lowest <= first_,
+                                  .key = at_once || lowest <= first_ + 1,
+                                  .value = true};
     be.resize(pass.scratch.dQKV, c.query_rows() + 2 * c.key_rows(), dC.cols());
     const view_of<Be> all(pass.scratch.dQKV);
     const view_of<Be> dQ = all.row_range(0, c.query_rows());
@@ -174,10 +201,9 @@ class decoder_block {
     const view_of<Be> dV = all.row_range(c.query_rows() + c.key_rows(), c.key_rows());
     attention_.backward(be, shape(c), pass.sequences, dC, wanted, dQ, dK, dV,
                         pass.scratch.attention);
-    if (wanted.query) {
-      turn_back(be, pass, dQ);
-    }
-    if (wanted.key) {
+    if (wanted.query && wanted.key) {
+      turn_back(be, pass, both(dQ, dK));
+    } else if (wanted.key) {
       turn_back(be, pass, dK);
     }
     if (c.qk_norm && wanted.query) {
@@ -191,8 +217,8 @@ class decoder_block {
       attention_norm_.repeat(be, c.norm, c.norm_epsilon, norms.attention, X);
     }
     const bool below = lowest < first_;
-    if (fused_) {
-      return linear.backward(first_, X, all, below);
+    if (at_once) {
+      return backward_together<Be>(linear, first_, projections(), X, all, below);
     }
     const view_of<Be> through_value = linear.backward(first_ + 2, X, dV, below);
     if (!wanted.key) {

@@ -7,6 +7,7 @@
 #pragma once
 #include "activation.hpp"
 #include "decoder_backend.hpp"
+#include "layers_together.hpp"
 #include "sums.hpp"
 
 namespace preheat::nn {
@@ -34,10 +35,16 @@ class feed_forward {
   // `place` is not null: there it is now.
   template <class Linear>
   view_of<Be> forward(Be& be, const_view_of<Be> X, Linear& linear, mat<Be>* place) {
-    if (gated_) {
-      Z_ = linear.forward(gate_, X);
+    if (gated_ && together(linear, gate_, 2)) {
+      const view_of<Be> both = forward_together<Be>(linear, gate_, 2, X);
+      Z_ = both.row_range(0, both.rows() / 2);
+      U_ = both.row_range(Z_.rows(), Z_.rows());
+    } else {
+      if (gated_) {
+        Z_ = linear.forward(gate_, X);
+      }
+      U_ = linear.forward(up_, X);
     }
-    U_ = linear.forward(up_, X);
     mat<Be>& H = place != nullptr ? *place : H_;
     activate(be, H);
     return linear.forward(down(), H);
@@ -55,6 +62,9 @@ class feed_forward {
     const view_of<Be> dH = linear.backward(down(), H, d, lowest < down());
     if (lowest >= down()) {
       return {};
+    }
+    if (gated_ && together(linear, gate_, 2)) {
+      return backward_of_both(be, X, dH, linear, s);
     }
     if (gated_) {
       be.resize(s.d_gate, dH.rows(), dH.cols());
@@ -81,6 +91,19 @@ class feed_forward {
 
  private:
   index_t down() const { return up_ + 1; }
+  // The same, with the gradients of gate and up one below the other.
+  template <class Linear>
+  view_of<Be> backward_of_both(Be& be, const_view_of<Be> X, const_view_of<Be> dH, Linear& linear,
+                               scratch& s) {
+    const index_t rows = dH.rows();
+    be.resize(s.d_gate, 2 * rows, dH.cols());
+    const view_of<Be> d(s.d_gate);
+    with_activation<T>(activation_, [&]<class Activation>(Activation) {
+      be.apply(split_gate_gradient_kernel<Activation>{}, d.row_range(rows, rows),
+               d.row_range(0, rows), dH, const_view_of<Be>(Z_), const_view_of<Be>(U_));
+    });
+    return backward_together<Be>(linear, gate_, 2, X, d, linear.first_trained() < gate_);
+  }
   void activate(Be& be, mat<Be>& H) {
     be.resize(H, U_.rows(), U_.cols());
     with_activation<T>(activation_, [&]<class Activation>(Activation) {

@@ -32,6 +32,21 @@ class pre_norm {
       be.layer_norm(T(epsilon), w.gamma, w.beta, normalized_, r_, Y);
     }
   }
+  // X += a before, in one pass where the backend can.
+  void forward_of_sum(Be& be, norm_kind kind, double epsilon, const norm_weights<Be>& w,
+                      const_view_of<Be> a, view_of<Be> X, mat<Be>& Y) {
+    if constexpr (adds_before_norm<Be>) {
+      if (kind == norm_kind::rms) {
+        X_ = X;
+        be.resize(r_, X.cols(), 1);
+        be.resize(Y, X.rows(), X.cols());
+        be.add_rms_norm(T(epsilon), w.gamma, a, X, r_, Y);
+        return;
+      }
+    }
+    be.apply(add_kernel<T>{}, X, a);
+    forward(be, kind, epsilon, w, X, Y);
+  }
   // Y once more, from the X of forward.
   void repeat(Be& be, norm_kind kind, double epsilon, const norm_weights<Be>& w, mat<Be>& Y) {
     forward(be, kind, epsilon, w, X_, Y);

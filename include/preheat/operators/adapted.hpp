@@ -6,7 +6,6 @@
 //   float loss = net.loss(batch, linear);
 #pragma once
 #include <functional>
-#include <limits>
 #include <span>
 #include <utility>
 #include <vector>
@@ -16,7 +15,9 @@
 #include "../core/complete.hpp"
 #include "../core/dropout_kernel.hpp"
 #include "../core/optional_members.hpp"
+#include "joined_layers.hpp"
 #include "layer_uses.hpp"
+#include "trained_counts.hpp"
 
 namespace preheat {
 
@@ -37,8 +38,12 @@ class adapted {
   };
 
   template <network Net>
-  explicit adapted(Net& net, Adapter adapter = {})
-      : be_(&net.backend()), layers_(net.layers()), adapter_(std::move(adapter)) {
+  explicit adapted(Net& net, Adapter adapter = {},
+                   layer_products products = layer_products::one_by_one)
+      : be_(&net.backend()),
+        layers_(net.layers()),
+        adapter_(std::move(adapter)),
+        joined_{products} {
     adapted_layers_.resize(layers_.size());
     uses_.resize(layers_.size());
     input_gradients_.resize(layers_.size());
@@ -66,6 +71,10 @@ class adapted {
     room_ = {};  // an init may have asked for all of W
   }
   void detach(index_t l) { adapted_layers_[l].attached = false; }
+  // The parameters of a layer, in memory of their own.
+  params take_parameters(index_t l) {
+    return joined_.own(*be_, std::move(adapted_layers_[l].parameters));
+  }
   // W += ΔW (and b, for adapters that train it); the layer is then detached.
   void merge(index_t l) {
     adapted_layer& s = adapted_layers_[l];
@@ -125,6 +134,21 @@ class adapted {
   view_of<Be> forward(index_t l, const_view_of<Be> X);
   view_of<Be> backward(index_t l, const_view_of<Be> X, const_view_of<Be> dY, bool need_dx);
 
+  // --- layers that compute together, if the operator was told that layer_products are joined (joined_layers.hpp)
+  template <class B = Be>
+  requires joins_adapters<B, Adapter>
+  bool joins(index_t first, index_t count) const {
+    return joined_.asked() && !drops() &&
+           joined_.fit_together(layers_, adapted_layers_, first, count);
+  }
+  template <class B = Be>
+  requires joins_adapters<B, Adapter> view_of<B> forward_joined(index_t first, index_t count,
+                                                                const_view_of<B> X);
+  template <class B = Be>
+  requires joins_adapters<B, Adapter> view_of<B> backward_joined(index_t first, index_t count,
+                                                                 const_view_of<B> X,
+                                                                 const_view_of<B> dY, bool need_dx);
+
   index_t first_trained() const {
     index_t l = 0;
     while (l < index_t(adapted_layers_.size()) && !adapted_layers_[l].attached) {
@@ -141,6 +165,14 @@ class adapted {
   using use = layer_use<Be, Adapter>;
   using uses = layer_uses<Be, Adapter>;
   uses& uses_of(index_t l) { return uses_[outputs_[l]]; }
+  // The number of a further use of the layer, which has buffers.
+  index_t next_use(index_t l) {
+    uses& all = uses_of(l);
+    while (index_t(all.list.size()) <= all.depth) {
+      all.list.emplace_back();
+    }
+    return all.depth++;
+  }
 
   mat<Be>& buffer_of_gradient(index_t l, index_t use_number) {
     std::vector<mat<Be>>& list = input_gradients_[gradients_[l]];
@@ -167,6 +199,7 @@ class adapted {
   std::vector<index_t> gradients_;  // likewise of input_gradients_
   std::vector<std::vector<mat<Be>>> input_gradients_;
   [[no_unique_address]] mutable weight_room_of<Be> room_;
+  [[no_unique_address]] joined_layers<Be, Adapter> joined_;
   bool again_ = false;
   bool begun_ = false;
   bool training_ = false;
@@ -175,34 +208,18 @@ class adapted {
   index_t part_ = 0;
 };
 
-// How many matrices and entries these adapters train, by role, in an otherwise empty context.
-template <class AdaptedLayers>
-step_context trained_counts(const AdaptedLayers& layers) {
-  step_context counts{};
-  for (const auto& s : layers) {
-    if (s.attached) {
-      for_each_trained(
-          [&](auto parameter, const auto& x) {
-            counts.matrices[int(parameter.role)] += x.rows() * x.cols() > 0;
-            counts.entries[int(parameter.role)] += x.rows() * x.cols();
-          },
-          s.parameters);
-    }
-  }
-  return counts;
-}
-
 // (Outside the class, and so not inline, that preheat::kernels can have them compiled.)
 template <backend Be, class Adapter>
 view_of<Be> adapted<Be, Adapter>::forward(index_t l, const_view_of<Be> X) {
   require(begun_, "a network calls linear.begin(pass_kind) before the first forward of a pass");
   const adapted_layer& s = adapted_layers_[l];
-  uses& all = uses_of(l);
-  if (all.depth == index_t(all.list.size())) {
-    all.list.emplace_back();
+  if constexpr (joins_adapters<Be, Adapter>) {
+    if (joins(l, 1)) {
+      return forward_joined(l, 1, X);
+    }
   }
-  const index_t number = all.depth++;
-  use& u = all.list[number];
+  const index_t number = next_use(l);
+  use& u = uses_of(l).list[number];
   const frozen_linear<Be> frozen = base(l);
   require(X.rows() == frozen.W.cols(), "features of the input = in of the layer", X.rows(),
           frozen.W.cols());
@@ -228,6 +245,11 @@ view_of<Be> adapted<Be, Adapter>::forward(index_t l, const_view_of<Be> X) {
 template <backend Be, class Adapter>
 view_of<Be> adapted<Be, Adapter>::backward(index_t l, const_view_of<Be> X, const_view_of<Be> dY,
                                            bool need_dx) {
+  if constexpr (joins_adapters<Be, Adapter>) {
+    if (joins(l, 1)) {
+      return backward_joined(l, 1, X, dY, need_dx);
+    }
+  }
   adapted_layer& s = adapted_layers_[l];
   uses& all = uses_of(l);
   require(all.depth > 0, "backward follows a forward of the same pass", all.depth, index_t(1));
@@ -272,3 +294,5 @@ template <backend Be>
 using base_operator = adapted<Be, adapter::lora>;
 
 }  // namespace preheat
+
+#include "adapted_joined.hpp"

@@ -52,6 +52,11 @@ struct saved_adapter {
 
 namespace detail {
 
+inline constexpr const char* no_layer_to_save =
+    "peft::save: no layer has an adapter, so there is nothing to save. After a chain, which merges "
+    "them "
+    "into the base, save that: peft::save_base(report, network, file)";
+
 template <class Be>
 struct layer_to_save {
   std::string layer;
@@ -161,9 +166,7 @@ void save_layers(Net& net, const std::vector<layer_to_save<typename Net::backend
   using Be = typename Net::backend_type;
   using T = scalar_of<Be>;
   Be& be = net.backend();
-  require(!layers.empty(),
-          "peft::save: no layer has an adapter, so there is nothing to save. After a chain, which "
-          "merges them into the base, save that: peft::save_base(report, network, file)");
+  require(!layers.empty(), no_layer_to_save);
   const head_params<Be>* const head = head_to_save(net, o);
   std::vector<rows_of_layer<Be>> rows;
   for (const layer_to_save<Be>& l : layers) {

@@ -52,7 +52,7 @@ class training_adapters
   friend class training_run;
 
   training_adapters(const Method& m, Net& net, const fit_options& options)
-      : operator_type(net, m.adapter),
+      : operator_type(net, m.adapter, layer_products::joined),
         method_(m),
         net_(&net),
         options_(options),
@@ -230,7 +230,7 @@ class training_adapters
                      .attached = s.attached,
                      .parameters = {}});
       if (s.attached) {  // no conditional expression above: nvcc 13.0 crashes on it
-        all.back().parameters = std::move(s.parameters);
+        all.back().parameters = this->take_parameters(l);
       }
     }
     return all;

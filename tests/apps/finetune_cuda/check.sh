@@ -55,8 +55,8 @@ near() {
 }
 
 for id in lora hrp pissa; do
-  works "$id on the CPU" train $finetune --method $id --steps 16 --eval-every 8 --threads 1 --out cpu-$id
-  works "$id on the double" train $finetune --device cuda --method $id --steps 16 --eval-every 8 --out cuda-$id
+  works "$id on the CPU" train $finetune --method $id --steps 10 --eval-every 5 --threads 1 --out cpu-$id
+  works "$id on the double" train $finetune --device cuda --method $id --steps 10 --eval-every 5 --out cuda-$id
   grep -q 'cuda<float' stdout || complain "$id on the double" "it was not the backend: $(cat stdout)"
   near "$id" cpu-$id cuda-$id
   for file in adapter_config.json adapter_model.safetensors README.md; do
@@ -73,14 +73,14 @@ last() {
   losses "$1" | tail -n 1
 }
 for type in bf16 nf4; do
-  works "storage $type" train $finetune --device cuda --steps 16 --storage $type --out cuda-$type
+  works "storage $type" train $finetune --device cuda --steps 10 --storage $type --out cuda-$type
   last cuda-$type | awk -v dense="$(last cuda-lora)" '{ exit !($1 < dense + 0.2 && $1 > dense - 0.2 && $1 != dense) }' ||
     complain "storage $type" "far from $(last cuda-lora): $(last cuda-$type)"
 done
 
 # Killed and gone on with: the same bits.
 long() {
-  train $finetune --device cuda --method hrp --steps 60 --eval-every 30 --checkpoint-every 2 "$@"
+  train $finetune --device cuda --method hrp --steps 40 --eval-every 20 --checkpoint-every 2 "$@"
 }
 works "whole" long --out whole
 (in_place=exec && long --out killed) >stdout 2>stderr &
@@ -92,7 +92,7 @@ while [ ! -e killed.run/checkpoint.safetensors ] && kill -0 $pid 2>/dev/null && 
 done
 kill -9 $pid 2>/dev/null || complain "killed" "it was over before it could be killed"
 wait $pid 2>/dev/null || true
-refused "the other device" 'another "backend"' train $finetune --method hrp --steps 60 --eval-every 30 --checkpoint-every 2 --out killed
+refused "the other device" 'another "backend"' train $finetune --method hrp --steps 40 --eval-every 20 --checkpoint-every 2 --out killed
 works "gone on" long --out killed
 grep -q 'going on after step' stdout || complain "gone on" "it began again"
 cmp -s whole/adapter_model.safetensors killed/adapter_model.safetensors || complain "gone on" "other bits than without a stop"
@@ -100,7 +100,7 @@ cmp -s whole/adapter_model.safetensors killed/adapter_model.safetensors || compl
 # Processes share every batch, by NCCL's double.
 if [ -n "$mpirun" ]; then
   sh "$mpi_test" "$mpirun" 2 $finetune model --device cuda --data train.jsonl --eval held.jsonl --rank 2 --rate 1e-2 --batch 4 \
-    --method hrp --steps 16 --eval-every 8 --out cuda-2 >stdout 2>stderr || complain "2 processes" "$(cat stderr)"
+    --method hrp --steps 10 --eval-every 5 --out cuda-2 >stdout 2>stderr || complain "2 processes" "$(cat stderr)"
   near "2 processes" cuda-hrp cuda-2
 fi
 

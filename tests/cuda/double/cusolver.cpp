@@ -3,7 +3,9 @@
 #include <cusolverDn.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "lapack.hpp"
 #include "machine.hpp"
@@ -88,7 +90,17 @@ cusolverStatus_t potrf(cusolverDnHandle_t h, cublasFillMode_t triangle, int n, T
     machine::get().enqueue(s, [=] {
       const char u = letter(triangle);
       int verdict = 0;
+      bool finite = true;
+      for (int j = 0; j < n; ++j) {
+        for (int i = 0; i <= j; ++i) {
+          finite = finite && std::isfinite(a.reach()[i + std::ptrdiff_t(j) * lda]);
+        }
+      }
       lapack<T>::potrf(&u, &n, a.reach(), &lda, &verdict);
+      if (!finite) {  // LAPACK looks for it, and nobody has promised that cuSOLVER does
+        a.reach()[(n - 1) * (std::ptrdiff_t(lda) + 1)] = std::numeric_limits<T>::quiet_NaN();
+        verdict = 0;
+      }
       spoil(w.reach(), w.bytes);
       write_info(info, name, verdict);
     });
