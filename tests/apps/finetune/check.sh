@@ -111,7 +111,9 @@ refuse "pattern of another method" "gives the layers their ranks itself" --rank-
 works "memory" train --memory 16GB --out good-memory
 grep -q 'memory: about 0\.06' stdout || complain "memory" "$(cat stdout)"
 refuse "too little memory" "it may take 0.01 GB (--memory)" --memory 10MB
-refuse "cuda" "there is no cuda in it" --device cuda
+mkdir alone
+cp "$program" alone/preheat-finetune
+refused "no program for a GPU" "cannot run .*alone/preheat-finetune-cuda" alone/preheat-finetune model --data train.jsonl --device cuda --out out
 
 works "a guess at the rate" train --rate auto --method pissa --out good-auto
 grep -q 'a guess' stdout || complain "a guess at the rate" "$(cat stdout)"
