@@ -47,11 +47,11 @@ struct method_entry {
   std::string name;      // for readers
   std::string citation;  // where it is from, and what its settings are
   family kind = family::random;
-  bool by_default = true;   // false: run only when it is named, or all are
-  bool equal_norm = false;  // with all directions of the same given norm
-  bool has_rank = true;     // false: one run serves all ranks
-  bool has_rate = true;     // false: nothing is trained
-  bool by_chance = true;    // false: one run serves all seeds
+  bool by_default = true;     // false: run only when it is named, or all are
+  bool equal_norm = false;    // with all directions of the same given norm
+  bool has_rank = true;       // false: one run serves all ranks
+  bool has_rate = true;       // false: nothing is trained
+  bool by_chance = true;      // false: one run serves all seeds
   bool has_row_norm = false;  // its init can scale all directions to one norm
   bool preheats = false;      // its init trains another method first
   int preheat_steps = 0;      // so many steps, if they are set and not a share of the run's

@@ -57,8 +57,7 @@ inline const char* verdict(const estimate& difference) {
 // the reference itself, or without it.
 template <class Method, class Number>
 estimate above_reference(const std::vector<method_result<Method>>& results,
-                         const method_result<Method>& r, Number number,
-                         double confidence = 0.95) {
+                         const method_result<Method>& r, Number number, double confidence = 0.95) {
   for (const method_result<Method>& other : results) {
     if (other.method->id == reference_method && &other != &r) {
       return paired_difference(r.runs, other.runs, number, confidence);
