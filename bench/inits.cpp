@@ -70,6 +70,9 @@ void register_inits() {
   add_start("loftq", loftq{});
   add_start("eva", eva{.init = {.batches = 1}});
   add_start("corda", corda{.init = {.batches = 1}});
+  add_start("lora_null", lora_null{.init = {.batches = 1}});
+  add_start("lora_da", lora_da{.init = {.batches = 1}});
+  add_start("gora", gora{.init = {.batches = 1}});
   add_start("lora_ga", lora_ga<>{.init = {.gradient = {.batches = 1}}});
   add_start("lora_ga_sketched",
             lora_ga<init::sketched_gradient>{.init = {.gradient = {.batches = 1}}});

@@ -30,7 +30,7 @@ huggingface  core files safetensors storage nn
 gguf         core linalg adapter files safetensors storage nn train peft
 text         core files gguf
 version
-deprecated   core nn train
+deprecated   core init method nn train
 preheat      cpu kernels methods nn train version
 '
 find . -name '*.hpp' | LC_ALL=C sort | sed 's|^\./||' | xargs awk -v allowed="$allowed" '

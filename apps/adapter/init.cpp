@@ -29,7 +29,7 @@
 namespace apps::adapter {
 namespace {
 
-using kind = init_options::kind;
+using init_kind = init_options::kind;
 
 // The modules with a weight matrix in the base whose whole name matches.
 std::vector<std::string> find_targets(const safetensors::tensor_files& base,
@@ -75,13 +75,13 @@ preheat::factors<preheat::cpu<float>> start_of(
     preheat::cpu<float>& be, const init_options& o,
     const preheat::target_layer<preheat::cpu<float>>& site) {
   switch (o.type) {
-    case kind::milora:
+    case init_kind::milora:
       return preheat::init::milora{}(be, site);
-    case kind::olora:
+    case init_kind::olora:
       return preheat::init::olora{}(be, site);
-    case kind::orthogonal:
+    case init_kind::orthogonal:
       return preheat::init::orthogonal{}(be, site);
-    case kind::pissa:
+    case init_kind::pissa:
       break;
   }
   // Without --residual PEFT takes the product of the exact SVD out of the base.
@@ -92,11 +92,11 @@ preheat::factors<preheat::cpu<float>> start_of(
 void init(const init_options& o) {
   refuse_if(o.rank < 1, fmt::format("init: --rank is {}; a rank is 1 or more", o.rank));
   refuse_if(o.alpha < 0, fmt::format("init: --alpha is {:g}; it is more than 0", o.alpha));
-  const bool takes_away = o.type != kind::orthogonal;
+  const bool takes_away = o.type != init_kind::orthogonal;
   refuse_if(!takes_away && !o.residual.empty(),
             "init: orthogonal leaves the base as it is; --residual is for pissa, milora and olora");
   refuse_if(
-      o.type == kind::milora && o.residual.empty(),
+      o.type == init_kind::milora && o.residual.empty(),
       "init: milora needs --residual: PEFT does not know how to take its product out of a base");
   check_outputs(o);
   if (!o.residual.empty()) {
@@ -132,7 +132,7 @@ void init(const init_options& o) {
   }
   peft::set_ranks(plan);
   if (takes_away && o.residual.empty()) {
-    plan.config->set("init_lora_weights", o.type == kind::pissa ? "pissa" : "olora");
+    plan.config->set("init_lora_weights", o.type == init_kind::pissa ? "pissa" : "olora");
   }
 
   if (o.dry_run) {

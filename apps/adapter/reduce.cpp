@@ -23,13 +23,13 @@
 namespace apps::adapter {
 namespace {
 
-using kind = reduce_options::kind;
+using sum_kind = reduce_options::kind;
 
 // The weight·s of each term, which is on A so far, where the kind of sum has it. Types of two bytes get it
 // on both factors, so that neither becomes small.
-void place_weights(kind type, bool balanced, std::vector<peft::term>& terms) {
+void place_weights(sum_kind type, bool balanced, std::vector<peft::term>& terms) {
   for (peft::term& t : terms) {
-    const bool on_both = balanced || (type != kind::svd && type != kind::cat);
+    const bool on_both = balanced || (type != sum_kind::svd && type != sum_kind::cat);
     t.weights = preheat::weights_of_term(
         on_both ? preheat::combination::linear : preheat::combination::svd, t.weights.on_A);
   }
@@ -50,10 +50,10 @@ index_t rank_sum(const std::vector<peft::term>& terms) {
 // The most a layer's result can have.
 index_t largest_rank(const reduce_options& o, const std::vector<peft::term>& terms) {
   const peft::adapter_layer& l = *terms.front().layer;
-  if (o.type == kind::cat) {
+  if (o.type == sum_kind::cat) {
     return rank_sum(terms);
   }
-  if (o.type != kind::svd) {
+  if (o.type != sum_kind::svd) {
     for (const peft::term& t : terms) {
       refuse_if(t.layer->rank != l.rank,
                 fmt::format("module {}: this type needs one rank in all adapters, it has {} and {}",
@@ -70,10 +70,10 @@ template <class T>
 stored_factors<T> pruned(const reduce_options& o, const std::vector<peft::term>& terms,
                          const preheat::generator& gen) {
   preheat::pruned_sum_options options{.density = o.density, .sign = o.sign};
-  options.kind = o.type == kind::ties          ? preheat::pruning::ties
-                 : o.type == kind::dare_ties   ? preheat::pruning::dare_ties
-                 : o.type == kind::dare_linear ? preheat::pruning::dare_linear
-                                               : preheat::pruning::magnitude_prune;
+  options.kind = o.type == sum_kind::ties          ? preheat::pruning::ties
+                 : o.type == sum_kind::dare_ties   ? preheat::pruning::dare_ties
+                 : o.type == sum_kind::dare_linear ? preheat::pruning::dare_linear
+                                                   : preheat::pruning::magnitude_prune;
   std::vector<std::vector<T>> all_A;
   std::vector<std::vector<T>> all_B;
   std::vector<double> on_A;
@@ -116,13 +116,13 @@ layer_result reduce_layer(const reduce_options& o, const std::vector<peft::term>
       add<T>(t.weights.on_A * t.weights.on_B, b, bias);
     }
   }
-  if (o.type != kind::svd) {
+  if (o.type != sum_kind::svd) {
     const preheat::generator gen = preheat::generator(o.seed).fork(preheat::purpose::factors, i);
-    const stored_factors<T> f = o.type == kind::cat      ? concatenated<T>(terms)
-                                : o.type == kind::linear ? added<T>(terms)
-                                                         : pruned<T>(o, terms, gen);
+    const stored_factors<T> f = o.type == sum_kind::cat      ? concatenated<T>(terms)
+                                : o.type == sum_kind::linear ? added<T>(terms)
+                                                             : pruned<T>(o, terms, gen);
     result.norm = std::sqrt(squared_norm(f));
-    if (o.type == kind::cat) {
+    if (o.type == sum_kind::cat) {
       result.energy = 1;
     }
     writer.write<T>(i, f.At, f.Bt, bias);
@@ -196,7 +196,7 @@ void reduce(const reduce_options& o) {
     const peft::term& first = list.front();
     const bool balanced =
         two_bytes(o.stored.value_or(first.adapter->files().info(first.layer->A).type)) &&
-        o.type != kind::svd;
+        o.type != sum_kind::svd;
     place_weights(o.type, balanced, list);
     ranks.push_back(largest_rank(o, list));
     terms.push_back(std::move(list));

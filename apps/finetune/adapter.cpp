@@ -20,14 +20,30 @@ any_adapter load_adapter(const std::filesystem::path& path, network& net) {
   return preheat::peft::load(path, net);
 }
 
-double loss_with(const any_adapter& adapter, network& net, const network::batch_type& batch) {
+namespace {
+
+// f of the network's operators with the adapter.
+template <class F>
+double with_adapter(const any_adapter& adapter, network& net, F f) {
   return std::visit(
       [&](const auto& report) {
         auto linear = attach(net, report);
         any_linear any(linear);
-        return net.mean_loss(batch, any);
+        return f(any);
       },
       adapter);
+}
+
+}  // namespace
+
+double loss_with(const any_adapter& adapter, network& net, const network::batch_type& batch) {
+  return with_adapter(adapter, net,
+                      [&](any_linear& linear) { return net.mean_loss(batch, linear); });
+}
+
+double accuracy_with(const any_adapter& adapter, network& net, const network::batch_type& batch) {
+  return with_adapter(adapter, net,
+                      [&](any_linear& linear) { return net.accuracy(batch, linear); });
 }
 
 void merge_adapter(const any_adapter& adapter, network& net) {

@@ -27,6 +27,9 @@ any_adapter load_adapter(const std::filesystem::path& path, network& net);
 // The mean loss of a batch through the network with the adapter.
 double loss_with(const any_adapter& adapter, network& net, const network::batch_type& batch);
 
+// The share of a batch's texts whose class an encoder with the adapter names.
+double accuracy_with(const any_adapter& adapter, network& net, const network::batch_type& batch);
+
 // W += ΔW.
 void merge_adapter(const any_adapter& adapter, network& net);
 

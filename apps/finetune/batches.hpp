@@ -20,6 +20,9 @@ inline void append(network::batch_type& batch, const example& e) {
   batch.ids.insert(batch.ids.end(), e.ids.begin(), e.ids.end());
   batch.labels.insert(batch.labels.end(), e.labels.begin(), e.labels.end());
   batch.lengths.push_back(index_t(e.ids.size()));
+  if (e.category >= 0) {
+    batch.classes.push_back(e.category);
+  }
 }
 
 inline network::batch_type whole_batch(std::span<const example> examples) {
@@ -81,6 +84,7 @@ class batches {
     batch.ids.clear();
     batch.labels.clear();
     batch.lengths.clear();
+    batch.classes.clear();
     for (std::size_t k = std::size_t(part.index); k < chosen.size(); k += std::size_t(part.count)) {
       append_row(batch, chosen[k]);
     }

@@ -26,6 +26,17 @@ std::string card_of(const material& m, const run_choice& run, const run_result& 
     row("converted",
         "PEFT has no adapter of this kind: the folder has the same product as plain LoRA");
   }
+  if (const auto& classes = m.model.classes.names; !classes.empty()) {
+    std::string numbered;
+    for (std::size_t i = 0; i < classes.size(); ++i) {
+      numbered += fmt::format("{}{} `{}`", i == 0 ? "" : ", ", i, classes[i]);
+    }
+    row("classes", numbered);
+    row("to load",
+        fmt::format("`AutoModelForSequenceClassification.from_pretrained(…, num_labels={})`, then "
+                    "`PeftModel.from_pretrained(model, …)`",
+                    classes.size()));
+  }
   row("learning rate", fmt::format("{}, {}, warmup {}", console::to_text(run.rate), o.schedule,
                                    console::to_text(o.warmup)));
   row("steps", fmt::format("{}, {} of them spent on the start; {} rows a step", m.steps,
@@ -40,6 +51,10 @@ std::string card_of(const material& m, const run_choice& run, const run_result& 
     row("held-out loss",
         fmt::format("{:.4f} before, {:.4f} after (`{}`, FNV-1a {:016x})", m.loss_before,
                     result.eval_loss, o.eval.string(), m.eval_hash));
+    if (m.model.net.classifies()) {
+      row("held-out accuracy",
+          fmt::format("{:.4f} before, {:.4f} after", m.accuracy_before, result.eval_accuracy));
+    }
   }
   row("seed", std::to_string(run.seed));
   text += fmt::format("\n```sh\n{}\n```\n", o.command);

@@ -33,8 +33,8 @@ class line_reader {
       require_keys(line, place, {"prompt", "completion"});
       example e;
       add(e, model_.begin, false);
-      add(e, model_.words.pieces(text_of(line, "prompt", place)), o_.count_all);
-      add(e, model_.words.pieces(text_of(line, "completion", place)), true);
+      add(e, model_.words->pieces(text_of(line, "prompt", place)), o_.count_all);
+      add(e, model_.words->pieces(text_of(line, "completion", place)), true);
       add_end(e);
       return e;
     }
@@ -45,7 +45,7 @@ class line_reader {
   example of_text(std::string_view text) const {
     example e;
     add(e, model_.begin, false);
-    add(e, model_.words.pieces(text), true);
+    add(e, model_.words->pieces(text), true);
     add_end(e);
     return e;
   }
@@ -101,7 +101,7 @@ class line_reader {
     example e;
     add(e, model_.begin, false);
     for (const chat_piece& piece : write_chat(*chat_, messages)) {
-      add(e, model_.words.pieces(piece.text), piece.counts || o_.count_all);
+      add(e, model_.words->pieces(piece.text), piece.counts || o_.count_all);
     }
     return e;
   }
@@ -127,9 +127,8 @@ class line_reader {
 
 }  // namespace
 
-void read_jsonl(std::string_view text, const std::string& source, const base_model& model,
-                const reading_options& o, example_set& set) {
-  line_reader lines(model, o);
+void each_json_line(std::string_view text, const std::string& source,
+                    const std::function<void(const nlohmann::json&, const std::string&)>& f) {
   std::size_t number = 0;
   while (!text.empty()) {
     ++number;
@@ -141,8 +140,16 @@ void read_jsonl(std::string_view text, const std::string& source, const base_mod
     }
     constexpr std::size_t deepest = 8;
     const std::string place = source + ": line " + std::to_string(number);
-    take(set, lines.read(files::parse_strict_json(line, place, deepest), place), o);
+    f(files::parse_strict_json(line, place, deepest), place);
   }
+}
+
+void read_jsonl(std::string_view text, const std::string& source, const base_model& model,
+                const reading_options& o, example_set& set) {
+  line_reader lines(model, o);
+  each_json_line(text, source, [&](const nlohmann::json& line, const std::string& place) {
+    take(set, lines.read(line, place), o);
+  });
 }
 
 void read_text(std::string_view text, const std::string& source, const base_model& model,

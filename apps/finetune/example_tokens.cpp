@@ -73,9 +73,9 @@ void read_tokens(const std::filesystem::path& path, const base_model& model,
       if (mask[i] == 0) {
         continue;
       }
-      if (ids[i] < 0 || ids[i] >= model.net.config().vocab_size) {
+      if (ids[i] < 0 || ids[i] >= model.net.vocab_size()) {
         throw io_error(fmt::format("{}: 0 <= token < {} of the model ({})", place,
-                                   model.net.config().vocab_size, ids[i]));
+                                   model.net.vocab_size(), ids[i]));
       }
       if (labels[i] != ids[i] && labels[i] != not_counted) {
         throw io_error(fmt::format("{}: a label is its token or {} ({}, token {})", place,

@@ -48,12 +48,17 @@ void take(example_set& set, example e, const reading_options& o) {
 }
 
 index_t example::counted() const {
-  return counted_in(labels);
+  return category >= 0 ? 1 : counted_in(labels);
 }
 
-std::string example_set::describe(const reading_options& o) const {
-  std::string text =
-      fmt::format("{} examples, {} tokens, {} of them count", examples.size(), tokens, counted);
+std::string example_set::describe(const reading_options& o, const class_list& classes) const {
+  std::string text = fmt::format("{} examples, {} tokens", examples.size(), tokens);
+  if (of_class.empty()) {
+    text += fmt::format(", {} of them count", counted);
+  }
+  for (std::size_t i = 0; i < of_class.size(); ++i) {
+    text += fmt::format("{} {} {}", i == 0 ? ";" : ",", classes.names[i], of_class[i]);
+  }
   const auto note = [&](std::size_t count, const std::string& what) {
     if (count > 0) {
       text += fmt::format("; {} {}", count, what);
@@ -77,7 +82,9 @@ example_set read_examples(const std::filesystem::path& path, const base_model& m
   preheat::bit_hash hash;
   hash.add(std::span<const char>(text));
   set.hash = hash.value();
-  if (path.extension() == ".safetensors") {
+  if (model.net.classifies()) {
+    read_classified(text, path.string(), model, o, set);
+  } else if (path.extension() == ".safetensors") {
     read_tokens(path, model, o, set);
   } else if (path.extension() == ".txt") {
     read_text(text, path.string(), model, o, set);

@@ -16,7 +16,7 @@ std::vector<index_t> prompt_tokens(const base_model& model, const generating_opt
                                    const std::string& prompt) {
   std::vector<index_t> ids = model.begin;
   const auto add = [&](const std::string& text) {
-    const std::vector<index_t> more = model.words.pieces(text);
+    const std::vector<index_t> more = model.words->pieces(text);
     ids.insert(ids.end(), more.begin(), more.end());
   };
   if (o.chat) {
@@ -41,14 +41,18 @@ std::string answer(base_model& model, const generating_options& o, std::span<con
                              .stop = model.stop,
                              .sampling = {.temperature = o.temperature, .top_p = o.top_p}},
                             preheat::generator(o.seed));
-  return model.words.decode(written, preheat::text::special_tokens::skip);
+  return model.words->decode(written, preheat::text::special_tokens::skip);
 }
 
 }  // namespace
 
 int generate(const generating_options& o) {
-  Be be(threads_of(o.threads, 1));
-  base_model model = read_model(be, o.model, o.storage);
+  computer here(o.threads, {});
+  if (is_encoder(o.model)) {
+    throw preheat::io_error(o.model.string() +
+                            ": an encoder (BERT) writes no text; it tells classes apart");
+  }
+  base_model model = read_model(here.backend(), o.model, o.storage);
   any_adapter adapter;
   if (!o.adapter.empty()) {
     adapter = load_adapter(o.adapter, model.net);

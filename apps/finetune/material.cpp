@@ -84,6 +84,9 @@ preheat::fit_options fit_options_of(const material& m, const run_choice& run) {
       f.layer_scaling.push_back(patterns.scaling(l.name));
     }
   }
+  if (o.head_rate > 0) {
+    f.head_rate = o.head_rate;
+  }
   f.processes = m.processes;
   const index_t warmup = index_t(std::lround(o.warmup * double(m.steps)));
   if (o.schedule == "cosine") {
@@ -119,6 +122,8 @@ nlohmann::ordered_json settings_of(const material& m) {
           {"processes", m.processes.size()},
           {"rslora", o.rslora},
           {"dropout", o.dropout},
+          {"head_rate", o.head_rate},
+          {"classes", m.model.classes.names},
           {"target_modules", o.targets},
           {"steps", m.steps},
           {"batch", o.batch},
@@ -144,18 +149,32 @@ nlohmann::ordered_json settings_of(const material& m, const run_choice& run) {
   return settings;
 }
 
+void start_head(const material& m, network& net, std::uint64_t seed) {
+  if (!net.classifies()) {
+    return;
+  }
+  Be& be = net.backend();
+  const auto& given = m.model.classifier;
+  auto head = given ? preheat::clone_params(be, *given)
+                    : preheat::nn::random_head(be, index_t(m.model.classes.names.size()),
+                                               net.as_encoder().config().hidden_size,
+                                               preheat::generator(seed));
+  auto gradient = preheat::zeros_like(be, head);
+  net.head() = {std::move(head), std::move(gradient)};
+}
+
 material read_material(const training_options& o, base_model& model) {
   material m(o, model);
   reading_options reading = o.reading;
-  reading.seq = std::min(reading.seq, model.net.config().max_positions);
+  reading.seq = std::min(reading.seq, model.net.most_tokens());
   example_set train = read_examples(o.data, model, reading);
-  m.data = train.describe(reading);
+  m.data = train.describe(reading, model.classes);
   m.data_hash = train.hash;
   m.train = std::move(train.examples);
   fmt::print("{}: {}\n", o.data.string(), m.data);
   if (!o.eval.empty()) {
     example_set eval = read_examples(o.eval, model, reading);
-    fmt::print("{}: {}\n", o.eval.string(), eval.describe(reading));
+    fmt::print("{}: {}\n", o.eval.string(), eval.describe(reading, model.classes));
     m.eval = std::move(eval.examples);
     m.eval_hash = eval.hash;
     m.eval_batch = whole_batch(m.eval);

@@ -17,6 +17,7 @@ namespace apps::finetune {
 // What all runs of a command share.
 struct material {
   preheat::process_group processes{};  // that share the batches of a run
+  preheat::process_group sweepers{};   // that share the runs of a sweep; each trains alone then
   material(const training_options& options, base_model& base) : o(options), model(base) {}
 
   const training_options& o;
@@ -29,7 +30,8 @@ struct material {
   std::string data;                // described
   std::uint64_t data_hash = 0;
   std::uint64_t eval_hash = 0;
-  double loss_before = 0;  // on the held-out examples
+  double loss_before = 0;      // on the held-out examples
+  double accuracy_before = 0;  // of an encoder
   index_t steps = 0;
   index_t per_epoch = 0;
 };
@@ -49,6 +51,9 @@ preheat::peft::config patterns_of(const material& m);
 
 // The alpha that is asked for, or twice the rank.
 double alpha_of(const training_options& o);
+
+// Gives an encoder the layer for classes that a run with this seed begins with: the model's own, or a random one.
+void start_head(const material& m, network& net, std::uint64_t seed);
 
 // Reads the examples and says what they are. Errors: io_error.
 material read_material(const training_options& o, base_model& model);

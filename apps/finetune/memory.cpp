@@ -1,15 +1,13 @@
 #include "memory.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <fstream>
 #include <functional>
 #include <numeric>
 
 #include <fmt/format.h>
 
 #include <preheat/gguf/decoder_config.hpp>
+#include <preheat/huggingface/bert.hpp>
 #include <preheat/huggingface/decoder_config.hpp>
 #include <preheat/nn/decoder_memory.hpp>
 #include <preheat/train/start.hpp>
@@ -37,6 +35,34 @@ double bytes_of_files(const std::filesystem::path& path) {
     bytes += file.path().extension() == ".safetensors" ? double(file.file_size()) : 0;
   }
   return bytes;
+}
+
+// Numbers of an encoder's frozen weights.
+nn::decoder_weight_numbers weight_numbers(const nn::bert_config& c) {
+  const double hidden = double(c.hidden_size);
+  const double block = 4 * hidden * hidden + 2 * hidden * double(c.intermediate_size);
+  return {
+      .linear = double(c.num_hidden_layers) * block + hidden * hidden,
+      .embedding = hidden * double(c.vocab_size + c.max_position_embeddings + c.type_vocab_size)};
+}
+
+// Numbers that a training pass of an encoder keeps: of a block the outputs of its linear layers, attention's
+// result and probabilities, both norms, GELU's result and derivative; two of the adapter's rank for each
+// layer; and once for all blocks the gradients of inputs and of Q, K and V, and the embeddings.
+double activation_numbers(const nn::bert_config& c, const std::vector<index_t>& lengths,
+                          double rank, bool dropout) {
+  double tokens = 0;
+  for (const index_t length : lengths) {
+    tokens += double(length);
+  }
+  const double longest = lengths.empty() ? 0 : double(lengths.front());
+  const double hidden = double(c.hidden_size);
+  const double wide = double(c.intermediate_size);
+  const double block = 8 * hidden + 3 * wide + longest * double(c.num_attention_heads) +
+                       2 * rank * double(nn::linear_layers_per_block) +
+                       (dropout ? 2 * (5 * hidden + wide) : 0);
+  const double shared = 5 * hidden + wide + 3 * hidden + 3 * hidden;
+  return tokens * (double(c.num_hidden_layers) * block + shared);
 }
 
 double bytes_of_weights(const std::filesystem::path& path, const nn::decoder_config& c,
@@ -85,16 +111,10 @@ std::vector<index_t> longest_texts(const material& m) {
   return tokens > std::accumulate(rows.begin(), rows.end(), index_t(0)) ? held_out : rows;
 }
 
-// The kibibytes that Linux says there, in bytes; 0: nothing.
-double from_proc(const char* file, const std::string& key) {
-  std::ifstream lines(file);
-  for (std::string word; lines >> word;) {
-    double kibibytes = 0;
-    if (word == key && lines >> kibibytes) {
-      return 1024 * kibibytes;
-    }
-  }
-  return 0;
+// Tiles of attention that are computed at once: one a thread, or on a GPU all heads of texts of one length,
+// of which all may be, in tiles that are twice those of nn::decoder_pass_size.
+index_t tiles_at_once(const Be& be, const nn::decoder_config& c, std::size_t texts) {
+  return nn::attends_in_grids<Be> ? 2 * c.heads * index_t(texts) : nn::workers_of(be);
 }
 
 void require(double wanted, const training_options& o, const std::string& what, double held) {
@@ -118,10 +138,14 @@ std::string memory_statement::describe() const {
 }
 
 memory_statement memory_of(const material& m, const method_entry& method) {
-  const nn::decoder_config& c = m.model.net.config();
+  const bool encoder = m.model.net.classifies();
+  const nn::decoder_weight_numbers numbers = encoder
+                                                 ? weight_numbers(m.model.net.as_encoder().config())
+                                                 : nn::weight_numbers(m.model.net.config());
   memory_statement wanted;
   wanted.program = 6e7;
-  wanted.weights = bytes_of_weights(m.model.path, c, m.o.storage);
+  wanted.weights = encoder ? number * numbers.all()
+                           : bytes_of_weights(m.model.path, m.model.net.config(), m.o.storage);
   double pairs = 0;     // numbers of a pair of rank 1 in every layer
   double matrices = 0;  // numbers of the layers
   const preheat::fit_options f = fit_options_of(m, {&method, 0, 0});
@@ -131,7 +155,7 @@ memory_statement memory_of(const material& m, const method_entry& method) {
     matrices += double(W.rows()) * double(W.cols());
   }
   if (method.changes_base) {
-    wanted.weights += number * nn::weight_numbers(c).linear;
+    wanted.weights += number * numbers.linear;
   }
   const double rank =
       double(f.layer_ranks.empty() ? f.rank
@@ -142,36 +166,31 @@ memory_statement memory_of(const material& m, const method_entry& method) {
   wanted.adapters = number * std::max(later, start);
 
   const std::vector<index_t> lengths = longest_texts(m);
+  const double pass_rank = rank * (start > later ? of.start_rank : 1);
+  if (encoder) {
+    wanted.activations = number * activation_numbers(m.model.net.as_encoder().config(), lengths,
+                                                     pass_rank, f.dropout > 0);
+    return wanted;
+  }
   nn::decoder_pass_size pass{.lengths = lengths, .again = m.model.recompute};
   for (const index_t length : lengths) {
     pass.predicted += length;
   }
-  pass.rank = index_t(rank * (start > later ? of.start_rank : 1));
+  pass.rank = index_t(pass_rank);
   pass.dropout = f.dropout > 0;
-  pass.workers = m.model.net.backend().threads();
+  const nn::decoder_config& c = m.model.net.config();
+  pass.workers = tiles_at_once(m.model.net.backend(), c, lengths.size());
   wanted.activations = number * nn::memory_of(c, pass).all();
   return wanted;
 }
 
-double available_memory() {
-  const double available = from_proc("/proc/meminfo", "MemAvailable:");
-  if (available > 0) {
-    return available;
-  }
-  const long pages = ::sysconf(_SC_PHYS_PAGES);
-  const long size = ::sysconf(_SC_PAGE_SIZE);
-  return pages > 0 && size > 0 ? double(pages) * double(size) : 0;
-}
-
-double resident_memory() {
-  return from_proc("/proc/self/status", "VmRSS:");
-}
-
-void require_weights_fit(const training_options& o) {
+void require_weights_fit(const training_options& o, bool encoder) {
   if (o.storage == weight_storage::as_stored) {
     return;  // pages of a file, which the system may drop
   }
-  const double wanted = bytes_of_weights(o.model, config_of(o.model), o.storage);
+  const double wanted =
+      encoder ? number * weight_numbers(preheat::huggingface::read_bert_config(o.model)).all()
+              : bytes_of_weights(o.model, config_of(o.model), o.storage);
   require(wanted, o, fmt::format("the model's weights take {:.2f} GB", wanted * 1e-9), 0);
 }
 

@@ -19,12 +19,6 @@ namespace {
 namespace files = preheat::files;
 using preheat::io_error;
 
-nlohmann::json read_json(const std::filesystem::path& path) {
-  constexpr std::size_t longest = 16 << 20;
-  constexpr std::size_t deepest = 32;
-  return files::parse_strict_json(files::read_text_file(path, longest), path.string(), deepest);
-}
-
 // The tokens that the tokenizer puts before a text.
 std::vector<index_t> tokens_before(const tokenizer& words) {
   const std::vector<index_t> framed = words.encode("a");
@@ -34,10 +28,11 @@ std::vector<index_t> tokens_before(const tokenizer& words) {
 }
 
 void require_vocabulary(const base_model& m) {
-  if (m.words.size() > m.net.config().vocab_size) {
+  const index_t tokens = m.words ? m.words->size() : m.pieces->size();
+  if (tokens > m.net.vocab_size()) {
     throw io_error(
         fmt::format("{}: the tokenizer has {} tokens and the model {}: they do not belong together",
-                    m.path.string(), m.words.size(), m.net.config().vocab_size));
+                    m.path.string(), tokens, m.net.vocab_size()));
   }
 }
 
@@ -98,25 +93,24 @@ base_model read_folder(Be& be, const std::filesystem::path& folder,
                      "model.safetensors, or a GGUF file");
     }
   }
-  const nlohmann::json config = read_json(in_folder("config.json"));
+  const nlohmann::json config = read_model_json(in_folder("config.json"));
   tokenizer words(preheat::text::read_tokenizer_json(in_folder("tokenizer.json")));
-  base_model m(
-      folder,
-      network(network::decoder(be, preheat::huggingface::read_decoder(be, folder, storage))),
-      std::move(words));
+  base_model m(folder, network(network::decoder(
+                           be, preheat::huggingface::read_decoder(be, folder, storage))));
+  m.words = std::move(words);
   const std::string type = config.value("model_type", "");
   m.architecture = type == "mistral" ? "llama" : type;
-  m.begin = tokens_before(m.words);
+  m.begin = tokens_before(*m.words);
   add_ends(config, m.stop);
   if (std::filesystem::exists(in_folder("generation_config.json"))) {
-    add_ends(read_json(in_folder("generation_config.json")), m.stop);
+    add_ends(read_model_json(in_folder("generation_config.json")), m.stop);
   }
   if (!m.stop.empty()) {
     m.end_of_text = m.stop.front();
   }
   if (std::filesystem::exists(in_folder("tokenizer_config.json"))) {
-    const nlohmann::json more = read_json(in_folder("tokenizer_config.json"));
-    const std::optional<index_t> named = m.words.find(token_text(more, "eos_token"));
+    const nlohmann::json more = read_model_json(in_folder("tokenizer_config.json"));
+    const std::optional<index_t> named = m.words->find(token_text(more, "eos_token"));
     m.end_of_text = named ? named : m.end_of_text;
     m.chat_jinja = template_in(more);
     m.chat_source = in_folder("tokenizer_config.json").string() + ": chat_template";
@@ -135,12 +129,12 @@ base_model read_file(Be& be, const std::filesystem::path& path, preheat::weight_
   const preheat::text::gguf_tokenizer described = preheat::text::read_gguf_tokenizer(file);
   tokenizer words(model_of(described));
   base_model m(path,
-               network(network::decoder(be, preheat::gguf::read_decoder(be, opened, storage))),
-               std::move(words));
+               network(network::decoder(be, preheat::gguf::read_decoder(be, opened, storage))));
+  m.words = std::move(words);
   m.gguf = true;
   preheat::gguf::metadata_reader metadata = file.read_metadata();
   m.architecture = metadata.get<std::string>("general.architecture");
-  m.begin = tokens_before(m.words);
+  m.begin = tokens_before(*m.words);
   m.end_of_text = described.eos;
   m.chat_jinja = metadata.get_or<std::string>("tokenizer.chat_template", "");
   m.chat_source = path.string() + ": tokenizer.chat_template";
@@ -155,14 +149,14 @@ chat_template base_model::chat() const {
                    ": the model has no chat template; --chat chatml, llama3 or zephyr names one");
   }
   return recognize_chat_template(
-      chat_jinja, end_of_text ? words.token(*end_of_text) : std::string(), chat_source);
+      chat_jinja, end_of_text ? words->token(*end_of_text) : std::string(), chat_source);
 }
 
 chat_template base_model::chat_named(const std::string& name) const {
   const std::map<std::string, chat_form> forms = {
       {"chatml", chat_form::chatml}, {"llama3", chat_form::llama3}, {"zephyr", chat_form::zephyr}};
   return {.form = forms.at(name),
-          .end_of_text = end_of_text ? words.token(*end_of_text) : std::string(),
+          .end_of_text = end_of_text ? words->token(*end_of_text) : std::string(),
           .default_system = {}};
 }
 
@@ -171,37 +165,48 @@ std::string base_model::describe() {
   for (const auto& l : net.layers()) {
     numbers += l.W.rows() * l.W.cols();
   }
+  const auto shape = net.classifies() ? std::pair(net.as_encoder().config().num_hidden_layers,
+                                                  net.as_encoder().config().hidden_size)
+                                      : std::pair(net.config().blocks, net.config().hidden_size);
   return fmt::format("{}: {} of {} blocks, width {}, {} numbers in {} linear layers", path.string(),
-                     architecture, net.config().blocks, net.config().hidden_size, numbers,
-                     net.layers().size());
+                     architecture, shape.first, shape.second, numbers, net.layers().size());
 }
 
-void require_causal_model(const std::filesystem::path& path) {
+nlohmann::json read_model_json(const std::filesystem::path& path) {
+  constexpr std::size_t longest = 16 << 20;
+  constexpr std::size_t deepest = 32;
+  return files::parse_strict_json(files::read_text_file(path, longest), path.string(), deepest);
+}
+
+bool is_encoder(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path)) {
     throw io_error(path.string() + ": there is no such model");
   }
   const std::filesystem::path file = path / "config.json";
   if (!std::filesystem::is_directory(path) || !std::filesystem::exists(file)) {
-    return;
+    return false;
   }
-  const nlohmann::json type = read_json(file).value("model_type", nlohmann::json());
-  for (const char* const encoder : {"bert", "roberta", "distilbert", "modernbert", "deberta-v2"}) {
-    if (type == encoder) {
-      throw io_error(file.string() + ": model_type \"" + encoder +
-                     "\" is an encoder, which predicts no next token; preheat-finetune trains "
-                     "causal models. In C++ fit trains an encoder with a head for classes: "
-                     "nn::bert, docs/bert.md");
+  const nlohmann::json type = read_model_json(file).value("model_type", nlohmann::json());
+  for (const char* const other : {"roberta", "distilbert", "modernbert", "deberta-v2"}) {
+    if (type == other) {
+      throw io_error(file.string() + ": model_type \"" + other +
+                     "\" is an encoder of a kind that is not understood; of encoders BERT is");
     }
   }
+  return type == "bert";
 }
 
 base_model read_model(Be& be, const std::filesystem::path& path, preheat::weight_storage storage) {
-  require_causal_model(path);
-  base_model m = std::filesystem::is_directory(path) ? read_folder(be, path, storage)
-                                                     : read_file(be, path, storage);
+  const bool encoder = is_encoder(path);
+  base_model m = encoder                               ? read_encoder(be, path)
+                 : std::filesystem::is_directory(path) ? read_folder(be, path, storage)
+                                                       : read_file(be, path, storage);
   require_vocabulary(m);
+  if (encoder) {
+    return m;
+  }
   for (const char* const end : {"<|im_end|>", "<|eot_id|>"}) {
-    if (const std::optional<index_t> id = m.words.find(end)) {
+    if (const std::optional<index_t> id = m.words->find(end)) {
       add_once(*id, m.stop);
     }
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <stdexcept>
 #include <utility>
 
@@ -26,10 +27,11 @@ class reporter {
     }
     const double seconds = std::chrono::duration<double>(clock::now() - begun_).count();
     const double speed = double(data_.tokens()) / std::max(seconds, 1e-9);
-    nlohmann::ordered_json line = {{"phase", p.phase},        {"step", p.step},
-                                   {"steps", p.steps},        {"loss", p.loss},
-                                   {"rate", p.learning_rate}, {"tokens", data_.tokens()},
-                                   {"seconds", seconds}};
+    nlohmann::ordered_json line = {
+        {"phase", p.phase},        {"step", p.step},
+        {"steps", p.steps},        {"loss", p.loss},
+        {"rate", p.learning_rate}, {"tokens", data_.tokens()},
+        {"seconds", seconds},      {"cpu_seconds", double(std::clock()) / CLOCKS_PER_SEC}};
     is_best_ = false;
     if (p.validation_loss) {
       line["eval_loss"] = *p.validation_loss;
@@ -106,15 +108,18 @@ trained train_one(material& m, const run_choice& run, network& net, run_folder* 
   return run.method->train(job);
 }
 
-// The loss that the result has, by what is saved.
-double eval_loss_of(material& m, const trained& outcome, network& net) {
+// The loss and the accuracy that the result has, by what is saved.
+void evaluate(material& m, network& net, run_result& result) {
   if (m.eval.empty()) {
-    return NAN;
+    return;
   }
-  if (outcome.adapter) {
-    return loss_with(*outcome.adapter, m.model.net, m.eval_batch);
+  const any_adapter none;
+  const any_adapter& adapter = result.outcome.adapter ? *result.outcome.adapter : none;
+  network& base = result.outcome.adapter ? m.model.net : net;
+  result.eval_loss = loss_with(adapter, base, m.eval_batch);
+  if (base.classifies()) {
+    result.eval_accuracy = accuracy_with(adapter, base, m.eval_batch);
   }
-  return loss_with(any_adapter{}, net, m.eval_batch);
 }
 
 }  // namespace
@@ -131,6 +136,7 @@ run_result make_run(material& m, const run_choice& run, const std::filesystem::p
     result.changed = std::make_unique<network>(m.model.net.copy());
   }
   network& net = result.changed ? *result.changed : m.model.net;
+  start_head(m, net, run.seed);
   result.outcome = train_one(m, run, net, state ? &*state : nullptr, folder);
   const trained& outcome = result.outcome;
   if (outcome.status == preheat::fit_status::interrupted) {
@@ -138,8 +144,11 @@ run_result make_run(material& m, const run_choice& run, const std::filesystem::p
         fmt::format("stopped after step {} of {}; the same command goes on from {}", outcome.steps,
                     m.steps, folder.string()));
   }
+  if (result.changed && outcome.adapter) {
+    m.model.net.head() = std::move(net.head());  // the trained one belongs to the adapter
+  }
   if (state && !outcome.nothing_finite) {
-    result.eval_loss = eval_loss_of(m, outcome, net);
+    evaluate(m, net, result);
     if (outcome.adapter) {
       save_adapter(*outcome.adapter, m.model,
                    {.card = card_of(m, run, result),

@@ -11,6 +11,7 @@ namespace apps::finetune {
 struct run_result {
   trained outcome;
   double eval_loss = NAN;            // of what is saved
+  double eval_accuracy = NAN;        // likewise, of an encoder
   std::unique_ptr<network> changed;  // the weights, if the method leaves no adapter
 };
 

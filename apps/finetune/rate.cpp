@@ -15,6 +15,7 @@ double curvature_of_start(material& m, const method_entry& method) {
     changed = std::make_unique<network>(m.model.net.copy());
   }
   network& net = changed ? *changed : m.model.net;
+  start_head(m, net, m.o.seed);
   batches data(m.train, m.rows, m.o.batch);
   training_job job{.net = &net,
                    .data = &data,

@@ -27,6 +27,25 @@ preheat::nn::recompute recompute_named(const std::string& name) {
                              : preheat::nn::recompute::norms_and_gates;
 }
 
+// Refuses what only a causal model has.
+void require_for_encoder(const training_options& o) {
+  const std::string end = ", and this model is an encoder (BERT), which learns classes";
+  const auto require = [&](bool holds, const std::string& what) {
+    preheat::require(holds, what + end);
+  };
+  require(o.data.extension() == ".jsonl" && (o.eval.empty() || o.eval.extension() == ".jsonl"),
+          "examples that are not JSONL with text and label are for causal models");
+  require(o.gguf.empty(), "--gguf: llama.cpp takes adapters of causal models");
+  require(o.storage == preheat::weight_storage::dense,
+          "--storage other than f32 is for causal models");
+  require(o.recompute == "norms", "--recompute is for causal models");
+  require(!o.pack, "--pack puts several texts into a row");
+  require(!o.reading.count_all, "--count-all counts tokens of prompts");
+  require(o.reading.chat.empty(), "--chat writes conversations");
+  require(o.reading.longer != too_long::split,
+          "--too-long split makes texts out of one that has one label; cut and drop are possible");
+}
+
 std::vector<run_choice> runs_of(const training_options& o, const std::vector<method_entry>& all) {
   std::vector<run_choice> runs;
   for (const std::string& id : o.methods) {
@@ -147,6 +166,9 @@ void train_alone(material& m, const run_choice& run) {
   }
   if (!m.eval.empty()) {
     fmt::print("held-out loss {:.4f} to {:.4f}; ", m.loss_before, result.eval_loss);
+    if (m.model.net.classifies()) {
+      fmt::print("held-out accuracy {:.4f} to {:.4f}; ", m.accuracy_before, result.eval_accuracy);
+    }
   }
   fmt::print("{}\n", preheat::to_string(outcome.status));
   if (outcome.status == preheat::fit_status::non_finite) {
@@ -162,28 +184,45 @@ int finetune(const training_options& o, const preheat::process_group& processes)
   const std::vector<method_entry> all = all_methods();
   std::vector<run_choice> runs = runs_of(o, all);
   require_outputs(o, runs);
-  preheat::require(o.batch >= processes.size(), "processes <= rows of a --batch", processes.size(),
-                   o.batch);
-  Be be(threads_of(o.threads, processes.size()));
-  require_causal_model(o.model);
-  require_weights_fit(o);
-  base_model model = read_model(be, o.model, o.storage);
+  const bool spread = runs.size() > 1;
+  preheat::require(spread || o.batch >= processes.size(), "processes <= rows of a --batch",
+                   processes.size(), o.batch);
+  computer here(o.threads, processes, !spread);
+  const bool encoder = is_encoder(o.model);
+  if (encoder) {
+    require_for_encoder(o);
+  } else {
+    preheat::require(o.head_rate == 0,
+                     "--head-rate is for an encoder (BERT): this model has no layer for classes");
+  }
+  require_weights_fit(o, encoder);
+  base_model model = read_model(here.backend(), o.model, o.storage);
   require_can_save(model, o.gguf, o.merge);
   model.recompute = recompute_named(o.recompute);
-  model.net.model().set_recompute(model.recompute);
+  if (!encoder) {
+    model.net.as_decoder().set_recompute(model.recompute);
+  }
   fmt::print("{}\n", model.describe());
+  if (encoder && model.classes.names.empty()) {
+    model.classes = find_classes(o.data);
+  }
   material m = read_material(o, model);
-  m.processes = processes;
+  m.processes = here.processes();
+  m.sweepers = spread ? processes : preheat::process_group();
   say_memory(m, runs);
   if (o.auto_rate) {
     choose_rates(m, runs, all);
   }
   fmt::print("{}, rank {}, {} steps of {} rows, rate {}; {}\n", fmt::join(o.methods, " "), o.rank,
              m.steps, o.batch * o.accumulate, o.auto_rate ? "auto" : console::joined(o.rates, " "),
-             be.describe());
+             here.backend().describe());
   if (!m.eval.empty()) {
+    start_head(m, model.net, o.seed);
     m.loss_before = loss_with(any_adapter{}, model.net, m.eval_batch);
     fmt::print("held-out loss before: {:.4f}\n", m.loss_before);
+    if (encoder) {
+      m.accuracy_before = accuracy_with(any_adapter{}, model.net, m.eval_batch);
+    }
   }
   std::fflush(stdout);
   if (runs.size() == 1) {

@@ -1,7 +1,9 @@
 #include "save.hpp"
 
+#include <map>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -10,6 +12,7 @@
 #include <preheat/gguf/save_adapter.hpp>
 #include <preheat/huggingface/model_files.hpp>
 #include <preheat/peft/save.hpp>
+#include <preheat/safetensors/copy.hpp>
 
 #include "curves.hpp"
 
@@ -20,7 +23,74 @@ namespace fs = std::filesystem;
 using preheat::io_error;
 
 preheat::peft::save_options options_of(const base_model& model) {
-  return preheat::peft::causal_lm(model.path.string(), model.architecture == "gpt2");
+  if (model.net.classifies()) {
+    return preheat::peft::bert_classifier(model.path.string());
+  }
+  auto o = preheat::peft::causal_lm(model.path.string(), model.architecture == "gpt2");
+  o.without_head = true;
+  return o;
+}
+
+// A tensor's name in BertForSequenceClassification: files of the encoder alone lack the prefix.
+std::string in_classifier(const std::string& name) {
+  return name.starts_with("bert.") || name.starts_with("classifier.") ? name : "bert." + name;
+}
+
+// The encoder with its layer for classes, in the dtypes of its files. The heads of its pretraining are left out.
+void save_encoder(network& net, const fs::path& from, const fs::path& to) {
+  namespace st = preheat::safetensors;
+  using rows = preheat::peft::detail::rows_on_host<Be>;
+  const st::tensor_files original(from);
+  std::map<std::string, rows> ours;
+  std::map<std::string, st::planned_tensor> planned;
+  std::map<std::string, std::string> copied;  // the name there -> in the original
+  for (const auto& [name, tensor] : original.tensors()) {
+    if (!name.starts_with("cls.")) {
+      planned[in_classifier(name)] = {in_classifier(name), tensor.type, tensor.shape};
+      copied[in_classifier(name)] = name;
+    }
+  }
+  const auto add = [&](const std::string& name, const preheat::mat<Be>& M) {
+    ours.emplace(name, rows(net.backend(), M, name));
+  };
+  for (const auto& l : net.layers()) {
+    add("bert." + l.name + ".weight", l.W);
+    add("bert." + l.name + ".bias", l.b);
+  }
+  const auto& head = net.head().parameters;
+  const st::dtype type = planned.at("bert.pooler.dense.weight").type;
+  planned["classifier.weight"] = {"classifier.weight", type, {head.W.rows(), head.W.cols()}};
+  planned["classifier.bias"] = {"classifier.bias", type, {head.b.rows()}};
+  add("classifier.weight", head.W);
+  add("classifier.bias", head.b);
+  std::vector<st::planned_tensor> tensors;
+  for (const auto& one : planned) {
+    tensors.push_back(one.second);
+  }
+  st::stream file(to, tensors, {{"format", "pt"}});
+  for (const auto& [name, tensor] : planned) {
+    if (const auto found = ours.find(name); found != ours.end()) {
+      file.write(name, st::rows_as_bytes<float>(name, found->second.values(), tensor.type));
+    } else {
+      st::copy_tensor(original, copied.at(name), file, name);
+    }
+  }
+  file.commit();
+}
+
+// The config of such a model.
+void write_classifier_config(const base_model& model, const fs::path& to) {
+  nlohmann::json config = read_model_json(model.path / "config.json");
+  config["architectures"] = {"BertForSequenceClassification"};
+  config["id2label"] = nlohmann::json::object();
+  config["label2id"] = nlohmann::json::object();
+  const auto& names = model.classes.names;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    config["id2label"][std::to_string(i)] = names[i];
+    config["label2id"][names[i]] = i;
+  }
+  fs::remove(to);
+  preheat::files::write_text_file(to, config.dump(2) + "\n");
 }
 
 }  // namespace
@@ -67,6 +137,12 @@ void save_model(network& net, const base_model& model, const fs::path& out) {
     if (file.is_regular_file() && preheat::huggingface::goes_with_weights(file.path())) {
       fs::copy_file(file.path(), folder.path() / file.path().filename());
     }
+  }
+  if (net.classifies()) {
+    save_encoder(net, model.path, folder.path() / "model.safetensors");
+    write_classifier_config(model, folder.path() / "config.json");
+    folder.commit();
+    return;
   }
   adapter_report<preheat::adapter::lora> all;  // names the layers
   for (std::size_t l = 0; l < net.layers().size(); ++l) {

@@ -7,9 +7,9 @@
 
 namespace apps::finetune {
 
-// Makes the runs that `folder` has not, one after another, prints the table, and returns the folder of the
-// best adapter. Finished runs are lines of folder/runs.jsonl, so that a sweep that was stopped, or asks for more,
-// goes on. Errors: std::runtime_error if it is interrupted, or no run has a finite loss.
+// Makes the runs that `folder` has not, prints the table, and returns the folder of the best adapter. The
+// processes take the runs in turn, each whole. Finished runs are lines of folder/log.jsonl, log.1.jsonl, … of the
+// processes, so that a sweep that was stopped, or asks for more, goes on, with any number of processes. Errors: std::runtime_error if it is interrupted, or no run has a finite loss.
 std::filesystem::path sweep(material& m, const std::vector<run_choice>& runs,
                             const std::filesystem::path& folder);
 

@@ -45,12 +45,13 @@ method_memory memory_of(const Method& m) {
   return memory;
 }
 
-// Whether the adapters' numbers in a saved state are finite. (Others need not be: the best validation loss
+// Whether the trained numbers in a saved state are finite. (Others need not be: the best validation loss
 // before the first one is infinite.)
-inline bool has_finite_layers(const preheat::training_state& state) {
+inline bool has_finite_parameters(const preheat::training_state& state) {
   return std::all_of(state.entries.begin(), state.entries.end(), [](const auto& entry) {
     const auto& values = entry.second.values;
-    return !std::string_view(entry.first).starts_with("layers/") ||
+    const std::string_view name = entry.first;
+    return !(name.starts_with("layers/") || name.starts_with("head/parameters/")) ||
            std::all_of(values.begin(), values.end(), [](double x) { return std::isfinite(x); });
   });
 }
@@ -155,7 +156,7 @@ trained train(Method m, const training_job& job) {
   std::optional<preheat::training_state> unproved;
   options.checkpoint = [&](const preheat::training_state& state) { unproved = state; };
   const auto keep = [&](std::optional<preheat::training_state>&& state) {
-    if (job.keep && state && has_finite_layers(*state)) {
+    if (job.keep && state && has_finite_parameters(*state)) {
       keep_by(job.keep, std::move(*state));
     }
   };

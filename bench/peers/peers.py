@@ -43,6 +43,8 @@ def arguments():
                         help="where peers.csv and peers.svg go (results/)")
     parser.add_argument("--program", default=os.path.join(ROOT, "build", "bench", "bench", "preheat_peers"),
                         help=argparse.SUPPRESS)
+    parser.add_argument("--finetune", default=os.path.join(ROOT, "build", "release", "apps", "finetune", "preheat-finetune"),
+                        help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.out = os.path.abspath(options.out)
     options.repeats = options.repeats or (7 if options.quick else 15)
@@ -62,6 +64,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import decoder  # noqa: E402
 import encoder  # noqa: E402
 import rows as row_list  # noqa: E402
+import trainer  # noqa: E402
 from child import Child  # noqa: E402
 from report import add_shares, brief, print_table, write_csv, write_svg  # noqa: E402
 
@@ -289,6 +292,13 @@ def memory_of_steps(scratch, module, work, settings, reach):
     return lines, []
 
 
+def whole_training(scratch, case):
+    """preheat-finetune beside the Trainer, from the folder to the adapter."""
+    tokenizer = os.path.join(ROOT, "tests", "apps", "finetune", "tokenizer.json")
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        return trainer.lines_of(case, options.finetune, tokenizer, folder, options.threads, case is trainer.SMOLLM2)
+
+
 def compile_costs(scratch, quick):
     """CPU seconds and peak memory of the compiler: a parse, one method, the compare program."""
     eigen = subprocess.run(["pkg-config", "--cflags", "eigen3"], capture_output=True, text=True).stdout.split()
@@ -403,6 +413,8 @@ def main():
             jobs[ENCODER_MEMORY] = lambda: memory_of_steps(scratch, encoder, "encoder_step", [""], 1.0)
             jobs[DECODER_MEMORY] = lambda: memory_of_steps(scratch, decoder, "decoder_step",
                                                            ["attention=sdpa", "attention=eager"], 0.5)
+        case = trainer.TINY if options.quick else trainer.SMOLLM2
+        jobs[case["name"]] = lambda: whole_training(scratch, case)
         jobs[LLAMA] = of_llama
         if options.threads == 1:
             jobs["compile"] = lambda: compile_costs(scratch, options.quick)

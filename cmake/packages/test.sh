@@ -1,6 +1,6 @@
 #!/bin/sh
-# test.sh TREE CONAN [--deb]: packages the headers by the vcpkg port (its steps, by stand_in.cmake) and by the Conan recipe, with
-# the system's Eigen and without the network, and builds a program with each; --deb: builds the Debian packages too.
+# test.sh TREE CONAN [--deb]: packages the headers by the vcpkg port (its steps, by stand_in.cmake), by the Conan recipe with
+# the system's Eigen and without the network, and fetches them by tag, and builds a program with each; --deb: the Debian packages too (debian.sh).
 set -eu
 tree=$1
 conan=$2
@@ -16,6 +16,19 @@ cmake --build "$work/vcpkg-consumer" >>"$work/vcpkg.log"
 "$work/vcpkg-consumer/consumer"
 echo 'vcpkg: the port by a stand-in of its functions, and a program with it'
 
+if git -C "$tree" rev-parse HEAD >/dev/null 2>&1; then
+  tag=$(sed -n 's/.*GIT_TAG \(v[0-9.]*\).*/\1/p' "$tree/README.md")
+  git clone -q --bare "$tree" "$work/repository.git"
+  git -C "$work/repository.git" tag -f "$tag" "$(git -C "$tree" rev-parse HEAD)" >/dev/null
+  cmake -S "$here/consumer" -B "$work/fetched" -G Ninja -DPREHEAT_REPOSITORY="file://$work/repository.git" -DPREHEAT_TAG="$tag" \
+    >"$work/fetched.log" 2>&1
+  cmake --build "$work/fetched" --target consumer >>"$work/fetched.log"
+  "$work/fetched/consumer"
+  echo "FetchContent: the tag $tag of a copy of this repository, and a program with it"
+else
+  echo 'FetchContent: not tried, this tree is no repository'
+fi
+
 export CONAN_HOME="$work/conan"
 "$conan" profile detect >"$work/conan.log" 2>&1
 if ! "$conan" create "$here/conan" -o 'preheat/*:system_eigen=True' -s compiler.cppstd=20 --no-remote >>"$work/conan.log" 2>&1; then
@@ -25,19 +38,4 @@ fi
 grep '^preheat ' "$work/conan.log"
 echo 'Conan: the recipe, and a program with it'
 
-case ${3:-} in --deb) ;; *) exit 0 ;; esac
-if ! command -v dh >/dev/null; then
-  echo 'skipped: debhelper is not installed'
-  exit 0
-fi
-mkdir "$work/deb"
-git -C "$tree" archive --prefix=preheat-0.2.0/ HEAD | tar -x -C "$work/deb"
-cp -r "$here/debian" "$work/deb/preheat-0.2.0/"
-cd "$work/deb/preheat-0.2.0"
-dpkg-buildpackage -us -uc -b >"$work/deb.log" 2>&1 || {
-  tail -n 30 "$work/deb.log"
-  exit 1
-}
-for package in "$work"/deb/*.deb; do
-  echo "$(basename "$package"): $(dpkg-deb -c "$package" | wc -l) files"
-done
+case ${3:-} in --deb) exec sh "$here/debian.sh" "$tree" "$work/deb" ;; esac

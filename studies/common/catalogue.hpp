@@ -52,6 +52,9 @@ struct method_entry {
   bool has_rank = true;     // false: one run serves all ranks
   bool has_rate = true;     // false: nothing is trained
   bool by_chance = true;    // false: one run serves all seeds
+  bool has_row_norm = false;  // its init can scale all directions to one norm
+  bool preheats = false;      // its init trains another method first
+  int preheat_steps = 0;      // so many steps, if they are set and not a share of the run's
   Run run{};
 };
 

@@ -14,6 +14,7 @@ using preheat::parameter_role;
 using preheat::singular_side;
 
 // How HRP can preheat, besides its default.
+using train_a_by_adamw = method<adapter::asymmetric<parameter_role::A>, init::orthogonal>;
 using train_b_by_sgd = method<adapter::asymmetric<parameter_role::B>, init::orthogonal, optim::sgd>;
 
 }  // namespace studies::common

@@ -12,6 +12,16 @@
 
 namespace studies::common {
 
+// Whether a method's init can scale all directions to one norm, and whether it preheats.
+template <class Method>
+inline constexpr bool scales_rows = requires(Method m) {
+  m.init.row_norm = 1.0;
+};
+template <class Method>
+inline constexpr bool preheats_first = requires(Method m) {
+  m.init.preheating;
+};
+
 template <class Entry>
 class method_list {
  public:
@@ -25,6 +35,8 @@ class method_list {
          .kind = kind,
          .by_default = (flags & reduced) != 0,
          .has_rank = Method::adapter_type::has_factors,
+         .has_row_norm = scales_rows<Method>,
+         .preheats = preheats_first<Method>,
          .run = [m, rank](const auto&... arguments) { return adapt(m, rank, arguments...); }});
   }
   std::vector<Entry> take_entries() { return std::move(entries_); }

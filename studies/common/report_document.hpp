@@ -57,10 +57,11 @@ inline const char* verdict(const estimate& difference) {
 // the reference itself, or without it.
 template <class Method, class Number>
 estimate above_reference(const std::vector<method_result<Method>>& results,
-                         const method_result<Method>& r, Number number) {
+                         const method_result<Method>& r, Number number,
+                         double confidence = 0.95) {
   for (const method_result<Method>& other : results) {
     if (other.method->id == reference_method && &other != &r) {
-      return paired_difference(r.runs, other.runs, number);
+      return paired_difference(r.runs, other.runs, number, confidence);
     }
   }
   return {};
@@ -84,7 +85,7 @@ std::string seeds_of(const Tables& tables, int wanted) {
                         : fmt::format("{} to {} seeds", fewest, most);
 }
 
-// The table of one problem: a row a method, whose title is its citation.
+// The table of one problem: one row per method, whose title is its citation.
 template <class Method, class Cells>
 document_table table_of(const std::string& title, const std::vector<std::string>& heads,
                         const std::vector<method_result<Method>>& results, const Cells& cells) {

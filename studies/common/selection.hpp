@@ -89,7 +89,7 @@ inline std::optional<double> rate_to_add(const run_group& runs, int added, int m
 
 // --------------------------------------------------------------------------------------- summaries
 
-// What a number of the chosen rate's runs is, one value a base: the mean over the base's seeds.
+// What a number of the chosen rate's runs is, one value per base: the mean over the base's seeds.
 // Ordered by base.
 template <class Number>
 std::map<int, double> by_base(const run_group& runs, double rate, Number number) {
@@ -117,7 +117,8 @@ inline std::vector<double> values_of(const std::map<int, double>& by_key) {
 // How much a number of one method's runs is above another's, each at its own best rate: base by base,
 // on the bases that both have. NaN if one of them has no rate.
 template <class Number>
-estimate paired_difference(const run_group& runs, const run_group& reference, Number number) {
+estimate paired_difference(const run_group& runs, const run_group& reference, Number number,
+                           double confidence = 0.95) {
   const std::optional<rate_choice> best = choose_rate(runs);
   const std::optional<rate_choice> other = choose_rate(reference);
   if (!best || !other) {
@@ -131,7 +132,7 @@ estimate paired_difference(const run_group& runs, const run_group& reference, Nu
       differences.push_back(value - it->second);
     }
   }
-  return mean_with_interval(differences);
+  return mean_with_interval(differences, confidence);
 }
 
 // One row of a table. Intervals are t-intervals over bases: bases are what differs between two

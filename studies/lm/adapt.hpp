@@ -3,6 +3,7 @@
 #pragma once
 #include <algorithm>
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
@@ -10,7 +11,9 @@
 #include "apps/console/thread_clock.hpp"
 #include "measure.hpp"
 #include "methods.hpp"
+#include "studies/common/method_list.hpp"
 #include "studies/common/outcome.hpp"
+#include "why.hpp"
 
 namespace studies::lm {
 
@@ -27,6 +30,24 @@ void measure(run_outcome& result, network& net, const base_model& model, const d
   result.samples = write_samples(net, model, set, s.samples, s.sample_tokens, linear);
 }
 
+// Gives the method's start what the variant has in place of its own settings.
+template <class Method>
+void vary(Method& m, const start_variant& v, index_t rank) {
+  if constexpr (common::scales_rows<Method>) {
+    if (v.row_norm > 0) {
+      m.init.row_norm = v.row_norm;
+    }
+  }
+  if constexpr (common::preheats_first<Method>) {
+    if (v.preheat_multiple > 0) {
+      m.init.rank = v.preheat_multiple * rank;
+    }
+    if (v.preheat_steps > 0) {
+      m.init.steps = v.preheat_steps;
+    }
+  }
+}
+
 template <class Method>
 run_outcome adapt(Method m, rank_rule rank, const base_model& model, const data_set& set,
                   const training_settings& s, const run_definition& run) {
@@ -34,6 +55,7 @@ run_outcome adapt(Method m, rank_rule rank, const base_model& model, const data_
   const double started = apps::console::thread_seconds();
   network net = model.start();
   preheat::learning_rate(m.optim) = run.rate;
+  vary(m, s.start, rank(std::max(1, run.rank)));
   definition_batches<backend> batches(set.train, s.batch);
   // For methods that score themselves.
   const batch scored = batch_of<backend>(
@@ -41,18 +63,35 @@ run_outcome adapt(Method m, rank_rule rank, const base_model& model, const data_
   const double begun = apps::console::thread_seconds();
   preheat::fit_options options = common::options_of(s, run, rank);
   options.max_gradient_norm = s.most_gradient;
+  run_outcome result;
   auto training = preheat::start_run(m, net, batches, options, scored);
+  double aside = 0;  // what only explains does not count as training
+  std::shared_ptr<const full_change> full;
+  if constexpr (Method::adapter_type::has_factors) {
+    if (s.why) {
+      const double before = apps::console::thread_seconds();
+      full = full_change_of(model, set, s, run);
+      result.measures[full_share_at_start] = share_in_rows(training, *full);
+      measure_curvature(result, net, training, set, s, options.seed);
+      measure_preheating(result, m, model, set, s, options);
+      aside = apps::console::thread_seconds() - before;
+    }
+  }
   while (!training.done()) {
     training.step();
   }
   const double trained = apps::console::thread_seconds();
+  if constexpr (Method::adapter_type::has_factors) {
+    if (full) {
+      result.measures[full_share_at_end] = share_in_rows(training, *full);
+    }
+  }
   const auto report = training.finish();
 
-  run_outcome result;
   common::put_report(result, report);
   result.training_curve =
       common::mean_losses(report.losses, s.training_points, result.calibration_steps);
-  result.measures[tokens_per_second] = double(batches.tokens()) / (trained - begun);
+  result.measures[tokens_per_second] = double(batches.tokens()) / (trained - begun - aside);
   result.measures[peak_memory] = peak_of_process();
   if (report.status == preheat::fit_status::completed) {
     auto adapted = preheat::attach(net, report);

@@ -14,14 +14,21 @@ experiment::experiment(const options& wanted, common::run_log& log)
     : timed_experiment(wanted, log), wanted_(wanted) {
   use_one_blas_thread();  // runs go in parallel
   const auto part = [&](const char* name) {
-    return common::part_of(wanted.data, name, "./run lm --fetch brings the model and the texts");
+    return common::part_of(wanted.data, name,
+                           "./run lm --fetch brings the model and the texts" +
+                               std::string(wanted.taught == &tasks.front()
+                                               ? ""
+                                               : fmt::format(", and ./run lm --task {} --fetch "
+                                                             "what this task needs",
+                                                             wanted.taught->name)));
   };
   const std::filesystem::path file = part("model.gguf");
-  const std::filesystem::path words = part("wordnet");
+  part(wanted.taught->file);
   const std::filesystem::path quotations = part("literature");
   model_ = read_model(file);
-  data_ = make_data(model_->words(), read_definitions(words), read_quotations(quotations),
+  data_ = make_data(model_->words(), wanted.taught->read(wanted.data), read_quotations(quotations),
                     wanted.amount.sizes);
+  const std::string problem = wanted.taught->problem;
   const auto prints =
       common::fingerprints(wanted.threads, wanted.methods,
                            [&](const method_entry& m) { return fingerprint(m, *model_, data_); });
@@ -37,10 +44,12 @@ experiment::experiment(const options& wanted, common::run_log& log)
 }
 
 common::ending experiment::run(apps::console::progress_bar& bar) {
-  return runs_.run(problem, bar, [](const common::grid_group& g, const common::run_record& r) {
-    return fmt::format("{}, rate {}: validation loss {}", g.name, apps::console::to_text(r.rate),
-                       apps::console::fixed(r.validation_loss, 3));
-  });
+  return runs_.run(wanted_.taught->problem, bar,
+                   [](const common::grid_group& g, const common::run_record& r) {
+                     return fmt::format("{}, rate {}: validation loss {}", g.name,
+                                        apps::console::to_text(r.rate),
+                                        apps::console::fixed(r.validation_loss, 3));
+                   });
 }
 
 }  // namespace studies::lm

@@ -21,14 +21,14 @@ class experiment : public common::timed_experiment<std::string, method_entry> {
 
   common::ending run(apps::console::progress_bar& bar);
 
-  std::vector<result> results(int rank) const { return runs_.results(problem, rank); }
+  std::vector<result> results(int rank) const {
+    return runs_.results(wanted_.taught->problem, rank);
+  }
 
   const base_model& model() const { return *model_; }
   const data_set& data() const { return data_; }
 
  private:
-  static inline const std::string problem = "definitions";
-
   const options& wanted_;
   std::shared_ptr<const base_model> model_;
   data_set data_;

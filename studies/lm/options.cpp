@@ -1,5 +1,6 @@
 #include "options.hpp"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -8,6 +9,7 @@
 #include <CLI/CLI.hpp>
 
 #include "studies/common/comparison_options.hpp"
+#include "variants.hpp"
 
 #if !defined(PREHEAT_LM_DIR)
 #error "define PREHEAT_LM_DIR: where ./run lm puts the model and the texts, as a string"
@@ -58,6 +60,8 @@ constexpr const char* examples = R"(Examples:
   preheat-lm --quick --out /tmp/look
   preheat-lm --methods base,lora,pissa,hrp --ranks 4,16 --steps 200 --minutes 0
   preheat-lm --full                  every method and both ranks: days
+  preheat-lm --methods lora,hrp --preheat-multiples 1,16,64 --preheat-steps 1,4 --task translation
+  preheat-lm --report DIR/runs.jsonl MORE.jsonl    tables of kept runs, as docs/evidence.md has them
   mpirun -n 8 preheat-lm --full      the same runs, spread over processes
 
 The same command gives the same numbers, however many threads it uses. Every finished run is kept in
@@ -80,13 +84,47 @@ parsed parse(int argc, const char* const* argv) {
        .examples = "definitions",
        .quick = "few steps and runs: to see that everything works",
        .full = "every method, both ranks; no time limit",
-       .data = "folder with model.gguf, wordnet/ and literature",
+       .data = "folder with model.gguf, literature and the task's files",
        .methods = fmt::format("{}", fmt::join(reduced_preset.methods, ","))},
       reduced_preset, wanted);
   preset& given = line.given();
   CLI::Option* const drift = line.number("--drift", given.sizes.drift, reduced_preset.sizes.drift,
                                          "quotations of the drift; ")
                                  ->check(CLI::Range(1, 1000));
+  std::string taught = wanted.taught->name;
+  std::vector<std::string> names_of_tasks;
+  for (const task& t : tasks) {
+    names_of_tasks.push_back(t.name);
+  }
+  line.app
+      .add_option(
+          "--task", taught,
+          fmt::format("what is taught: {}; default {}", fmt::join(names_of_tasks, ", "), taught))
+      ->type_name("NAME")
+      ->check(CLI::IsMember(names_of_tasks));
+  line.number("--scaling", wanted.training.scaling, wanted.training.scaling, "s of s·B·A; ")
+      ->check(CLI::Range(1e-3, 1e3));
+  variant_lists variants;
+  const auto list_option = [&](const char* name, auto& to, const char* what) {
+    return line.app.add_option(name, to, what)->delimiter(',')->type_name("LIST");
+  };
+  list_option("--row-norms", variants.row_norms,
+              "norms of every direction of the starts that have one; default each its own")
+      ->check(CLI::Range(1e-3, 1e3));
+  list_option("--preheat-multiples", variants.preheat_multiples,
+              "ranks of preheating, over the rank; default each its own")
+      ->check(CLI::Range(1, 1024));
+  list_option("--preheat-steps", variants.preheat_steps,
+              "steps of preheating; default each its own")
+      ->check(CLI::Range(1, 1000000));
+  line.app.add_flag("--why", wanted.training.why,
+                    "also measure the curvature of every start, what full fine-tuning changes "
+                    "in its directions, and its preheating's spectrum: twice the time or more");
+  line.app
+      .add_option("--report", wanted.report_of,
+                  "only print tables of the runs in these files, as Markdown")
+      ->type_name("FILE...")
+      ->check(CLI::ExistingFile);
   const auto list = [] {
     std::vector<method_entry> known = all_methods();
     for (method_entry& m : known) {
@@ -98,12 +136,15 @@ parsed parse(int argc, const char* const* argv) {
     const preset& used = line.preset_of(reduced_preset, quick_preset, full_preset);
     common::choose_methods(all_methods(), names.empty() ? used.methods : names, false,
                            wanted.methods, wanted.left_out);
+    wanted.methods = with_variants(wanted.methods, variants);
   };
   if (const auto status = line.parse(argc, argv, list, choose)) {
     return {.wanted = {}, .exit_code = *status};
   }
   wanted.amount = line.amount(reduced_preset, quick_preset, full_preset);
   line.take(wanted.amount.sizes.drift, given.sizes.drift, drift->count() > 0);
+  wanted.taught =
+      std::find_if(tasks.begin(), tasks.end(), [&](const task& t) { return t.name == taught; });
   wanted.training.steps = wanted.amount.steps;
   wanted.training.batch = wanted.amount.batch;
   wanted.training.samples = wanted.amount.samples;

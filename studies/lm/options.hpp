@@ -5,6 +5,7 @@
 
 #include "methods.hpp"
 #include "studies/common/program_options.hpp"
+#include "task.hpp"
 
 namespace studies::lm {
 
@@ -31,7 +32,9 @@ extern const preset quick_preset;
 extern const preset full_preset;
 
 struct options : common::program_options {
-  std::vector<method_entry> methods;  // in the order of the list
+  const task* taught = &tasks.front();
+  std::vector<std::string> report_of;  // files of runs that a report is made of, and nothing is run
+  std::vector<method_entry> methods;   // in the order of the list
   preset amount;
   training_settings training;
 };

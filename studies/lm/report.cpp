@@ -21,40 +21,15 @@ using common::with_sign;
 double test_loss(const run_record& r) {
   return r.test_loss;
 }
-double measure_of(const run_record& r, const char* name) {
-  const auto found = r.measures.find(name);
-  return found == r.measures.end() ? common::not_a_number : found->second;
-}
-double drift_of(const run_record& r) {
-  return measure_of(r, drift_loss);
-}
 
 // What the tables have of one method.
-struct row {
+struct row : method_means {
   const common::summary_row* summary;
   estimate difference;  // of the test loss to LoRA's, seed by seed
-  estimate drift;
-  double tokens_per_second, memory;
-  int calibration;
 };
 
-// The mean over the runs at the chosen rate.
-template <class Number>
-double mean_at_rate(const experiment::result& r, Number number) {
-  return common::mean(common::values_of(common::by_base(r.runs, r.summary.rate, number)));
-}
-
 row row_of(const table_of_rank& t, const experiment::result& r) {
-  row one{&r.summary, common::above_reference(t.results, r, test_loss), {}, 0, 0, 0};
-  one.drift = common::mean_with_interval(
-      common::values_of(common::by_base(r.runs, r.summary.rate, drift_of)));
-  one.tokens_per_second =
-      mean_at_rate(r, [](const run_record& x) { return measure_of(x, tokens_per_second); });
-  one.memory = mean_at_rate(r, [](const run_record& x) { return measure_of(x, peak_memory); });
-  for (const run_record* const run : r.runs) {
-    one.calibration = std::max(one.calibration, run->calibration_steps);
-  }
-  return one;
+  return {means_of(r), &r.summary, common::above_reference(t.results, r, test_loss)};
 }
 
 const std::vector<std::string> titles = {
@@ -99,7 +74,7 @@ std::vector<std::vector<std::string>> sample_rows(const report_contents& c,
   const data_set& set = c.done->data();
   const auto count = std::min(std::size_t(c.wanted->training.samples), set.asked.size());
   for (std::size_t i = 0; i < count; ++i) {
-    rows.push_back({set.asked[i].word, "WordNet", set.asked[i].gloss});
+    rows.push_back({set.asked[i].word, "the dictionary", set.asked[i].gloss});
     for (const experiment::result& r : t.results) {
       for (const run_record* const run : r.runs) {
         if (run->rate == r.summary.rate && run->base == 0 && i < run->samples.size()) {
@@ -112,6 +87,27 @@ std::vector<std::vector<std::string>> sample_rows(const report_contents& c,
   return rows;
 }
 }  // namespace
+
+double measure_of(const run_record& r, const char* name) {
+  const auto found = r.measures.find(name);
+  return found == r.measures.end() ? common::not_a_number : found->second;
+}
+double drift_of(const run_record& r) {
+  return measure_of(r, drift_loss);
+}
+
+method_means means_of(const experiment::result& r) {
+  method_means m;
+  m.drift = common::mean_with_interval(
+      common::values_of(common::by_base(r.runs, r.summary.rate, drift_of)));
+  m.tokens_per_second =
+      mean_at_rate(r, [](const run_record& x) { return measure_of(x, tokens_per_second); });
+  m.memory = mean_at_rate(r, [](const run_record& x) { return measure_of(x, peak_memory); });
+  for (const run_record* const run : r.runs) {
+    m.calibration = std::max(m.calibration, run->calibration_steps);
+  }
+  return m;
+}
 
 std::string data_of(const data_set& set) {
   return fmt::format(
@@ -192,9 +188,8 @@ std::vector<std::string> caveats(const report_contents& c) {
           "order of the definitions and of a method's draws, not that of the sample of test "
           "words. Differences are paired by seed.",
           common::seeds_of(c.tables, a.seeds)),
-      "Every word and every synset is in one part only. Synsets that are relatives may be in two, "
-      "and "
-      "glosses share phrases; the model may have read WordNet before.",
+      "Every word and every text of a word is in one part only. Relatives may be in two, and texts "
+      "share phrases; the model may have read the dictionary before.",
       "Drift is the loss on quotations from literature that no method trains on; the model as it "
       "was "
       "says from where it drifts.",
@@ -241,9 +236,9 @@ std::string write_report(const std::filesystem::path& directory, const report_co
       .findings = findings(c),
       .more_tables = {},
       .caveats = caveats(c),
-      .credits =
-          "HRP is due to the authors of arXiv 2502.07739; the model is "
-          "SmolLM2-135M-Instruct, the definitions are WordNet's 3.0."};
+      .credits = fmt::format("HRP is due to the authors of arXiv 2502.07739; the model is "
+                             "SmolLM2-135M-Instruct, what it learns are {}.",
+                             c.wanted->taught->source)};
   for (const table_of_rank& t : c.tables) {
     document.tables.push_back(
         common::table_of(title_of(t), titles, t.results,

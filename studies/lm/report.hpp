@@ -25,6 +25,23 @@ struct report_contents {
   std::string left_out{};    // for lack of time
 };
 
+// What tables have of a method's runs at its chosen rate, besides its summary_row.
+struct method_means {
+  common::estimate drift;  // loss
+  double tokens_per_second = 0;
+  double memory = 0;
+  int calibration = 0;  // steps
+};
+method_means means_of(const experiment::result& r);
+// What a run measured of this name (methods.hpp); NaN without.
+double measure_of(const common::run_record& r, const char* name);
+double drift_of(const common::run_record& r);
+// The mean over the runs at the chosen rate.
+template <class Number>
+double mean_at_rate(const experiment::result& r, Number number) {
+  return common::mean(common::values_of(common::by_base(r.runs, r.summary.rate, number)));
+}
+
 // "definitions of 87654 words to train on, …"
 std::string data_of(const data_set& set);
 

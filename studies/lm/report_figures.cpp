@@ -48,10 +48,7 @@ std::vector<picture> figures_of(const report_contents& c) {
   if (c.wanted->amount.rates.size() > 1) {
     all.push_back(
         by_rate(c, "rates", "eval loss", [](const run_record& r) { return r.test_loss; }));
-    all.push_back(by_rate(c, "drift", "drift loss", [](const run_record& r) {
-      const auto found = r.measures.find(drift_loss);
-      return found == r.measures.end() ? common::not_a_number : found->second;
-    }));
+    all.push_back(by_rate(c, "drift", "drift loss", drift_of));
   }
   return all;
 }

@@ -1,7 +1,12 @@
 #include "run.hpp"
 
+#include <string>
+#include <utility>
+#include <vector>
+
 #include <fmt/format.h>
 
+#include "evidence.hpp"
 #include "report.hpp"
 #include "studies/common/run_comparison.hpp"
 
@@ -37,6 +42,16 @@ struct study {
 }  // namespace
 
 int run_all(const options& wanted, const common::workers& all) {
+  if (!wanted.report_of.empty()) {
+    std::vector<common::run_record> runs;
+    for (const std::string& file : wanted.report_of) {
+      for (common::run_record& r : common::read_runs(file).runs) {
+        runs.push_back(std::move(r));
+      }
+    }
+    fmt::print("{}", evidence_of(runs, all_methods()));
+    return 0;
+  }
   return common::run_comparison<study>(wanted, all);
 }
 

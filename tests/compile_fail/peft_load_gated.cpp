@@ -1,4 +1,4 @@
-// expect: preheat: a PEFT folder holds adapter::lora, asymmetric, dora or lora_bias; read it as one of these
+// expect: preheat: a PEFT folder holds adapter::lora, asymmetric, dora, lora_bias or vera; read it as one of these
 #include <preheat/adapter/gated.hpp>
 #include <preheat/cpu/backend.hpp>
 #include <preheat/nn/mlp.hpp>

@@ -28,9 +28,9 @@ classifier<T> base_model(cpu<T>& be, const std::string& model) {
 template <class T>
 void load_classifier(cpu<T>& be, const peft::reader& adapter, head_params<cpu<T>>& head) {
   const std::string name = "base_model.model.classifier";
-  head.W = peft::detail::read_matrix<cpu<T>>(be, adapter, name + ".weight", head.W.rows(),
+  head.W = peft::detail::read_matrix<cpu<T>>(be, adapter.files(), name + ".weight", head.W.rows(),
                                              head.W.cols());
-  head.b = peft::detail::read_matrix<cpu<T>>(be, adapter, name + ".bias", head.b.rows(), 1);
+  head.b = peft::detail::read_matrix<cpu<T>>(be, adapter.files(), name + ".bias", head.b.rows(), 1);
 }
 
 template <class T>

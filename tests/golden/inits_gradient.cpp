@@ -22,10 +22,10 @@ using preheat::const_view_of;
 using preheat::transpose;
 
 // The peer computes in float, and so does LoRA-GA here.
-using backend_type = preheat::cpu<float>;
-using matrix = preheat::mat<backend_type>;
-using site_type = preheat::target_layer<backend_type>;
-using factors_type = preheat::factors<backend_type>;
+using cpu_float = preheat::cpu<float>;
+using matrix = preheat::mat<cpu_float>;
+using site_type = preheat::target_layer<cpu_float>;
+using factors_type = preheat::factors<cpu_float>;
 using gradient_type = preheat::svd_result<matrix>;
 using lora_ga = preheat::init::lora_ga<>;
 using direction = preheat::init::lora_ga_direction;
@@ -34,21 +34,21 @@ using scale = preheat::init::lora_ga_scale;
 // One linear layer under the mean squared error over all entries, batch by batch: the peer's model.
 class regression {
  public:
-  using backend_type = ::backend_type;
+  using backend_type = cpu_float;
   using batch_type = index_t;
   struct batches {
     void load(const preheat::generator&, index_t step, index_t& batch) const { batch = step; }
   };
 
-  regression(backend_type& be, const fixture& file) : be_(&be) {
+  regression(cpu_float& be, const fixture& file) : be_(&be) {
     layers_.push_back({"weight", matrix(file.matrix("W")), {}});
     for (index_t k = 0; k < file.count("X"); ++k) {  // [tokens, features]
       X_.emplace_back(dense(file.slice("X", k).transpose()));
       T_.emplace_back(dense(file.slice("T", k).transpose()));
     }
   }
-  backend_type& backend() const { return *be_; }
-  std::span<preheat::base_layer<backend_type>> layers() { return layers_; }
+  cpu_float& backend() const { return *be_; }
+  std::span<preheat::base_layer<cpu_float>> layers() { return layers_; }
   index_t count() const { return index_t(X_.size()); }
 
   template <class Linear>
@@ -69,15 +69,15 @@ class regression {
  private:
   template <class Linear>
   float residual(std::size_t k, Linear& linear) {
-    const preheat::view_of<backend_type> Y = linear.forward(0, X_[k]);
+    const preheat::view_of<cpu_float> Y = linear.forward(0, X_[k]);
     be_->resize(residual_, Y.rows(), Y.cols());
     be_->copy(transpose::no, Y, residual_);
     be_->apply(preheat::linalg::axpby<float>{-1, 1}, residual_, T_[k]);
     return be_->dot(residual_, residual_) / float(residual_.rows() * residual_.cols());
   }
 
-  backend_type* be_;
-  std::vector<preheat::base_layer<backend_type>> layers_;
+  cpu_float* be_;
+  std::vector<preheat::base_layer<cpu_float>> layers_;
   std::vector<matrix> X_, T_;
   matrix residual_;
 };
@@ -104,21 +104,20 @@ void check_sum(const fixture& file, const std::string& what, const dense& base, 
 
 // The SVD of G as the peer took it.
 gradient_type gradient_of(const fixture& file, const std::string& key, const matrix& G) {
-  backend_type be;
+  cpu_float be;
   const index_t small = std::min(G.rows(), G.cols());
   const index_t q = file.param<index_t>("q");
   if (q >= small) {
-    return preheat::linalg::truncated_svd<backend_type>(be, G, small);
+    return preheat::linalg::truncated_svd<cpu_float>(be, G, small);
   }
   const matrix omega(file.matrix(key + ".Omega"));
   REQUIRE(omega.cols() == q);
-  return preheat::linalg::randomized_svd<backend_type>(be, G, q, omega,
-                                                       file.param<index_t>("niter"));
+  return preheat::linalg::randomized_svd<cpu_float>(be, G, q, omega, file.param<index_t>("niter"));
 }
 
 void check_start(const fixture& file, const std::string& key, const lora_ga& init,
                  const matrix& G) {
-  backend_type be;
+  cpu_float be;
   const matrix W(file.matrix("W"));
   const double s = file.param<double>("scaling");
   const site_type site{.W = W, .rank = file.param<index_t>("r"), .scaling = float(s)};
@@ -126,7 +125,7 @@ void check_start(const fixture& file, const std::string& key, const lora_ga& ini
   const factors_type f = [&] {
     if (init.scale == scale::weight_svd) {
       const matrix omega(file.matrix(key + ".Omega_W"));
-      return init(be, site, g, const_view_of<backend_type>(omega));
+      return init(be, site, g, const_view_of<cpu_float>(omega));
     }
     return init(be, site, g);
   }();
@@ -139,7 +138,7 @@ void check_start(const fixture& file, const std::string& key, const lora_ga& ini
   check_close(file, key + ".B", with_signs_of(stored_B.transpose(), B.transpose()).transpose(),
               stored_B, rtol);
 
-  matrix base = preheat::clone<backend_type>(be, W);
+  matrix base = preheat::clone<cpu_float>(be, W);
   be.gemm(-site.scaling, transpose::no, f.B, transpose::no, f.A, 1, base);
   check_sum(file, key, host(be, base), A, B, s);
   check_sum(file, key + " (stored)", file.matrix(key + ".W_base"), stored_A, stored_B, s);
@@ -169,7 +168,7 @@ void check_starts(const std::string& name) {
 // G from the batches, and its singular values; then a whole run from them.
 void check_run(const std::string& name) {
   const fixture file(name);
-  backend_type be;
+  cpu_float be;
   regression net(be, file);
   regression::batches data;
   const preheat::fit_options options;
@@ -179,7 +178,7 @@ void check_run(const std::string& name) {
   const std::vector<matrix> G = preheat::init::mean_gradients(context, net.count());
   check_close(file, "G", host(be, G[0]), file.matrix("G"), 1e-5);
   const index_t all = std::min(G[0].rows(), G[0].cols());
-  const gradient_type g = preheat::linalg::truncated_svd<backend_type>(be, G[0], all);
+  const gradient_type g = preheat::linalg::truncated_svd<cpu_float>(be, G[0], all);
   check_close(file, "S_G", host(be, g.S), file.matrix("S_G"), 1e-5);
 
   const double alpha = file.param<double>("lora_alpha");

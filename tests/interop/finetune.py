@@ -22,9 +22,9 @@ except ImportError:
     gguf = None
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 transformers_logging.disable_progress_bar()
@@ -120,4 +120,55 @@ for model in ("llama3", "qwen2", "gpt2"):
         stored = {t.dtype for t in load_file(merged / "model.safetensors").values()}
         check(f"{model}, {method}: merged, in transformers", said, mean_loss(in_float(merged), held),
               1e-4 if stored == {torch.float32} else 2e-2)
+
+
+# An encoder and its classes: the file of BertModel alone, whose names lack "bert.", so that the layer for classes is a new one.
+def class_examples(numbers):
+    words = ("a b a", "c d c d c", "e f")
+    return [{"text": f"{words[i % 3]} {'abcdef'[i % 5]}", "label": ("first", "second", "third")[i % 3]} for i in numbers]
+
+
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdef"]
+
+
+def mean_class_loss(model, lines):
+    """And the share of texts whose class is named."""
+    names = sorted({line["label"] for line in lines})
+    total, right = 0.0, 0
+    for line in lines:
+        ids = [VOCABULARY.index(word) for word in ["[CLS]", *line["text"].split(), "[SEP]"]]
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([ids])).logits[0].double()
+        label = names.index(line["label"])
+        total -= torch.log_softmax(logits, -1)[label].item()
+        right += int(logits.argmax()) == label
+    return total / len(lines), right / len(lines)
+
+
+base = work / "bert"
+base.mkdir()
+shutil.copy(golden / "bert" / "a_plain" / "base" / "config.json", base)
+save_file({name.removeprefix("bert."): tensor for name, tensor in
+           load_file(golden / "bert" / "a_plain" / "base" / "model.safetensors").items() if not name.startswith("classifier.")},
+          base / "model.safetensors", {"format": "pt"})
+(base / "vocab.txt").write_text("".join(token + "\n" for token in VOCABULARY))
+train, held = write("classes.jsonl", class_examples(range(24))), class_examples(range(24, 33))
+held_file = write("held_classes.jsonl", held)
+for method in ("lora", "pissa", "dora", "hrp", "full"):
+    out, merged = work / f"bert-{method}", work / f"bert-{method}-merged"
+    adapter = method != "full"
+    subprocess.run([program, base, "--data", train, "--eval", held_file, "--method", method, "--rank", "3", "--rate", "1e-3",
+                    "--steps", "20", "--threads", "1", "--merge", merged] + (["--out", out] if adapter else []),
+                   check=True, stdout=(work / "stdout").open("w"))
+    words = (work / "stdout").read_text()
+    said, accuracy = (float(words.rsplit(f"held-out {what} ", 1)[1].split(" to ")[1].split(";")[0]) for what in ("loss", "accuracy"))
+    if adapter:
+        model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=3, dtype=torch.float32)
+        loss, share = mean_class_loss(PeftModel.from_pretrained(model, out).eval(), held)
+        check(f"bert, {method}: held-out loss in PEFT", said, loss)
+        check(f"bert, {method}: held-out accuracy in PEFT", accuracy, share)
+    model = AutoModelForSequenceClassification.from_pretrained(merged, dtype=torch.float32).eval()
+    check(f"bert, {method}: merged, in transformers", said, mean_class_loss(model, held)[0])
+    if model.config.id2label != {0: "first", 1: "second", 2: "third"}:
+        sys.exit(f"FAILED: bert, {method}: the merged model's classes are {model.config.id2label}")
 shutil.rmtree(work)

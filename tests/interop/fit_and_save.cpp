@@ -4,6 +4,7 @@
 //   fit_and_save BASE IO OUT    OUT/<case>/adapter, OUT/<case>/logits.safetensors,
 //                               OUT/<case>/base/model.safetensors where the run changed the base
 //   fit_and_save decoders MODELS OUT    the same for tiny language models (decoders.hpp)
+//   fit_and_save vera BASE IO CASE    CASE/logits.safetensors of the folder CASE/theirs that PEFT wrote
 //   fit_and_save parity CASES    layers of PEFT computed by preheat (parity.hpp)
 #include <cstdio>
 #include <exception>
@@ -124,6 +125,12 @@ void convert_and_save(const files_of_test& files, const std::string& name,
   j.write_logits(report);
 }
 
+// A VeRA folder that PEFT wrote, read here.
+void read_vera(const fs::path& base, const fs::path& io, const fs::path& out) {
+  job j({base, io, out.parent_path()}, out.filename());
+  j.write_logits(peft::load<adapter::vera>(out / "theirs", j.net));
+}
+
 void run_all(const files_of_test& files) {
   const fit_options plain = {.rank = 4, .steps = 8, .targets = {"query", "value"}};
   train_and_save(files, "lora", method<>{}, plain);
@@ -135,6 +142,7 @@ void run_all(const files_of_test& files) {
   train_and_save(files, "lora_bias", lora_with_bias{}, plain);
   train_and_save(files, "sora", sora{}, plain);
   train_and_save(files, "prolora", prolora{}, plain);
+  train_and_save(files, "vera", vera{}, {.rank = 24, .steps = 8, .targets = {"query", "dense"}});
   train_and_save(files, "pissa_base", pissa{}, plain, true);
   convert_and_save(files, "pissa_converted", plain);
 }
@@ -143,8 +151,11 @@ void run_all(const files_of_test& files) {
 
 int main(int argc, char** argv) {
   const bool parity = argc == 3 && argv[1] == std::string("parity");
-  if (argc != 4 && !parity) {
-    std::fprintf(stderr, "fit_and_save BASE IO OUT | decoders MODELS OUT | parity CASES\n");
+  const bool vera_of_peft = argc == 5 && argv[1] == std::string("vera");
+  if (argc != 4 && !parity && !vera_of_peft) {
+    std::fprintf(
+        stderr,
+        "fit_and_save BASE IO OUT | decoders MODELS OUT | vera BASE IO CASE | parity CASES\n");
     return 2;
   }
   try {
@@ -152,7 +163,9 @@ int main(int argc, char** argv) {
       std::printf("%d cases\n", check_parity(argv[2]));
       return 0;
     }
-    if (argv[1] == std::string("decoders")) {
+    if (vera_of_peft) {
+      read_vera(argv[2], argv[3], argv[4]);
+    } else if (argv[1] == std::string("decoders")) {
       train_decoders(argv[2], argv[3]);
     } else {
       run_all({argv[1], argv[2], argv[3]});

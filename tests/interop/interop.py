@@ -17,7 +17,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, VeraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
@@ -208,7 +208,7 @@ done = subprocess.run([fit_and_save, bert / "base", bert / "io.safetensors", tra
 if done.returncode != 0:
     sys.exit(f"fit_and_save\n{done.stderr}")
 cases = sorted(folder.name for folder in trained.iterdir())
-check("fit: eleven cases", len(cases) == 11, str(cases))
+check("fit: twelve cases", len(cases) == 12, str(cases))
 for name in cases:
     folder = trained / name
     base = None
@@ -223,6 +223,19 @@ for name in cases:
     model = PeftModel.from_pretrained(base_model(path=base), folder / "adapter", is_trainable=True)
     losses = train(model, 3)
     check(f"fit, {name}: PEFT trains on", losses[-1] < losses[0], f"({losses[0]:.4f} to {losses[-1]:.4f})")
+
+# A VeRA folder that PEFT trained and wrote, read by peft::load; preheat-adapter refuses it by its name.
+torch.manual_seed(4)
+model = get_peft_model(base_model(), VeraConfig(r=24, d_initial=0.2, target_modules=["query", "dense"], task_type="SEQ_CLS"))
+train(model, 5)
+folder = work / "vera"
+model.save_pretrained(folder / "theirs")
+done = subprocess.run([fit_and_save, "vera", bert / "base", bert / "io.safetensors", folder], capture_output=True, text=True)
+check("VeRA of PEFT: read by peft::load", done.returncode == 0, done.stderr)
+expected = logits(model, ids)
+check("VeRA of PEFT: training moved the logits", (expected - logits(base_model(), ids)).abs().max() > 1e-3)
+same("VeRA of PEFT: the same logits here", load_file(folder / "logits.safetensors")["logits"], expected)
+check("VeRA of PEFT: inspect says what it is", 'peft_type is "VERA"' in fails("inspect", folder / "theirs"))
 
 # ---------------------------------------------------------------- language models
 trained = work / "decoders"

@@ -1,4 +1,7 @@
 // The encoder as a network: gradients of everything against differences, and what it promises.
+#include <limits>
+#include <tuple>
+
 #include <preheat/adapter/full.hpp>
 #include <preheat/nn/bert.hpp>
 #include <preheat/operators/adapted.hpp>
@@ -115,6 +118,32 @@ TEST_CASE_TEMPLATE("bert: a sequence gives the same output alone and in any comp
           tolerance<Be>(8));
     first = end;
   }
+}
+
+// So the mean over processes that have parts of a batch is the batch's.
+TEST_CASE("bert: a divisor in place of the number of sequences scales loss and gradients") {
+  using Be = cpu_double;
+  Be be;
+  auto net = small_encoder<cls_classifier<Be>>(be);
+  auto linear = all_trained(net);
+  auto batch = small_batch<Be>(be);
+  const auto pass = [&](double divisor) {
+    batch.divisor = divisor;
+    linear.zero_gradients();
+    be.fill(0, net.head().gradient.W);
+    const double loss = net.loss_and_gradient(batch, linear);
+    return std::tuple(loss, read<Be>(be, net.head().gradient.W),
+                      read<Be>(be, linear.layers()[0].gradient.W));
+  };
+  const auto [loss, of_head, of_layer] = pass(0);
+  const auto [twice, twice_of_head, twice_of_layer] = pass(1.5);  // of three sequences
+  CHECK(twice == doctest::Approx(2 * loss));
+  CHECK(gap(twice_of_head, 2.0 * of_head) < 1e-14);
+  CHECK(gap(twice_of_layer, 2.0 * of_layer) < 1e-14);
+  CHECK(std::get<0>(pass(std::numeric_limits<double>::infinity())) == 0);
+  batch.divisor = -1;
+  CHECK_THROWS_WITH_AS(net.loss(batch, linear), "preheat: divisor of a batch's loss >= 0 (-1, 0)",
+                       invalid_argument);
 }
 
 TEST_CASE("bert: padded rows pack to the same batch") {

@@ -5,7 +5,7 @@
 #include <preheat/adapter/prolora.hpp>
 #include <preheat/adapter/xs.hpp>
 #include <preheat/init/xs.hpp>
-#include <preheat/method.hpp>
+#include <preheat/methods.hpp>
 
 #include "save_support.hpp"
 
@@ -52,6 +52,42 @@ TEST_CASE_TEMPLATE("peft::save: asymmetric LoRA, DoRA and LoRA with a bias come 
   check_bitwise<Be>(method<adapter::asymmetric<parameter_role::B>>{});
   check_bitwise<Be>(method<adapter::dora>{});
   check_bitwise<Be>(method<adapter::lora_bias>{});
+}
+
+TEST_CASE_TEMPLATE("peft::save: VeRA comes back bitwise, its pair cut to what the layers use", Be,
+                   cpu_float, archetype_double) {
+  const fit_options options{.rank = 20, .steps = 20};
+  check_bitwise<Be>(vera{}, options);
+  check_bitwise<Be>(vera{}, {.rank = 3, .steps = 20, .targets = {"layers.0", "layers.2"}});
+
+  const temporary_directory directory;
+  trained_task<vera, Be> run(vera{.adapter = {.d_initial = 0.2}}, options);
+  run.report.layers[0].attached = false;  // of 15 outputs; 12×15 and 5×12 are left
+  run.report.layers.erase(run.report.layers.begin());
+  const table output = run.task.adapted_output(run.report);
+  CHECK(
+      peft::save(run.report, run.task.net, directory / "a", peft::causal_lm("some/model")).layers ==
+      2);
+  CHECK(same(run.template loaded_output<adapter::vera>(directory / "a"), output));
+
+  const nlohmann::json config = config_of(directory / "a");
+  CHECK(config["peft_type"] == "VERA");
+  CHECK(config["base_model_name_or_path"] == "some/model");
+  CHECK(config["task_type"] == "CAUSAL_LM");
+  CHECK(config["r"] == 20);
+  CHECK(config["d_initial"] == 0.2);
+  CHECK(config["save_projection"] == true);
+  CHECK(config["target_modules"] == nlohmann::json{"layers.1", "layers.2"});
+  const safetensors::reader file(directory / "a" / "adapter_model.safetensors");
+  CHECK(file.tensors().size() == 6);
+  CHECK(file.info("base_model.vera_A").shape == std::vector<index_t>{20, 15});
+  CHECK(file.info("base_model.vera_B").shape == std::vector<index_t>{12, 20});
+  CHECK(file.info("base_model.model.layers.2.vera_lambda_b").shape == std::vector<index_t>{5});
+  CHECK(file.info("base_model.model.layers.2.vera_lambda_d").shape == std::vector<index_t>{20});
+  const auto loaded = peft::load<adapter::vera>(directory / "a", run.original.net);
+  CHECK(loaded.adapter.d_initial == 0.2);
+  CHECK(loaded.layers[0].parameters.shared == loaded.layers[1].parameters.shared);
+  CHECK(loaded.trainable_parameters == 2 * 20 + 12 + 5);
 }
 
 TEST_CASE(

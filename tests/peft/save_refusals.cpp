@@ -3,7 +3,10 @@
 #include <sys/resource.h>
 
 #include <csignal>
-#include <preheat/method.hpp>
+#include <map>
+#include <memory>
+#include <preheat/methods.hpp>
+#include <preheat/safetensors/writer.hpp>
 
 #include "save_support.hpp"
 #include "support/small_encoder.hpp"
@@ -132,6 +135,88 @@ TEST_CASE("peft::load: refusals") {
   config.write(directory / "pissa" / "adapter_config.json");
   CHECK(says(refused("pissa", net, adapter::lora{}), "base_weights::residual"));
   CHECK(peft::load(directory / "pissa", net, peft::base_weights::residual).layers.size() == 3);
+}
+
+TEST_CASE("peft::save: refusals of VeRA") {
+  const temporary_directory directory;
+  trained_task<vera, Be> run(vera{}, {.rank = 20, .steps = 20});
+  auto& net = run.task.net;
+  auto& layers = run.report.layers;
+  const auto refused = [&](const peft::save_options& options = {}) {
+    return refusal([&] { peft::save(run.report, net, directory / "a", options); });
+  };
+  CHECK(says(refused({.rslora = true}), "VeRA has no α"));
+  CHECK(says(refused({.head_module = "score"}), "no trained head to be saved as score"));
+  layers[2].scaling = 2;
+  CHECK(says(refused(), "layer 'layers.2': VeRA has no α in PEFT, so its s is 1"));
+  layers[2].scaling = 1;
+  const auto pair = layers[1].parameters.shared;
+  layers[1].parameters.shared = std::make_shared<const adapter::vera::shared<Be>>();
+  CHECK(says(refused(), "layer 'layers.1': all layers of a VeRA folder share one pair"));
+  layers[1].parameters.shared = pair;
+  layers[1].parameters.d.data()[0] = std::numeric_limits<double>::infinity();
+  CHECK(says(refused(), "layers.1.vera_lambda_d has a NaN or infinite entry"));
+  run.report.base_changed = true;
+  CHECK(says(refused(), "the run changed the base weights"));
+  for (auto& l : layers) {
+    l.attached = false;
+  }
+  run.report.base_changed = false;
+  CHECK(says(refused(), "no layer has an adapter"));
+  CHECK(directory.file_names().empty());
+}
+
+TEST_CASE("peft::load: refusals of VeRA") {
+  Be be;
+  nn::mlp<Be> net(be, {4, 3, 2}, 1);
+  // A folder for "layers.0" (3×4) of rank 2, with these changes of its config and its tensors.
+  using shapes = std::map<std::string, std::vector<index_t>>;
+  const std::string module = "base_model.model.layers.0";
+  const auto refused = [&](nlohmann::json config, const shapes& changes, double value = 0.5) {
+    const temporary_directory directory;
+    nlohmann::json fields = {{"peft_type", "VERA"}, {"r", 2}};
+    fields.merge_patch(config);
+    shapes tensors = {{"base_model.vera_A", {2, 4}},
+                      {"base_model.vera_B", {3, 2}},
+                      {module + ".vera_lambda_d", {2}},
+                      {module + ".vera_lambda_b", {3}}};
+    for (const auto& [name, shape] : changes) {
+      tensors[name] = shape;
+    }
+    safetensors::writer writer;
+    for (const auto& [name, shape] : tensors) {
+      if (!shape.empty()) {
+        const index_t size = shape[0] * (shape.size() > 1 ? shape[1] : 1);
+        writer.add<double>(name, shape, std::vector<double>(std::size_t(size), value));
+      }
+    }
+    writer.write(directory / "adapter_model.safetensors");
+    scratch::write_file(directory / "adapter_config.json", fields.dump());
+    return refusal([&] { peft::load<adapter::vera>(directory.path(), net); });
+  };
+  const nlohmann::json whole = nlohmann::json::object();
+  CHECK(refused(whole, {}) == "nothing");
+  CHECK(says(refused({{"peft_type", "LORA"}}, {}), "VERA is expected"));
+  CHECK(says(refused({{"r", 0}}, {}), "r is an integer from 1"));
+  CHECK(says(refused({{"r", 3}}, {}), "with r = 3 it is [r, in] and [out, r]"));
+  CHECK(says(refused({{"d_initial", "small"}}, {}), "d_initial is a number"));
+  CHECK(says(refused({{"save_projection", false}}, {{"base_model.vera_A", {}}}),
+             "save_projection=True"));
+  CHECK(says(refused(whole, {{module + ".vera_lambda_b", {}}}), "come together"));
+  CHECK(says(refused(whole, {{module + ".vera_lambda_b", {}}, {module + ".vera_lambda_d", {}}}),
+             "so it is not VeRA"));
+  CHECK(says(refused(whole, {{module + ".vera_lambda_b", {4}}}), "vera_lambda_b has 3 entries"));
+  CHECK(says(refused(whole, {{module + ".vera_lambda_d", {1}}}), "vera_lambda_d has 2 entries"));
+  CHECK(says(refused(whole, {{"base_model.vera_A", {2, 3}}}), "larger than the pair's 3×3"));
+  CHECK(says(refused(whole, {{"base_model.model.x.vera_lambda_b", {3}},
+                             {"base_model.model.x.vera_lambda_d", {2}}}),
+             "module \"x\": the network has no such layer"));
+  CHECK(says(refused(whole, {{"base_model.model.y.layers.0.vera_lambda_b", {3}},
+                             {"base_model.model.y.layers.0.vera_lambda_d", {2}}}),
+             "another module is the same layer"));
+  CHECK(says(refused(whole, {{"base_model.model.score.weight", {3, 2}}}),
+             "has no place in the network"));
+  CHECK(says(refused(whole, {}, std::numeric_limits<double>::quiet_NaN()), "NaN or infinite"));
 }
 
 TEST_CASE("peft::save: a BERT's trained head is the classifier of modules_to_save") {

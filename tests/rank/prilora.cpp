@@ -67,7 +67,7 @@ TEST_CASE("linear ranks: the published line is what rank 8 gives over twelve lay
     CHECK(run.adapters.layers()[l].scaling == 16.0 / double(published[l]));
   }
   // Only adapted layers count.
-  regression_task<cpu_double> other(shapes);
+  regression_task<cpu_double> other(pruned_shapes);
   const auto two =
       other.start(method<rank::linear>{.rank = {.first = 2, .last = 5}}, {.targets = {"l0", "l2"}});
   CHECK(two.rank_of(0) == 2);
@@ -100,7 +100,7 @@ TEST_CASE("linear ranks: the budget is asserted and ranks below one are refused"
   CHECK(refusal({.first = 20}, 4, 8) != "");  // 20 to −4
   CHECK(refusal({.first = -1, .last = 5}, 4, 8) != "");
   CHECK(refusal({.first = 5, .last = -1}, 4, 8) != "");
-  regression_task<cpu_double> task(shapes);
+  regression_task<cpu_double> task(pruned_shapes);
   CHECK_THROWS_AS(task.start(prilora{.rank = {.base = {.budget = 5}}}, {.rank = 3}),
                   invalid_argument);
   CHECK_THROWS_AS(task.start(prilora{.rank = {.fraction = 1}}, {.rank = 3}), invalid_argument);
@@ -117,7 +117,7 @@ TEST_CASE_TEMPLATE("pruning: so many entries of A go, and they are the least imp
       CAPTURE(fraction);
       const bool by_row = scope == prune_scope::row;
       CAPTURE(by_row);
-      regression_task<Be> task(shapes);
+      regression_task<Be> task(pruned_shapes);
       auto run = task.start(by_hand(scope, fraction), {.rank = 4});
       take_steps(run, 3);
       std::vector<layer_ranks> expected = read_all_ranks(run);
@@ -138,7 +138,7 @@ TEST_CASE_TEMPLATE("pruning: so many entries of A go, and they are the least imp
 
 TEST_CASE_TEMPLATE("pruning: with features of equal size it is magnitude pruning", Be,
                    PREHEAT_BACKENDS) {
-  regression_data data(shapes);
+  regression_data data(pruned_shapes);
   for (auto& one : data.layers) {
     one.X = mapped(one.X, [](double x) { return x < 0 ? -3.0 : 3.0; });
   }
@@ -148,7 +148,7 @@ TEST_CASE_TEMPLATE("pruning: with features of equal size it is magnitude pruning
   std::vector<layer_ranks> expected = read_all_ranks(run);
   prune_now(run);
   for (index_t l = 0; l < 3; ++l) {
-    prune(expected[l], true, 0.5, table(shapes[l].second, 1, 1));
+    prune(expected[l], true, 0.5, table(pruned_shapes[l].second, 1, 1));
     CHECK(gap(read_ranks(run, l), expected[l]) == 0);
   }
 }
@@ -156,7 +156,7 @@ TEST_CASE_TEMPLATE("pruning: with features of equal size it is magnitude pruning
 TEST_CASE_TEMPLATE(
     "pruning: at equal weights the smallest feature goes first, then the lower index", Be,
     PREHEAT_BACKENDS) {
-  regression_data data(shapes);
+  regression_data data(pruned_shapes);
   for (auto& one : data.layers) {
     one.X = mapped(one.X, [](double x) { return x < 0 ? -1.0 : 1.0; });
     for (index_t j = 0; j < one.X.cols; ++j) {
@@ -185,7 +185,7 @@ TEST_CASE_TEMPLATE("pruning: what is remembered of the input is its moving mean 
                    PREHEAT_BACKENDS) {
   for (const double beta : {0.9, 0.4, 0.0}) {
     for (const index_t accumulate : {1, 2}) {
-      regression_task<Be> task(shapes);
+      regression_task<Be> task(pruned_shapes);
       prilora method = by_hand();
       method.rank.beta = beta;
       const fit_options options{.rank = 4,

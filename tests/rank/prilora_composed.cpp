@@ -22,7 +22,7 @@ TEST_CASE_TEMPLATE("pruning: the hooks of the ranks that it decorates are called
   CHECK(same_runs<Be>(both, alora{.optim = {.lr = 0.02}, .rank = rounds}, {.rank = 3, .steps = 9}));
 
   both.rank.fraction = 0.5;
-  regression_task<Be> task(shapes);
+  regression_task<Be> task(pruned_shapes);
   auto run = task.start(both, {.rank = 3, .steps = 9});
   index_t passes = 0;
   while (!run.done()) {
@@ -30,7 +30,7 @@ TEST_CASE_TEMPLATE("pruning: the hooks of the ranks that it decorates are called
     passes += now == 3 || now == 5 || now == 7 ? 1 + 2 * active_ranks(run) : 0;
     run.step();
     for (index_t l = 0; l < 3; ++l) {
-      const double half = half_pruned(run.rank_of(l), shapes[l].second);
+      const double half = half_pruned(run.rank_of(l), pruned_shapes[l].second);
       CHECK(zero_count(run, l) == (now % 4 == 0 ? half : 0));
     }
   }
@@ -40,7 +40,7 @@ TEST_CASE_TEMPLATE("pruning: the hooks of the ranks that it decorates are called
 // What is fresh has not been pruned, so none of its entries is zero one step later.
 TEST_CASE("pruning: frozen entries are those of the A that was pruned, not of a later one") {
   {
-    regression_task<cpu_double> task(shapes);
+    regression_task<cpu_double> task(pruned_shapes);
     auto run = task.start(pruning<pruned_fixed>(2, prune_mode::frozen), {.rank = 2, .steps = 4});
     take_steps(run, 2);
     REQUIRE(zero_count(run, 0) == half_pruned(2, 12));
@@ -49,7 +49,7 @@ TEST_CASE("pruning: frozen entries are those of the A that was pruned, not of a 
     CHECK(square_norm(zeros(row(read_a(run, 0), 1))) == 0);
   }
   {
-    regression_task<cpu_double> task(shapes);
+    regression_task<cpu_double> task(pruned_shapes);
     auto method = pruning<with<pruned_fixed, chain::merge_every>>(4, prune_mode::frozen);
     method.chain.period = 4;
     auto run = task.start(method, {.rank = 2, .steps = 8});
@@ -62,7 +62,7 @@ TEST_CASE("pruning: frozen entries are those of the A that was pruned, not of a 
 
 TEST_CASE_TEMPLATE("pruning: in a chain only the layers of the booster are pruned", Be,
                    PREHEAT_BACKENDS) {
-  regression_task<Be> task(shapes);
+  regression_task<Be> task(pruned_shapes);
   auto method = pruning<with<xgblora, rank::pruned_a<rank::constant>>>(4, prune_mode::transient);
   method.rank.base.value = 2;
   method.chain.period = 6;
@@ -76,7 +76,7 @@ TEST_CASE_TEMPLATE("pruning: in a chain only the layers of the booster are prune
     for (index_t l = 0; l < 3; ++l) {
       const auto& adapted_layer = run.adapters.layers()[l];
       seen[l] = seen[l] || adapted_layer.attached;
-      const index_t n = seen[l] ? shapes[l].second : 0;
+      const index_t n = seen[l] ? pruned_shapes[l].second : 0;
       CHECK(run.rank_state.mean_square[l].rows() == n);
       if (adapted_layer.attached) {
         CHECK(run.rank_of(l) == 2);
@@ -98,7 +98,7 @@ TEST_CASE_TEMPLATE("pruning: of nothing, over one rank for all, it is LoRA", Be,
 TEST_CASE_TEMPLATE(
     "pruning: a pruned run that is resumed after a reallocation ends with the same bits", Be,
     PREHEAT_BACKENDS) {
-  const regression_data data(shapes);
+  const regression_data data(pruned_shapes);
   for (const auto mode : {prune_mode::transient, prune_mode::frozen}) {
     auto both = pruning<pruned_alora>(4, mode);
     both.rank.base = {.first = 3, .every = 3, .rounds = 3};

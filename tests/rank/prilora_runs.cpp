@@ -9,13 +9,13 @@ using rank::prune_mode;
 using rank::prune_scope;
 
 TEST_CASE_TEMPLATE("pruning: transient entries grow again", Be, PREHEAT_BACKENDS) {
-  regression_task<Be> task(shapes);
+  regression_task<Be> task(pruned_shapes);
   auto run = task.start(pruning(4, prune_mode::transient), {.rank = 3, .steps = 13});
   while (!run.done()) {
     run.step();
     const index_t now = run.steps_done();
     for (index_t l = 0; l < 3; ++l) {
-      const double half = half_pruned(run.rank_of(l), shapes[l].second);
+      const double half = half_pruned(run.rank_of(l), pruned_shapes[l].second);
       CHECK(zero_count(run, l) == (now % 4 == 0 ? half : 0));
     }
   }
@@ -24,7 +24,7 @@ TEST_CASE_TEMPLATE("pruning: transient entries grow again", Be, PREHEAT_BACKENDS
 TEST_CASE_TEMPLATE("pruning: frozen entries stay zero, whatever the optimizer remembers", Be,
                    PREHEAT_BACKENDS) {
   const auto check = [](const auto& method) {
-    regression_task<Be> task(shapes);
+    regression_task<Be> task(pruned_shapes);
     auto run = task.start(method, {.rank = 3, .steps = 13});
     std::vector<table> first(3);  // where the zeros of the first pruning are
     while (!run.done()) {
@@ -34,7 +34,7 @@ TEST_CASE_TEMPLATE("pruning: frozen entries stay zero, whatever the optimizer re
         table& pattern = first[l];
         if (now == 4) {
           pattern = zeros(read_a(run, l));
-          CHECK(square_norm(pattern) == half_pruned(run.rank_of(l), shapes[l].second));
+          CHECK(square_norm(pattern) == half_pruned(run.rank_of(l), pruned_shapes[l].second));
         }
         CHECK(zero_count(run, l) == (now < 4 ? 0 : square_norm(pattern)));
         // Pruning again frees none of those that the optimizer has just moved off zero.
@@ -97,7 +97,7 @@ TEST_CASE_TEMPLATE("pruning: a layer that saw no input keeps its A", Be, PREHEAT
 
 TEST_CASE_TEMPLATE("pruning: a run resumed after a pruning ends with the same bits", Be,
                    PREHEAT_BACKENDS) {
-  const regression_data data(shapes);
+  const regression_data data(pruned_shapes);
   for (const auto mode : {prune_mode::transient, prune_mode::frozen}) {
     for (const index_t stop : {2, 4, 5, 7}) {
       CAPTURE(stop);

@@ -4,7 +4,7 @@
 
 namespace conformance {
 
-inline const shape_list shapes{{9, 12}, {11, 8}, {10, 13}};
+inline const shape_list pruned_shapes{{9, 12}, {11, 8}, {10, 13}};
 
 template <class Method = preheat::prilora>
 Method pruning(index_t every, preheat::rank::prune_mode mode,
@@ -37,8 +37,8 @@ inline double half_pruned(index_t rank, index_t n) {
 // Whether two methods end with the same bits.
 template <preheat::backend Be, class First, class Second>
 bool same_runs(const First& first, const Second& second, const preheat::fit_options& options) {
-  regression_task<Be> task(shapes);
-  regression_task<Be> other(shapes);
+  regression_task<Be> task(pruned_shapes);
+  regression_task<Be> other(pruned_shapes);
   auto x = task.start(first, options);
   auto y = other.start(second, options);
   bool equal = true;

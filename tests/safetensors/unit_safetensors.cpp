@@ -19,6 +19,7 @@
 #include <iterator>
 #include <limits>
 #include <map>
+#include <preheat/safetensors/checkpoint.hpp>
 #include <preheat/safetensors/safetensors.hpp>
 #include <span>
 #include <stdexcept>
@@ -322,6 +323,37 @@ TEST_CASE("scalars and empty tensors") {
   const auto read_none = [&] { file.scalar("none"); };
   const std::string message = message_of<preheat::invalid_argument>(read_none);
   CHECK(contains(message, "\"none\": one entry is needed, its shape is [0, 5]"));
+}
+
+TEST_CASE("a checkpoint keeps every bit, in float32 where that has them") {
+  const scratch::temporary_directory dir;
+  const fs::path path = dir / "checkpoint.safetensors";
+  const double infinite = std::numeric_limits<double>::infinity();
+  preheat::training_state state;
+  state.entries["floats"] = {2, 3, {0.1F, -0.0, infinite, 1e-45F, 3e38F, 1}};
+  state.entries["a double"] = {1, 2, {1, 1.0 / 3}};
+  state.entries["too large"] = {1, 1, {1e300}};
+  state.entries["too small"] = {1, 1, {1e-60}};
+  state.entries["not a number"] = {1, 1, {std::nan("")}};
+  state.entries["nothing"] = {0, 0, {}};
+  safetensors::save_checkpoint(state, path);
+  const auto loaded = safetensors::load_checkpoint(path);
+  REQUIRE(loaded);
+  CHECK(loaded->entries.size() == state.entries.size());
+  for (const auto& [name, m] : state.entries) {
+    const auto& other = loaded->entries.at(name);
+    CHECK((other.rows == m.rows && other.cols == m.cols));
+    REQUIRE(other.values.size() == m.values.size());
+    for (std::size_t i = 0; i < m.values.size(); ++i) {
+      CHECK(std::bit_cast<std::uint64_t>(other.values[i]) ==
+            std::bit_cast<std::uint64_t>(m.values[i]));
+    }
+  }
+  const safetensors::reader file(path);
+  CHECK(file.info("floats").type == dtype::F32);
+  for (const char* const name : {"a double", "too large", "too small", "not a number"}) {
+    CHECK(file.info(name).type == dtype::F64);
+  }
 }
 
 TEST_CASE("an empty matrix may have any other extent") {

@@ -23,6 +23,7 @@
 #include <utility>
 #include <vector>
 
+#include "../linalg/elementwise.hpp"
 #include "../linalg/random_matrix.hpp"
 #include "bert_block.hpp"
 #include "bert_heads.hpp"
@@ -229,7 +230,13 @@ class bert {
   T evaluate(const batch_type& batch, Linear& linear, const bert_pass<Be>& pass) {
     const view_of<Be> Z = run_forward(batch, linear, pass);
     be_->resize(dZ_, Z.rows(), Z.cols());
-    return Loss::template evaluate(*be_, Z, batch.target, dZ_);
+    const T value = Loss::template evaluate(*be_, Z, batch.target, dZ_);
+    if (batch.divisor == 0) {
+      return value;
+    }
+    const T share = T(double(batch.sequences()) / batch.divisor);
+    be_->apply(linalg::scale<T>{share}, dZ_);
+    return share * value;
   }
 
   Be* be_;

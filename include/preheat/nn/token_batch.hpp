@@ -22,6 +22,9 @@ struct token_batch {
   std::vector<index_t> lengths;       // of each sequence, >= 1
   mat<Be> target;                     // of the loss (nn/loss.hpp), one column per sequence
   std::optional<generator> stream{};  // for dropout, new for every batch
+  // What the sum of the sequences' losses is divided by; 0: their number. As that of a causal_batch it
+  // makes the mean over the parts of a batch the loss of the whole.
+  double divisor = 0;
 
   index_t tokens() const { return index_t(ids.size()); }
   index_t sequences() const { return index_t(lengths.size()); }
@@ -41,11 +44,12 @@ void require_lengths(const Batch& batch) {
           batch.tokens());
 }
 
-// Errors: invalid_argument, for a batch without tokens, an empty sequence, or lengths that do not
-// add up to the tokens.
+// Errors: invalid_argument, for a batch without tokens, an empty sequence, lengths that do not add up
+// to the tokens, or a negative divisor.
 template <class Be>
 void require_consistent(const token_batch<Be>& batch) {
   require_lengths(batch);
+  require(batch.divisor >= 0, "divisor of a batch's loss >= 0", batch.divisor, 0.0);
   require(batch.types.empty() || batch.types.size() == batch.ids.size(), "one token type per token",
           batch.types.size(), batch.ids.size());
 }

@@ -21,8 +21,8 @@
 #include <utility>
 #include <vector>
 
-#include "../linalg/elementwise.hpp"
 #include "../operators/adapted.hpp"
+#include "module_tensors.hpp"
 #include "reader.hpp"
 
 namespace preheat::peft {
@@ -36,34 +36,6 @@ enum class base_weights { original, residual };
 enum class embedding_adapters { refused, merged };
 
 namespace detail {
-
-// A tensor [rows, cols] of an adapter as rows × cols.
-template <backend Be>
-mat<Be> read_matrix(Be& be, const reader& adapter, const std::string& name, index_t rows,
-                    index_t cols) {
-  using T = scalar_of<Be>;
-  std::vector<T> host(static_cast<std::size_t>(rows * cols));
-  safetensors::read_rows<T>(name, adapter.files().info(name), 0, view<T>(host.data(), cols, rows));
-  mat<Be> stored = be.zeros(cols, rows);
-  be.upload(host, stored);
-  linalg::require_finite<Be>(
-      be, stored, adapter.files().source().string() + ": tensor " + files::in_quotes(name));
-  mat<Be> M = be.zeros(rows, cols);
-  be.copy(transpose::yes, stored, M);
-  return M;
-}
-
-// The number of the network's layer that a module is; -1 if there is none.
-template <network Net>
-index_t layer_of_module(Net& net, const std::string& module) {
-  for (std::size_t l = 0; l < net.layers().size(); ++l) {
-    const std::string& name = net.layers()[l].name;
-    if (module == name || module.ends_with("." + name)) {
-      return index_t(l);
-    }
-  }
-  return -1;
-}
 
 // The adapters that a PEFT folder has: A and B, and DoRA's magnitudes or the bias of B.
 template <class Params>
@@ -81,7 +53,7 @@ void for_each_module(Net& net, const reader& adapter, base_weights base,
   using params = typename Adapter::template params<Be>;
   static_assert(
       peft_parameters<params>,
-      "preheat: a PEFT folder holds adapter::lora, asymmetric, dora or lora_bias; read it "
+      "preheat: a PEFT folder holds adapter::lora, asymmetric, dora, lora_bias or vera; read it "
       "as one of these");
   constexpr bool has_magnitude = has_role<params>(parameter_role::magnitude);
   constexpr bool has_bias = has_role<params>(parameter_role::bias);
@@ -123,13 +95,13 @@ void for_each_module(Net& net, const reader& adapter, base_weights base,
           has_bias ? "it has no bias of B, so it is not lora_bias"
                    : "it has a bias of B: read it as adapter::lora_bias");
     params p;
-    p.A = read_matrix(be, adapter, module.A, module.rank, module.in);
-    p.B = read_matrix(be, adapter, module.B, module.out, module.rank);
+    p.A = read_matrix(be, adapter.files(), module.A, module.rank, module.in);
+    p.B = read_matrix(be, adapter.files(), module.B, module.out, module.rank);
     if constexpr (has_magnitude) {
-      p.magnitude = read_matrix(be, adapter, module.magnitude, module.out, 1);
+      p.magnitude = read_matrix(be, adapter.files(), module.magnitude, module.out, 1);
     }
     if constexpr (has_bias) {
-      p.bias = read_matrix(be, adapter, module.bias, module.out, 1);
+      p.bias = read_matrix(be, adapter.files(), module.bias, module.out, 1);
     }
     f(l, module, std::move(p));
   }
@@ -152,8 +124,8 @@ void merge_embedding(Be& be, const reader& adapter, const std::string& module, m
                      " numbers; the table has " + std::to_string(table.cols()) + " of " +
                      std::to_string(table.rows()));
     }
-    const mat<Be> A = detail::read_matrix(be, adapter, l.A, l.rank, l.in);
-    const mat<Be> B = detail::read_matrix(be, adapter, l.B, l.out, l.rank);
+    const mat<Be> A = detail::read_matrix(be, adapter.files(), l.A, l.rank, l.in);
+    const mat<Be> B = detail::read_matrix(be, adapter.files(), l.B, l.out, l.rank);
     be.gemm(scalar_of<Be>(l.scaling), transpose::no, B, transpose::no, A, 1, table);
     return;
   }

@@ -24,6 +24,20 @@
 
 namespace preheat::peft {
 
+namespace detail {
+
+// As PEFT lays it out. Errors: io_error.
+inline void write_config(const nlohmann::ordered_json& fields, const std::filesystem::path& path) {
+  std::ofstream file(path);
+  file << fields.dump(2) << '\n';
+  file.close();
+  if (!file) {
+    throw io_error(path.string() + ": cannot write");
+  }
+}
+
+}  // namespace detail
+
 class config {
  public:
   // Errors: io_error, naming `source` and the field: not JSON, a peft_type other than LORA, a field
@@ -121,15 +135,7 @@ class config {
     read();
   }
 
-  // As PEFT lays it out. Errors: io_error.
-  void write(const std::filesystem::path& path) const {
-    std::ofstream file(path);
-    file << fields_.dump(2) << '\n';
-    file.close();
-    if (!file) {
-      throw io_error(path.string() + ": cannot write");
-    }
-  }
+  void write(const std::filesystem::path& path) const { detail::write_config(fields_, path); }
 
  private:
   config() = default;
@@ -177,8 +183,13 @@ class config {
     }
     const nlohmann::ordered_json* const type = given("peft_type");
     if (type == nullptr || *type != "LORA") {
-      fail("peft_type is \"LORA\", not " +
-           (type == nullptr ? std::string("absent") : files::in_quotes(type->dump())));
+      const bool vera = type != nullptr && *type == "VERA";
+      fail("peft_type is " +
+           (type == nullptr     ? std::string("absent")
+            : type->is_string() ? files::in_quotes(type->get<std::string>())
+                                : files::in_quotes(type->dump())) +
+           ", and \"LORA\" is expected" +
+           (vera ? "; peft::load<adapter::vera> puts VeRA on a network" : ""));
     }
     for (const char* const variant : {"kasa_config", "use_bdlora", "use_qalora", "velora_config",
                                       "monteclora_config", "arrow_config"}) {

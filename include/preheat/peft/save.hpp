@@ -12,6 +12,7 @@
 //   lora_bias           A, B and the bias of B, lora_bias
 //   any other           A and B of adapter.product, plain LoRA: the same output, but training that goes
 //                       on from it trains A and B (gated, xs, prolora); the result says so
+//   vera                the pair and the vectors of each layer, peft_type VERA (peft/save_vera.hpp)
 //   full, and other adapters without factors: this does not compile; merge them
 //
 // A run that changed the base (report.base_changed) is refused unless the folder can be right:
@@ -43,6 +44,7 @@
 #include "../linalg/random_matrix.hpp"
 #include "save_base.hpp"
 #include "save_layers.hpp"
+#include "save_vera.hpp"
 
 namespace preheat::peft {
 
@@ -87,15 +89,6 @@ void require_same_output(Net& net, const Adapter& adapter, const Layer& l,
           "merge(network, report) and save the weights");
 }
 
-template <class Report>
-std::vector<index_t> layers_of(const Report& report) {
-  std::vector<index_t> numbers;
-  for (const auto& l : report.layers) {
-    numbers.push_back(l.index);
-  }
-  return numbers;
-}
-
 // What PEFT keeps of one layer's adapter.
 template <network Net, class Adapter, class Layer>
 layer_to_save<typename Net::backend_type> kept_by_peft(Net& net, const Adapter& adapter,
@@ -124,12 +117,7 @@ saved_adapter save(const fit_report<typename Net::backend_type, Adapter>& report
   static_assert(Adapter::has_factors,
                 "preheat: a PEFT folder holds the factors A and B, and this adapter has none; "
                 "merge(network, report) and save the weights");
-  require(
-      !report.base_changed || !options.base.empty(),
-      "peft::save: the run changed the base weights, so the adapter does not belong to the "
-      "original base. After a residual init (PiSSA, MiLoRA, OLoRA, CorDA, LoRA-GA) save "
-      "to_plain_lora(be, report, start), where start = factors_of(run) before the first step; or "
-      "say where the changed base goes: save_options{.base = \"model.safetensors\"}");
+  detail::require_base_for(report, options);
   std::vector<detail::layer_to_save<Be>> layers;
   for (const auto& l : report.layers) {
     if (l.attached) {

@@ -14,6 +14,26 @@
 
 namespace preheat::peft::detail {
 
+template <class Report>
+std::vector<index_t> layers_of(const Report& report) {
+  std::vector<index_t> numbers;
+  for (const auto& l : report.layers) {
+    numbers.push_back(l.index);
+  }
+  return numbers;
+}
+
+// Refuses a report whose adapter does not belong to the original base, unless the changed one is saved.
+template <class Report>
+void require_base_for(const Report& report, const save_options& o) {
+  require(
+      !report.base_changed || !o.base.empty(),
+      "peft::save: the run changed the base weights, so the adapter does not belong to the "
+      "original base. After a residual init (PiSSA, MiLoRA, OLoRA, CorDA, LoRA-GA) save "
+      "to_plain_lora(be, report, start), where start = factors_of(run) before the first step; or "
+      "say where the changed base goes: save_options{.base = \"model.safetensors\"}");
+}
+
 // Writes to `file`, which is not committed yet, the weights and biases of the network's layers under the
 // names "<module>.weight" and "<module>.bias"; or, if an original model is given, a copy of that model
 // in which the changed layers have the network's weights. Errors: a tensor of another shape in the

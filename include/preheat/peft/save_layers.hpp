@@ -36,7 +36,7 @@ inline save_options bert_classifier(std::string base_model = {}) {
           .head_module = "classifier"};
 }
 
-// For nn::decoder, whose layers have transformers' names. PEFT wants to know of GPT-2.
+// For nn::decoder, whose layers have transformers' names. GPT-2 stores its matrices transposed (fan_in_fan_out).
 inline save_options causal_lm(std::string base_model = {}, bool gpt2 = false) {
   save_options o{.base_model = std::move(base_model), .task_type = "CAUSAL_LM"};
   o.fan_in_fan_out = gpt2;
@@ -51,6 +51,11 @@ struct saved_adapter {
 };
 
 namespace detail {
+
+inline constexpr const char* no_layer_to_save =
+    "peft::save: no layer has an adapter, so there is nothing to save. After a chain, which merges "
+    "them "
+    "into the base, save that: peft::save_base(report, network, file)";
 
 template <class Be>
 struct layer_to_save {
@@ -161,9 +166,7 @@ void save_layers(Net& net, const std::vector<layer_to_save<typename Net::backend
   using Be = typename Net::backend_type;
   using T = scalar_of<Be>;
   Be& be = net.backend();
-  require(!layers.empty(),
-          "peft::save: no layer has an adapter, so there is nothing to save. After a chain, which "
-          "merges them into the base, save that: peft::save_base(report, network, file)");
+  require(!layers.empty(), no_layer_to_save);
   const head_params<Be>* const head = head_to_save(net, o);
   std::vector<rows_of_layer<Be>> rows;
   for (const layer_to_save<Be>& l : layers) {

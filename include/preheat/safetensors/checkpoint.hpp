@@ -7,11 +7,15 @@
 //   options.resume = state ? &*state : nullptr;
 //   auto report = fit(m, network, batches, options);
 //
-// The file is a safetensors file of float64 tensors, one an entry of the state, and replaces the
-// one before it only when it is whole.
+// The file is a safetensors file with a tensor an entry of the state, and replaces the one before it only
+// when it is whole. An entry is stored in float32 if that has all its numbers, as those of a backend of
+// floats, and in float64 otherwise: what is loaded is what was saved, bit by bit.
 #pragma once
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -21,11 +25,22 @@
 
 namespace preheat::safetensors {
 
+namespace detail {
+inline dtype smallest_exact(std::span<const double> values) {
+  const bool floats = std::all_of(values.begin(), values.end(), [](double x) {
+    const bool in_range = std::abs(x) <= std::numeric_limits<float>::max() || std::isinf(x);
+    return in_range && double(static_cast<float>(x)) == x;
+  });
+  return floats ? dtype::F32 : dtype::F64;
+}
+}  // namespace detail
+
 inline void save_checkpoint(const training_state& state, const std::filesystem::path& path) {
   writer writer;
   writer.metadata("format", "preheat training state, version 1");
   for (const auto& [name, m] : state.entries) {
-    writer.add_column_major<double>(name, m.rows, m.cols, std::span<const double>(m.values));
+    const std::span<const double> values(m.values);
+    writer.add_column_major<double>(name, m.rows, m.cols, values, detail::smallest_exact(values));
   }
   writer.write(path);
 }

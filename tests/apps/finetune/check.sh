@@ -111,7 +111,9 @@ refuse "pattern of another method" "gives the layers their ranks itself" --rank-
 works "memory" train --memory 16GB --out good-memory
 grep -q 'memory: about 0\.06' stdout || complain "memory" "$(cat stdout)"
 refuse "too little memory" "it may take 0.01 GB (--memory)" --memory 10MB
-refuse "cuda" "there is no cuda in it" --device cuda
+mkdir alone
+cp "$program" alone/preheat-finetune
+refused "no program for a GPU" "cannot run .*alone/preheat-finetune-cuda" alone/preheat-finetune model --data train.jsonl --device cuda --out out
 
 works "a guess at the rate" train --rate auto --method pissa --out good-auto
 grep -q 'a guess' stdout || complain "a guess at the rate" "$(cat stdout)"
@@ -149,8 +151,8 @@ for id in $resumed; do
     complain "$id gone on" "other bits than without a stop"
   [ "$(grep -c '"phase":"training"' good-killed-$id/log.jsonl)" = "$(grep -c '"phase":"training"' good-whole-$id/log.jsonl)" ] ||
     complain "$id gone on" "the log has other steps"
-  # A residual base is made again from its factors, and is not in the checkpoint: W alone would take 160 kB there.
-  [ $id != pissa ] || [ "$size" -lt 200000 ] || complain "$id killed" "a checkpoint of $size bytes"
+  # A residual base is made again from its factors, and is not in the checkpoint: W alone would take 80 kB there.
+  [ $id != pissa ] || [ "$size" -lt 100000 ] || complain "$id killed" "a checkpoint of $size bytes"
   [ ! -e good-killed-$id.run ] || complain "$id gone on" "its folder is still there"
 done
 # Interrupted politely: one line, exit 2, and the same end.
@@ -181,6 +183,12 @@ wait $pid 2>/dev/null || true
 works "sweep gone on" grid --out good-grid-killed
 [ "$(grep -c '^run ' stdout)" -lt 8 ] || complain "sweep gone on" "runs that were done are done again"
 cmp -s good-grid/adapter_model.safetensors good-grid-killed/adapter_model.safetensors || complain "sweep gone on" "another adapter"
+if [ -n "$mpirun" ]; then  # each process makes whole runs of its own
+  sh "$mpi_test" "$mpirun" 3 "$program" model --data train.jsonl --rank 2 --batch 4 --threads 1 --methods lora,pissa --rate 1e-3,1e-2 \
+    --seeds 2 --eval held.jsonl --eval-every 30 --steps 60 --out good-grid-spread >stdout 2>stderr || complain "spread sweep" "$(cat stderr)"
+  cmp -s good-grid/adapter_model.safetensors good-grid-spread/adapter_model.safetensors || complain "spread sweep" "another adapter"
+  [ ! -e good-grid-spread.run ] || complain "spread sweep" "its folder is still there"
+fi
 refuse "sweep without evaluation" "need --eval" --seeds 2
 
 # Early stopping keeps the best evaluation.
@@ -199,8 +207,68 @@ sed -i 's/{/{"quantization_config": {"quant_method": "bitsandbytes", "load_in_4b
 refused "bitsandbytes" "quantization_config" "$program" broken --data train.jsonl --out out
 
 model broken
-sed -i 's/"model_type": "[a-z0-9]*"/"model_type": "bert"/' broken/config.json
-refused "an encoder" 'model_type "bert" is an encoder' "$program" broken --data train.jsonl --out out
+sed -i 's/"model_type": "[a-z0-9]*"/"model_type": "roberta"/' broken/config.json
+refused "an encoder of another kind" 'model_type "roberta" is an encoder' "$program" broken --data train.jsonl --out out
+
+# An encoder learns classes: texts of few or of many of the same words.
+cp -r "$golden/bert/a_plain/base" encoder
+chmod -R u+w encoder
+printf '%s\n' '[PAD]' '[UNK]' '[CLS]' '[SEP]' '[MASK]' a b c d e f >encoder/vocab.txt
+i=0
+while [ $i -lt 24 ]; do
+  i=$((i + 1))
+  case $((i % 3)) in 0) words='a b a' ;; 1) words='c d c d c' ;; 2) words='e f' ;; esac
+  case $((i % 4)) in 0) words="$words b" ;; 1) words="a $words" ;; esac
+  echo "{\"text\": \"$words\", \"label\": $((i % 3))}"
+done >numbers.jsonl
+sed 's/"label": 0/"label": "LABEL_0"/; s/"label": 1/"label": "LABEL_1"/; s/"label": 2/"label": "LABEL_2"/' numbers.jsonl >names.jsonl
+classify() {
+  "$program" encoder --data numbers.jsonl --rank 2 --rate 1e-2 --batch 6 --threads 1 --steps 40 "$@"
+}
+for id in lora pissa; do
+  works "classes by $id" classify --eval names.jsonl --method $id --out good-classes-$id
+  sed -n 's/.*held-out accuracy \([0-9.]*\) to \([0-9.]*\);.*/\1 \2/p' stdout | awk '{ ok = $2 > $1 && $2 >= 0.9 } END { exit !ok }' ||
+    complain "classes by $id" "they were not learned: $(tail -n 1 stdout)"
+done
+grep -q '"SEQ_CLS"' good-classes-lora/adapter_config.json && grep -q 'modules_to_save' good-classes-lora/adapter_config.json ||
+  complain "classes" "$(cat good-classes-lora/adapter_config.json)"
+works "classes, merged" classify --eval numbers.jsonl --out good-classes --merge good-classes-merged
+class_loss=$(loss_of)
+works "classes, the merged model" "$program" good-classes-merged --data names.jsonl --eval names.jsonl --steps 1 --rank 1 --out good-classes-again
+grep -q "held-out loss before: $class_loss" stdout || complain "classes, merged" "not $class_loss: $(cat stdout)"
+(exec "$program" encoder --data numbers.jsonl --rank 2 --rate 1e-3 --batch 6 --threads 1 --steps 400 \
+  --checkpoint-every 2 --out good-classes-killed) >stdout 2>stderr &
+pid=$!
+tries=0
+while [ ! -e good-classes-killed.run/checkpoint.safetensors ] && kill -0 $pid 2>/dev/null && [ $tries -lt 2000 ]; do
+  tries=$((tries + 1))
+  sleep 0.01
+done
+kill -9 $pid 2>/dev/null || complain "classes killed" "it was over before it could be killed"
+wait $pid 2>/dev/null || true
+for out in good-classes-killed good-classes-whole; do
+  works "classes, $out" "$program" encoder --data numbers.jsonl --rank 2 --rate 1e-3 --batch 6 --threads 1 --steps 400 \
+    --checkpoint-every 2 --out $out
+done
+cmp -s good-classes-killed/adapter_model.safetensors good-classes-whole/adapter_model.safetensors ||
+  complain "classes gone on" "other bits than without a stop"
+refuse_classes() {
+  name=$1
+  words=$2
+  shift 2
+  refused "$name" "$words" classify "$@" --out out
+}
+refuse_classes "classes as GGUF" "llama.cpp takes adapters of causal models" --gguf out.gguf
+refuse_classes "classes packed" "--pack puts several texts" --pack
+refuse_classes "classes in a text" "not JSONL" --eval text.txt
+refused "classes generated" "writes no text" "$program" generate encoder --prompt a
+sed 's/LABEL_1/good/' names.jsonl >bad.jsonl
+refuse_classes "another class" 'line 1: the label "good" is none of the classes LABEL_0, LABEL_1, LABEL_2' --eval bad.jsonl
+head -n 2 train.jsonl >bad.jsonl
+refuse_classes "no label" "line 1: an encoder's example is an object with text and label" --eval bad.jsonl
+refuse "a head's rate" "has no layer for classes" --head-rate 1e-3
+rm encoder/vocab.txt
+refuse_classes "no vocabulary" "no tokenizer.json and no vocab.txt"
 
 # Bad data.
 refuse "no data" "no-data.jsonl" --data no-data.jsonl
@@ -236,9 +304,33 @@ refused_here=$(train --out out 2>&1) && complain "exists" "it was overwritten"
 case $refused_here in *"exists already"*) ;; *) complain "exists" "$refused_here" ;; esac
 rmdir out
 
-# A full disk: files are limited to 8 blocks of 512 bytes.
+# A full disk: files are limited to 8 blocks of 512 bytes; and a disk that has room for the log and for no checkpoint, where one can
+# be mounted.
 refused "full disk" "write" sh -c 'ulimit -f 8; exec "$@"' sh "$program" model --data train.jsonl --steps 4 --rank 2 \
   --checkpoint-every 0 --out out
+mkdir disk
+if unshare -rm true 2>/dev/null || [ "$(id -u)" = 0 ]; then
+  cat >on_small_disk.sh <<'END'
+mount -t tmpfs -o size=32k none disk 2>/dev/null || exit 77
+code=0
+"$@" --out disk/out || code=$?
+[ ! -e disk/out ] || exit 3
+exit $code
+END
+  small_disk() {
+    code=0
+    unshare -rm sh on_small_disk.sh "$program" model --data train.jsonl --rank 2 --threads 1 --steps 4 --checkpoint-every "$1" \
+      >stdout 2>stderr || code=$?
+  }
+  for every in 0 1; do
+    small_disk $every
+    case $code in
+      77) echo "no small disk can be mounted here" ;;
+      2) [ "$(wc -l <stderr)" = 1 ] && grep -q 'disk/out' stderr || complain "small disk" "$(cat stderr)" ;;
+      *) complain "small disk" "exit $code: $(cat stderr)" ;;
+    esac
+  done
+fi
 
 # Processes share every batch, the last one of an epoch too, which has fewer rows than there are processes: the same losses.
 if [ -n "$mpirun" ]; then

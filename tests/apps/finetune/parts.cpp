@@ -119,6 +119,33 @@ TEST_CASE("finetune: the parts of a batch together are the batch") {
   CHECK(part.divisor == std::numeric_limits<double>::infinity());
 }
 
+TEST_CASE("finetune: the classes of an encoder are the labels of its training examples") {
+  const scratch_folder scratch;
+  const fs::path file = scratch.path / "train.jsonl";
+  const auto classes = [&](const std::string& lines) {
+    std::ofstream(file) << lines;
+    return find_classes(file);
+  };
+  const auto line = [](const std::string& label) {
+    return R"({"text": "a", "label": )" + label + "}\n";
+  };
+  const class_list named = classes(line(R"("good")") + "\n" + line(R"("bad")") + line(R"("good")"));
+  CHECK(named.names == std::vector<std::string>{"bad", "good"});
+  CHECK((named.by_name && !named.by_number));
+  const class_list numbered = classes(line("1") + line("0"));
+  CHECK(numbered.names == std::vector<std::string>{"LABEL_0", "LABEL_1"});
+  CHECK((numbered.by_number && !numbered.by_name));
+  const auto refused = [&](const std::string& lines, const char* words) {
+    CHECK_THROWS_WITH_AS(classes(lines), doctest::Contains(words), preheat::io_error);
+  };
+  refused(line(R"("good")") + line("1"), "line 2: the label 1 is a number, and those before it");
+  refused(line("0") + line("2"), "there is a label 2, and no 1");
+  refused(line("-1") + line("0"), "line 1: 0 <= label < 100000 (-1)");
+  refused(line("0.5"), "line 1: \"label\" is a name or a whole number, not 0.5");
+  refused(line("1") + "{\"text\": \"a\"}\n", "line 2: an encoder's example is an object with text");
+  refused(line(R"("good")"), "all examples have the label good");
+}
+
 TEST_CASE("finetune: an unfinished run belongs to its settings, and to one process") {
   const scratch_folder scratch;
   const fs::path path = scratch.path / "a.run";

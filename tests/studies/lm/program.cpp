@@ -73,7 +73,7 @@ TEST_CASE("lm: the same table however many threads, and after an interruption") 
   CHECK(read_file(folder / "whole/report.md").find("HRP against LoRA, Kaiming: eval loss") !=
         std::string::npos);
   for (const std::string row :
-       {"<td>HRP<td>", "<td>WordNet<td>a ", "<td>the model as it was<td>"}) {
+       {"<td>HRP<td>", "<td>the dictionary<td>a ", "<td>the model as it was<td>"}) {
     study_program::check_page(folder / "whole/report.html", row);
   }
 }
@@ -129,6 +129,43 @@ TEST_CASE("lm: every method of the list runs") {
   for (const char* const name : {"base", "lora", "hrp", "pissa", "lora_ga", "eva", "full"}) {
     CHECK(done.contains(name));
   }
+}
+
+TEST_CASE("lm: variants of the starts are methods, and what explains them is measured") {
+  const lm_folder folder;
+  CHECK(folder.run("variants",
+                   "--methods lora,hrp --preheat-multiples 1,4 --preheat-steps 3 --row-norms 0.5 "
+                   "--lrs 0.003 --seeds 1 --steps 12 --batch 2 --why --no-report") == 0);
+  std::map<std::string, studies::common::run_record> by_method;
+  for (const auto& r : folder.runs("variants")) {
+    by_method[r.method] = r;
+  }
+  REQUIRE(by_method.size() == 3);
+  CHECK(by_method["hrp_x4_k3_n0.5"].name == "HRP, R = 4 r, 3 steps, norm 0.5");
+  CHECK(by_method["lora_n0.5"].calibration_steps == 0);
+  for (const char* const name : {"hrp_x1_k3_n0.5", "hrp_x4_k3_n0.5", "lora_n0.5"}) {
+    CAPTURE(name);
+    const auto& r = by_method[name];
+    CHECK(r.status == "completed");
+    CHECK(r.measures.at(studies::lm::start_curvature) > 0);
+    for (const char* const share :
+         {studies::lm::full_share_at_start, studies::lm::full_share_at_end}) {
+      CHECK(r.measures.at(share) > 0);
+      CHECK(r.measures.at(share) < 1);
+    }
+    const bool preheated = r.method != "lora_n0.5";
+    CHECK(r.calibration_steps == (preheated ? 3 : 0));
+    CHECK(r.measures.contains(studies::lm::preheated_share) == preheated);
+  }
+  // Preheating at the run's own rank has no other directions than those that are taken.
+  CHECK(by_method["hrp_x1_k3_n0.5"].measures.at(studies::lm::preheated_share) ==
+        doctest::Approx(1));
+  const auto& wide = by_method["hrp_x4_k3_n0.5"].measures;
+  CHECK(wide.at(studies::lm::preheated_share) < 1);
+  CHECK(wide.at(studies::lm::preheated_directions) > 1);
+  // After three steps its directions have more of what full fine-tuning changes than random ones.
+  CHECK(wide.at(studies::lm::full_share_at_start) >
+        by_method["lora_n0.5"].measures.at(studies::lm::full_share_at_start));
 }
 
 TEST_CASE("lm: what is missing is said") {

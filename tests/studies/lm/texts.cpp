@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "studies/lm/dictionary.hpp"
 #include "studies/lm/examples.hpp"
 #include "studies/lm/quotations.hpp"
 #include "studies/lm/wordnet.hpp"
@@ -85,6 +86,46 @@ TEST_CASE("lm: what is wrong with WordNet's files is said") {
   CHECK_THROWS_WITH_AS(studies::lm::read_definitions(folder.path()),
                        ((folder / "data.adv").string() + ": cannot be opened").c_str(),
                        std::runtime_error);
+}
+
+TEST_CASE("lm: dictionaries of dictd: a word's first translation, or its first sense") {
+  const scratch::temporary_directory folder;
+  const auto read = [&](const std::string& index, const std::string& articles, auto definition_of) {
+    scratch::write_file(folder / "d.index", index);
+    scratch::write_file(folder / "d.dict", articles);
+    std::vector<std::string> found;
+    for (const definition& d : studies::lm::read_dictionary(folder / "d", definition_of)) {
+      found.push_back(d.word + ": " + d.gloss);
+    }
+    return found;
+  };
+  using studies::lm::first_sense;
+  using studies::lm::first_translation;
+  const std::string hunter = "the hunter /ˈhʌntə/ <n>\n [Br.] Jäger (alt) <masc> [hunt.], Orion\n";
+  const std::string bow = "bow /bəʊ/\n   Synonym: {bend}\n";
+  const std::string again = "Hunters /h/\njäger <pl>\n";
+  // 69, 31 and 24 bytes: BF, f and Y.
+  const std::string index =
+      "00-database-info\tA\tI\nbow\tBF\tf\nthehunter\tA\tBF\nhunters\tBk\tY\n";
+  CHECK(read(index, hunter + bow + again, first_translation) ==
+        std::vector<std::string>{"the hunter: Jäger"});
+
+  CHECK(first_sense(
+            "Lark \\Lark\\ (l[aum]rk), n. [Perh fr. AS.\n   l[=a]c play.]\n   A {frolic}; a jolly\n"
+            "   time. [Colloq.] --Dickens.\n   [1913 Webster]\n\n   2. More\n")
+            .gloss == "A frolic; a jolly time.");
+  CHECK(first_sense("Lark \\Lark\\, n. (Zool.)\n   1. (Mus.) A bird.\n   2. A song.\n").word ==
+        "Lark");
+  CHECK(first_sense("Lark \\Lark\\, n.\n   1. (Mus.) A bird.\n   2. A song.\n").gloss == "A bird.");
+  CHECK(first_sense("Lark \\Lark\\, n.\n   See {Bird}.\n").gloss.empty());
+  CHECK(first_sense("").word.empty());
+
+  for (const std::string line : {"bow", "bow\tA", "bow\tA\t*", "bow\tA\tBJ", "bow\tBJ\tA",
+                                 "bow\tAAAAAAAAAAA\tB", "bow\t\tB", "bow\t//////////\tB"}) {
+    CAPTURE(line);
+    CHECK_THROWS_AS(read(line + "\n", hunter, first_translation), std::runtime_error);
+  }
+  CHECK_THROWS_AS(read("", hunter, first_translation), std::runtime_error);
 }
 
 TEST_CASE("lm: quotations without their authors, on one line each") {

@@ -1,0 +1,16 @@
+// Tables of kept runs, from any number of commands: what docs/evidence.md has of the language model.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "methods.hpp"
+
+namespace studies::lm {
+
+// Markdown. A table has the runs of one task, rank, number of steps and one set of settings, a row a method. A
+// rate with fewer seeds than the method's others is shown, and chooses nothing. Methods come in the order of
+// `known`, variants after their method.
+std::string evidence_of(const std::vector<common::run_record>& runs,
+                        const std::vector<method_entry>& known);
+
+}  // namespace studies::lm
