@@ -1,7 +1,11 @@
-# preheat_catalogue(user home rows): adds the methods of studies/common/catalogue.txt to the library <home>_<user>, which has a
-# folder <home>/<user> and a namespace of this name: so many methods in a generated file.
+# preheat_catalogue(user home rows [target]): adds the methods of studies/common/catalogue.txt to the library <home>_<user>, or
+# to this target; <home>/<user> is the user's folder and namespace: so many methods in a generated file.
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/studies/common/catalogue.txt)
 function(preheat_catalogue user home rows_of_a_file)
+  set(target ${home}_${user})
+  if(ARGC GREATER 3)
+    set(target ${ARGV3})
+  endif()
   set(common ${PROJECT_SOURCE_DIR}/studies/common)
   file(STRINGS ${common}/catalogue.txt lines ENCODING UTF-8 REGEX "^([a-z]+,)*${user}(,[a-z]+)*: ")
   set(rows "")
@@ -23,7 +27,7 @@ function(preheat_catalogue user home rows_of_a_file)
       endif()
       set(file ${CMAKE_CURRENT_BINARY_DIR}/${user}_methods/part_${part}.cpp)
       configure_file(${common}/catalogue_part.cpp.in ${file} @ONLY)
-      target_sources(${home}_${user} PRIVATE ${file})
+      target_sources(${target} PRIVATE ${file})
       set(rows "")
       set(count 0)
       set(part ${next})

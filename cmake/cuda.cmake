@@ -28,6 +28,18 @@ function(preheat_find_cuda)
   target_compile_definitions(preheat_cuda INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:EIGEN_NO_CUDA>)
 endfunction()
 
+# preheat_find_nccl(): the target preheat_nccl, where NCCL is found; NCCL_INCLUDE_DIR, where its header is.
+function(preheat_find_nccl)
+  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+  find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR})
+  if(NCCL_INCLUDE_DIR AND NCCL_LIBRARY AND NOT TARGET preheat_nccl)
+    add_library(preheat_nccl INTERFACE)
+    target_include_directories(preheat_nccl SYSTEM INTERFACE ${NCCL_INCLUDE_DIR})
+    target_link_libraries(preheat_nccl INTERFACE ${NCCL_LIBRARY})
+    target_compile_definitions(preheat_nccl INTERFACE PREHEAT_NCCL=1)
+  endif()
+endfunction()
+
 # preheat_enable_nvcc(what): the language CUDA in this folder. Unless told otherwise, for the device that is here, or
 # for two architectures where there is none: each costs the time of another compilation.
 # Without nvcc it says that `what` is skipped, and CMAKE_CUDA_COMPILER is false.

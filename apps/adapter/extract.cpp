@@ -1,5 +1,5 @@
 // The LoRA of a full fine-tune: W' − W of two models, matrix by matrix, in the main singular triplets
-// (convert/low_rank_difference.hpp), with the error told. Only one matrix a thread is in memory.
+// (convert/low_rank_difference.hpp), and the relative error, which is printed. Each thread has one matrix in memory.
 //
 // What a low rank does not hold, norms, biases and embeddings that changed, is left out and named, or taken
 // whole by option: norms and embeddings as modules_to_save, biases as bias "all".

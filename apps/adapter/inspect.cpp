@@ -137,8 +137,8 @@ std::size_t layer_number(const std::string& module) {
   return before > 0 ? std::size_t(std::atol(module.c_str() + begin)) : 0;
 }
 
-// Two panels: σ_i/σ₁ by layer type, mean over its layers; and a map of a row a layer type and a column a
-// layer, of effective ranks or, of two adapters, of the overlap on the right.
+// Two panels: σ_i/σ₁ by layer type, mean over its layers; and a map with a row per layer type and a
+// column per layer, of effective ranks or, of two adapters, of the overlap on the right.
 std::string draw_looks(const std::vector<layer_look>& looks, bool two,
                        const std::filesystem::path& plot) {
   std::map<std::string, std::vector<const layer_look*>> types;

@@ -2,12 +2,12 @@
 // a jump through a table, and is a product of matrices.
 #pragma once
 #include <preheat/core/network.hpp>
-#include <preheat/cpu/backend.hpp>
+
+#include "backend.hpp"
 
 namespace apps::finetune {
 
 using preheat::index_t;
-using Be = preheat::cpu<float>;
 
 // A reference to an operator, one with the members of operators/layer_uses.hpp.
 class any_linear {

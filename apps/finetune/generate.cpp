@@ -47,12 +47,12 @@ std::string answer(base_model& model, const generating_options& o, std::span<con
 }  // namespace
 
 int generate(const generating_options& o) {
-  Be be = backend_of(threads_of(o.threads, 1));
+  computer here(o.threads, {});
   if (is_encoder(o.model)) {
     throw preheat::io_error(o.model.string() +
                             ": an encoder (BERT) writes no text; it tells classes apart");
   }
-  base_model model = read_model(be, o.model, o.storage);
+  base_model model = read_model(here.backend(), o.model, o.storage);
   any_adapter adapter;
   if (!o.adapter.empty()) {
     adapter = load_adapter(o.adapter, model.net);

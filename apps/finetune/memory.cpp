@@ -1,9 +1,6 @@
 #include "memory.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <fstream>
 #include <functional>
 #include <numeric>
 
@@ -114,16 +111,10 @@ std::vector<index_t> longest_texts(const material& m) {
   return tokens > std::accumulate(rows.begin(), rows.end(), index_t(0)) ? held_out : rows;
 }
 
-// The kibibytes that Linux says there, in bytes; 0: nothing.
-double from_proc(const char* file, const std::string& key) {
-  std::ifstream lines(file);
-  for (std::string word; lines >> word;) {
-    double kibibytes = 0;
-    if (word == key && lines >> kibibytes) {
-      return 1024 * kibibytes;
-    }
-  }
-  return 0;
+// Tiles of attention that are computed at once: one a thread, or on a GPU all heads of texts of one length,
+// of which all may be, in tiles that are twice those of nn::decoder_pass_size.
+index_t tiles_at_once(const Be& be, const nn::decoder_config& c, std::size_t texts) {
+  return nn::attends_in_grids<Be> ? 2 * c.heads * index_t(texts) : nn::workers_of(be);
 }
 
 void require(double wanted, const training_options& o, const std::string& what, double held) {
@@ -187,23 +178,10 @@ memory_statement memory_of(const material& m, const method_entry& method) {
   }
   pass.rank = index_t(pass_rank);
   pass.dropout = f.dropout > 0;
-  pass.workers = m.model.net.backend().threads();
-  wanted.activations = number * nn::memory_of(m.model.net.config(), pass).all();
+  const nn::decoder_config& c = m.model.net.config();
+  pass.workers = tiles_at_once(m.model.net.backend(), c, lengths.size());
+  wanted.activations = number * nn::memory_of(c, pass).all();
   return wanted;
-}
-
-double available_memory() {
-  const double available = from_proc("/proc/meminfo", "MemAvailable:");
-  if (available > 0) {
-    return available;
-  }
-  const long pages = ::sysconf(_SC_PHYS_PAGES);
-  const long size = ::sysconf(_SC_PAGE_SIZE);
-  return pages > 0 && size > 0 ? double(pages) * double(size) : 0;
-}
-
-double resident_memory() {
-  return from_proc("/proc/self/status", "VmRSS:");
 }
 
 void require_weights_fit(const training_options& o, bool encoder) {

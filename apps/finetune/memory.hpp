@@ -22,12 +22,6 @@ struct memory_statement {
 // Of a run of this method, from the model's config and the examples' lengths.
 memory_statement memory_of(const material& m, const method_entry& method);
 
-// What the machine has to give now, or its whole memory where the system does not say; 0: unknown.
-double available_memory();
-
-// What this process has now; 0: unknown.
-double resident_memory();
-
 // Errors: invalid_argument: the frozen weights alone are more than may be taken. The model is not read.
 void require_weights_fit(const training_options& o, bool encoder);
 // Errors: invalid_argument: the whole is more. `held` bytes are taken already.

@@ -16,12 +16,6 @@
 
 namespace apps::finetune {
 
-// So many threads in all: the BLAS, which would take every processor, has none of its own.
-inline Be backend_of(int threads) {
-  preheat::set_blas_threads(1);
-  return Be(threads);
-}
-
 // The tokens of a text that are predicted and count: all labels but the first token's.
 inline index_t counted_in(std::span<const index_t> labels) {
   return labels.empty()

@@ -4,7 +4,6 @@
 #include <charconv>
 #include <map>
 #include <string_view>
-#include <thread>
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
@@ -43,19 +42,10 @@ void add_storage(CLI::App& app, preheat::weight_storage& storage, const char* gr
       ->group(group);
 }
 
-// There is a processor to compute on, and the words of PyTorch to ask for another.
-void add_device(CLI::App& app, const char* group) {
-  app.add_option_function<std::string>(
-         "--device",
-         [](const std::string& device) {
-           if (device != "cpu") {
-             throw CLI::ValidationError("--device",
-                                        "this program computes on the CPU: there is no " + device +
-                                            " in it (the library has cuda<T>, docs/cuda.md)");
-           }
-         },
-         "where it computes: cpu")
-      ->type_name("cpu")
+void add_device(CLI::App& app, bool& on_gpu, const char* group) {
+  const std::map<std::string, bool> devices = {{"cpu", false}, {"cuda", true}};
+  add(app, "--device", on_gpu, "where it computes; default cpu", "cpu|cuda")
+      ->transform(CLI::CheckedTransformer(devices).description(""))
       ->group(group);
 }
 
@@ -90,7 +80,8 @@ parsed parse_generate(int argc, const char* const* argv) {
   add(app, "--top-p", o.top_p, "default 1", "P")->check(CLI::Range(1e-6, 1.0));
   add(app, "--seed", o.seed, "of the sampling; default 0", "N");
   add_storage(app, o.storage, "OPTIONS");
-  add_device(app, "OPTIONS");
+  bool on_gpu = computes_on_gpu;
+  add_device(app, on_gpu, "OPTIONS");
   add(app, "--threads", o.threads, "default one a processor", "N")->check(CLI::Range(1, 1024));
   try {
     app.parse(argc, argv);
@@ -98,7 +89,7 @@ parsed parse_generate(int argc, const char* const* argv) {
     return failed(app, error);
   }
   o.chat = o.chat || !o.chat_form.empty();
-  return {.training = {}, .generating = std::move(o)};
+  return {.training = {}, .generating = std::move(o), .on_gpu = on_gpu};
 }
 
 // --rates: numbers, or the word auto alone.
@@ -120,7 +111,7 @@ void read_rates(const std::vector<std::string>& words, training_options& o) {
   }
 }
 
-void describe_training(CLI::App& app, training_options& o) {
+void describe_training(CLI::App& app, training_options& o, bool& on_gpu) {
   app.add_option("model", o.model, "a Hugging Face folder or a GGUF file");
   add(app, "--data", o.data, "examples: .jsonl, .txt or .safetensors", "FILE")->group("Data");
   add(app, "--eval", o.eval, "held-out examples: their loss is measured, and chooses", "FILE")
@@ -220,7 +211,7 @@ void describe_training(CLI::App& app, training_options& o) {
       "SIZE")
       ->transform(CLI::AsSizeValue(true))
       ->group("Machine");
-  add_device(app, "Machine");
+  add_device(app, on_gpu, "Machine");
   add(app, "--threads", o.threads, "default one a processor", "N")
       ->check(CLI::Range(1, 1024))
       ->group("Machine");
@@ -255,10 +246,6 @@ void require_paths(const training_options& o) {
 
 }  // namespace
 
-int threads_of(int asked, int processes) {
-  return asked > 0 ? asked : std::max(1, int(std::thread::hardware_concurrency()) / processes);
-}
-
 parsed parse(int argc, const char* const* argv) {
   if (argc > 1 && std::string_view(argv[1]) == "generate") {
     return parse_generate(argc - 1, argv + 1);
@@ -279,7 +266,8 @@ parsed parse(int argc, const char* const* argv) {
   app.get_formatter()->column_width(34);
   bool list = false;
   app.add_flag("--list", list, "list the methods and exit");
-  describe_training(app, o);
+  bool on_gpu = computes_on_gpu;
+  describe_training(app, o, on_gpu);
   try {
     app.parse(argc, argv);
     if (list) {
@@ -292,7 +280,7 @@ parsed parse(int argc, const char* const* argv) {
     return failed(app, error);
   }
   console::sort_unique(o.rates);
-  return {.training = std::move(o), .generating = {}};
+  return {.training = std::move(o), .generating = {}, .on_gpu = on_gpu};
 }
 
 }  // namespace apps::finetune

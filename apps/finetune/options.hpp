@@ -8,6 +8,7 @@
 
 #include <preheat/core/stored_matrix.hpp>
 
+#include "backend.hpp"
 #include "examples.hpp"
 
 namespace apps::finetune {
@@ -67,15 +68,13 @@ struct generating_options {
   int threads = 0;
 };
 
-// The threads of each of so many processes: those asked for, or the processors shared among them.
-int threads_of(int asked, int processes);
-
 // What is to be done: one of the two, or nothing but an exit code (--help, --list, a mistake), when
 // everything has been printed.
 struct parsed {
   std::optional<training_options> training;
   std::optional<generating_options> generating;
   int exit_code = 0;
+  bool on_gpu = computes_on_gpu;  // --device
 };
 parsed parse(int argc, const char* const* argv);
 

@@ -187,7 +187,7 @@ int finetune(const training_options& o, const preheat::process_group& processes)
   const bool spread = runs.size() > 1;
   preheat::require(spread || o.batch >= processes.size(), "processes <= rows of a --batch",
                    processes.size(), o.batch);
-  Be be = backend_of(threads_of(o.threads, processes.size()));
+  computer here(o.threads, processes, !spread);
   const bool encoder = is_encoder(o.model);
   if (encoder) {
     require_for_encoder(o);
@@ -196,7 +196,7 @@ int finetune(const training_options& o, const preheat::process_group& processes)
                      "--head-rate is for an encoder (BERT): this model has no layer for classes");
   }
   require_weights_fit(o, encoder);
-  base_model model = read_model(be, o.model, o.storage);
+  base_model model = read_model(here.backend(), o.model, o.storage);
   require_can_save(model, o.gguf, o.merge);
   model.recompute = recompute_named(o.recompute);
   if (!encoder) {
@@ -207,14 +207,15 @@ int finetune(const training_options& o, const preheat::process_group& processes)
     model.classes = find_classes(o.data);
   }
   material m = read_material(o, model);
-  (spread ? m.sweepers : m.processes) = processes;
+  m.processes = here.processes();
+  m.sweepers = spread ? processes : preheat::process_group();
   say_memory(m, runs);
   if (o.auto_rate) {
     choose_rates(m, runs, all);
   }
   fmt::print("{}, rank {}, {} steps of {} rows, rate {}; {}\n", fmt::join(o.methods, " "), o.rank,
              m.steps, o.batch * o.accumulate, o.auto_rate ? "auto" : console::joined(o.rates, " "),
-             be.describe());
+             here.backend().describe());
   if (!m.eval.empty()) {
     start_head(m, model.net, o.seed);
     m.loss_before = loss_with(any_adapter{}, model.net, m.eval_batch);

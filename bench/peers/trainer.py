@@ -17,7 +17,7 @@ import decoder
 
 RANK, ALPHA, RATE = 8, 16, 1e-4
 SMOLLM2 = {"name": "whole training, SmolLM2-135M, 4×256 tokens r8", "shape": decoder.SMOLLM2, "steps": 6, "turns": 2}
-TINY = {"name": "whole training, 2 blocks of 64, 2×64 tokens r8", "shape": decoder.TINY, "steps": 60, "turns": 3}
+TINY = {"name": "whole training, 2 blocks of 64, 2×64 tokens r8", "shape": decoder.TINY, "steps": 60, "turns": 1}
 LOSS_TOLERANCE = 1e-3
 
 

@@ -1,4 +1,4 @@
-// Line figures of a comparison: a panel a table, in it a line a method.
+// Line figures of a comparison: one panel per table, in it one line per method.
 #pragma once
 #include <string>
 #include <vector>

@@ -24,7 +24,7 @@ struct figure_panel {
   std::vector<Item> items;
 };
 
-// A point and an interval a method. The axis ends at 1 and shows all means; intervals that are wider
+// A point and an interval per method. The axis ends at 1 and shows all means; intervals that are wider
 // are cut.
 struct accuracy_point {
   std::string name;
@@ -35,7 +35,7 @@ apps::console::picture accuracy_figure(const std::string& name, const std::strin
                                        const std::string& program,
                                        std::span<const figure_panel<accuracy_point>> panels);
 
-// One line a method in every panel, given as text of one "x y" a line. The legend is drawn once, in
+// One curve per method in every panel, given as text with "x y" on each line. The legend is drawn once, in
 // the order of `legend`, for the names that have a line anywhere. `axes` are gnuplot's commands.
 struct figure_line {
   std::string name;

@@ -85,7 +85,7 @@ std::string seeds_of(const Tables& tables, int wanted) {
                         : fmt::format("{} to {} seeds", fewest, most);
 }
 
-// The table of one problem: a row a method, whose title is its citation.
+// The table of one problem: one row per method, whose title is its citation.
 template <class Method, class Cells>
 document_table table_of(const std::string& title, const std::vector<std::string>& heads,
                         const std::vector<method_result<Method>>& results, const Cells& cells) {

@@ -89,7 +89,7 @@ inline std::optional<double> rate_to_add(const run_group& runs, int added, int m
 
 // --------------------------------------------------------------------------------------- summaries
 
-// What a number of the chosen rate's runs is, one value a base: the mean over the base's seeds.
+// What a number of the chosen rate's runs is, one value per base: the mean over the base's seeds.
 // Ordered by base.
 template <class Number>
 std::map<int, double> by_base(const run_group& runs, double rate, Number number) {

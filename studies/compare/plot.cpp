@@ -20,7 +20,7 @@ namespace {
 
 // ------------------------------------------------------------------------------------------ styles
 
-// Shades of one hue a family, told apart by point shape too. A method at equal row norms looks like
+// Each family has shades of one hue and point shapes of its own. A method at equal row norms looks like
 // itself without, but dashed and hollow.
 constexpr std::array reference_colours = {"#7f7f7f", "#000000"};
 constexpr std::array random_colours = {"#08519c", "#17a2d8", "#6b8cff"};
@@ -89,7 +89,7 @@ picture accuracy_picture(const std::string& name, const std::map<std::string, li
       "preheat-compare", panels);
 }
 
-// One line a method in every panel. lines(group) gives its points as text.
+// One line per method in every panel. lines(group) gives its points as text.
 template <class Lines>
 picture line_picture(const line_figure_settings& settings, std::span<const method_entry> methods,
                      const std::map<std::string, line_style>& styles,

@@ -132,10 +132,10 @@ class evidence {
     }
     text_ += "\n";
   }
-  void head(const std::vector<std::string>& titles) {
-    line(titles);
+  void head(const std::vector<std::string>& cells) {
+    line(cells);
     text_ += "|";
-    for (std::size_t i = 0; i < titles.size(); ++i) {
+    for (std::size_t i = 0; i < cells.size(); ++i) {
       text_ += "---|";
     }
     text_ += "\n";
@@ -220,33 +220,29 @@ class evidence {
         {full_share_at_end, "after"},
         {preheated_share, "preheated, in r directions"},
         {preheated_directions, "directions"}};
-    std::vector<std::vector<std::string>> rows;
-    for (const experiment::result& r : results) {
-      std::vector<std::string> row = {r.summary.name};
-      bool any = false;
-      for (const auto& [name, title] : columns) {
-        const char* const wanted = name;
-        const double mean =
-            mean_at_rate(r, [wanted](const run_record& run) { return measure_of(run, wanted); });
-        any = any || std::isfinite(mean);
-        row.push_back(std::isfinite(mean) ? fmt::format("{:.4g}", mean) : "");
-      }
-      if (any) {
-        rows.push_back(std::move(row));
-      }
-    }
-    if (rows.empty()) {
-      return;
-    }
-    std::vector<std::string> heads = {"start"};
+    std::vector<std::string> titles = {"start"};
     for (const auto& [name, title] : columns) {
-      heads.push_back(title);
+      titles.push_back(title);
     }
-    head(heads);
-    for (const std::vector<std::string>& row : rows) {
-      line(row);
+    bool any = false;
+    for (const experiment::result& r : results) {
+      std::vector<std::string> cells = {r.summary.name};
+      bool measured = false;
+      for (const auto& column : columns) {
+        const double mean =
+            mean_at_rate(r, [&](const run_record& run) { return measure_of(run, column.first); });
+        measured = measured || std::isfinite(mean);
+        cells.push_back(std::isfinite(mean) ? fmt::format("{:.4g}", mean) : "");
+      }
+      if (measured && !any) {
+        head(titles);
+      }
+      if (measured) {
+        line(cells);
+      }
+      any = any || measured;
     }
-    text_ += "\n";
+    text_ += any ? "\n" : "";
   }
 
   // The room that a start has, and the differences that are more than chance.

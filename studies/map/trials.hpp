@@ -47,7 +47,7 @@ class trials {
   // Does what is wanted and missing. False if it was stopped before the end.
   bool run(apps::console::progress_bar& bar);
 
-  // At the chosen rate, one value a base. All NaN if no rate gave finite losses.
+  // At the chosen rate, one value per base. All NaN if no rate gave finite losses.
   struct outcome {
     double rate = 0;
     bool at_edge = false;

@@ -1,15 +1,20 @@
-// preheat-rates: best learning rates of a comparison on digits, against the rank, and against those
-// that the curvature of each start predicts (preheat/train/curvature.hpp).
+// preheat-rates: best learning rates of comparisons against the rank, on any problem, and on digits against
+// those that the curvature of each start predicts (preheat/train/curvature.hpp).
 //
 //   preheat-compare --methods lora,lora_muon --shifts rotated --ranks 4,8,16,32,64 --out ranks
 //   preheat-compare --methods all --shifts rotated --out all
-//   preheat-rates ranks/runs.jsonl all/runs.jsonl
+//   preheat-lm --methods lora,lora_muon --ranks 4,8,16,32,64 --out lm
+//   preheat-rates ranks/runs.jsonl all/runs.jsonl lm/runs.jsonl
 #include <cmath>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
 #include <map>
 #include <set>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
@@ -31,29 +36,45 @@ struct settings {
 
 constexpr digits::shift shift = digits::shift::rotated;
 
+// By method and rank, of one problem.
 using groups = std::map<std::pair<std::string, int>, common::run_group>;
 
-groups grouped(const std::vector<common::run_record>& runs) {
-  groups all;
+// By problem. Throws std::runtime_error if runs that would be one group were made with other settings.
+std::map<std::string, groups> grouped(const std::vector<common::run_record>& runs) {
+  std::map<std::string, groups> all;
+  const auto setting_of = [](const common::run_record& r) {
+    return fmt::format("{} steps; {}", r.steps,
+                       r.settings.substr(0, r.settings.find("; fingerprint")));
+  };
   for (const common::run_record& r : runs) {
-    if (r.shift == digits::name(shift) && r.rate > 0) {
-      all[{r.method, r.rank}].push_back(&r);
+    if (r.rate > 0) {
+      common::run_group& group = all[r.shift][{r.method, r.rank}];
+      if (!group.empty() && setting_of(*group.front()) != setting_of(r)) {
+        throw std::runtime_error(
+            fmt::format("the files have runs of '{}' at rank {} on {} with two settings; give one "
+                        "of them.\n{}\n{}",
+                        r.method, r.rank, r.shift, setting_of(*group.front()), setting_of(r)));
+      }
+      group.push_back(&r);
     }
   }
   return all;
 }
 
-std::vector<rate_at_rank> by_rank(const groups& all, const std::vector<std::string>& methods) {
+std::vector<rate_at_rank> by_rank(const std::map<std::string, groups>& all,
+                                  const std::vector<std::string>& methods) {
   std::vector<rate_at_rank> rows;
-  for (const std::string& method : methods) {
-    std::vector<common::run_group> ranks;
-    for (const auto& [key, runs] : all) {
-      if (key.first == method) {
-        ranks.push_back(runs);
+  for (const auto& [problem, of_problem] : all) {
+    for (const std::string& method : methods) {
+      std::vector<common::run_group> ranks;
+      for (const auto& [key, runs] : of_problem) {
+        if (key.first == method) {
+          ranks.push_back(runs);
+        }
       }
-    }
-    for (rate_at_rank& row : rates_by_rank(ranks)) {
-      rows.push_back(std::move(row));
+      for (rate_at_rank& row : rates_by_rank(ranks)) {
+        rows.push_back(std::move(row));
+      }
     }
   }
   return rows;
@@ -103,19 +124,26 @@ int run(const settings& s) {
     }
   }
   digits::use_one_blas_thread();
-  const groups all = grouped(runs);
+  const std::map<std::string, groups> all = grouped(runs);
   const std::filesystem::path out = s.out;
   std::filesystem::create_directories(out);
 
   const std::vector<rate_at_rank> ranks = by_rank(all, s.rank_methods);
   fmt::print("best rate by rank; * at the edge of those tried\n{}\n", rank_table(ranks));
-  const std::vector<rate_of_start> starts = by_start(all, s);
-  fmt::print("rank {}: the rate by the curvature of the start, from that of {}\n{}\n", s.rank,
-             starts.front().name,
-             start_table(starts, {predict(starts, 1), predict(starts, 0.5), same_rate(starts)}));
   apps::console::write_file(out / "rates_by_rank.csv", rank_csv(ranks));
-  apps::console::write_file(out / "rates_by_curvature.csv", start_csv(starts));
-  const std::vector<apps::console::picture> pictures{rank_picture(ranks), start_picture(starts, 1)};
+  std::vector<apps::console::picture> pictures;
+  if (!ranks.empty()) {
+    pictures.push_back(rank_picture(ranks));
+  }
+  // Only digits are so small that the curvature of every start is measured here.
+  if (const auto on_digits = all.find(std::string(digits::name(shift))); on_digits != all.end()) {
+    const std::vector<rate_of_start> starts = by_start(on_digits->second, s);
+    fmt::print("rank {}: the rate by the curvature of the start, from that of {}\n{}\n", s.rank,
+               starts.front().name,
+               start_table(starts, {predict(starts, 1), predict(starts, 0.5), same_rate(starts)}));
+    apps::console::write_file(out / "rates_by_curvature.csv", start_csv(starts));
+    pictures.push_back(start_picture(starts, 1));
+  }
   fmt::print("{}\n", apps::console::draw_pictures(out / "plots", pictures));
   return 0;
 }
@@ -125,16 +153,17 @@ int run(const settings& s) {
 
 int main(int argc, char** argv) {
   CLI::App app{
-      "Best learning rates of a comparison on rotated digits: against the rank, and against those "
-      "that the\n"
-      "curvature of each start predicts.\n\n"
+      "Best learning rates of comparisons against the rank, on any problem; and on rotated digits "
+      "against\n"
+      "those that the curvature of each start predicts.\n\n"
       "Examples:\n"
       "  preheat-compare --methods lora,lora_muon --shifts rotated --ranks 4,8,16,32,64 --out "
       "ranks\n"
       "  preheat-compare --methods all --shifts rotated --out all\n"
-      "  preheat-rates ranks/runs.jsonl all/runs.jsonl"};
+      "  preheat-lm --methods lora,lora_muon --ranks 4,8,16,32,64 --out lm\n"
+      "  preheat-rates ranks/runs.jsonl all/runs.jsonl lm/runs.jsonl"};
   studies::rates::settings s;
-  app.add_option("files", s.files, "runs.jsonl of preheat-compare")
+  app.add_option("files", s.files, "runs.jsonl of preheat-compare or preheat-lm")
       ->required()
       ->check(CLI::ExistingFile);
   app.add_option("--rank-methods", s.rank_methods, "methods of the figure over ranks")

@@ -29,12 +29,13 @@ double predicted_rate(const std::vector<rate_of_start>& starts, const rate_of_st
 
 constexpr std::array colours = {"#08519c", "#d7191c", "#1b7837", "#e08e45"};
 
-// The names of the methods, in the order of their first rows.
-std::vector<std::string> methods_of(const std::vector<rate_at_rank>& rows) {
+// The problems, or the methods, in the order of their first rows.
+std::vector<std::string> names_in(const std::vector<rate_at_rank>& rows,
+                                  std::string rate_at_rank::*name) {
   std::vector<std::string> names;
   for (const rate_at_rank& r : rows) {
-    if (std::find(names.begin(), names.end(), r.method) == names.end()) {
-      names.push_back(r.method);
+    if (std::find(names.begin(), names.end(), r.*name) == names.end()) {
+      names.push_back(r.*name);
     }
   }
   return names;
@@ -50,7 +51,8 @@ std::vector<rate_at_rank> rates_by_rank(const std::vector<common::run_group>& gr
       continue;
     }
     const auto accuracy = [](const common::run_record& r) { return r.test_accuracy; };
-    rate_at_rank row{.method = runs.front()->name,
+    rate_at_rank row{.problem = runs.front()->shift,
+                     .method = runs.front()->name,
                      .rank = runs.front()->rank,
                      .best = *best,
                      .test_accuracy = common::mean(
@@ -91,14 +93,16 @@ prediction same_rate(const std::vector<rate_of_start>& starts) {
 }
 
 std::string rank_table(const std::vector<rate_at_rank>& rows) {
-  apps::console::table t({{"method", align::left},
+  apps::console::table t({{"problem", align::left},
+                          {"method", align::left},
                           {"rank"},
                           {"best rate"},
                           {"validation loss"},
                           {"with the least rank's rate"},
                           {"test accuracy"}});
   for (const rate_at_rank& r : rows) {
-    t.add({r.method, std::to_string(r.rank), number(r.best.rate) + (r.best.at_edge ? "*" : ""),
+    t.add({r.problem, r.method, std::to_string(r.rank),
+           number(r.best.rate) + (r.best.at_edge ? "*" : ""),
            fmt::format("{:.3f}", r.best.validation_loss),
            r.with_first_rate ? fmt::format("{:.3f}", *r.with_first_rate) : "–",
            fmt::format("{:.3f}", r.test_accuracy)});
@@ -135,10 +139,12 @@ std::string start_table(const std::vector<rate_of_start>& starts,
 
 std::string rank_csv(const std::vector<rate_at_rank>& rows) {
   std::string text =
-      "method,rank,rate,rate_at_edge,validation_loss,loss_with_least_ranks_rate,test_accuracy\n";
+      "problem,method,rank,rate,rate_at_edge,validation_loss,loss_with_least_ranks_rate,test_"
+      "accuracy\n";
   for (const rate_at_rank& r : rows) {
-    text += fmt::format("\"{}\",{},{},{},{},{},{}\n", r.method, r.rank, number(r.best.rate),
-                        int(r.best.at_edge), fmt::format("{:.4f}", r.best.validation_loss),
+    text += fmt::format("{},\"{}\",{},{},{},{},{},{}\n", r.problem, r.method, r.rank,
+                        number(r.best.rate), int(r.best.at_edge),
+                        fmt::format("{:.4f}", r.best.validation_loss),
                         r.with_first_rate ? fmt::format("{:.4f}", *r.with_first_rate) : "",
                         fmt::format("{:.4f}", r.test_accuracy));
   }
@@ -157,40 +163,55 @@ std::string start_csv(const std::vector<rate_of_start>& starts) {
 
 apps::console::picture rank_picture(const std::vector<rate_at_rank>& rows) {
   std::string data = "# rank, best rate, its loss, the loss with the least rank's rate\n";
-  std::string rates, losses;
-  const std::vector<std::string> names = methods_of(rows);
-  for (std::size_t k = 0; k < names.size(); ++k) {
-    data += "# " + names[k] + "\n";
-    for (const rate_at_rank& r : rows) {
-      if (r.method == names[k]) {
-        data += fmt::format("{} {} {} {}\n", r.rank, number(r.best.rate),
-                            number(r.best.validation_loss),
-                            number(r.with_first_rate.value_or(common::not_a_number)));
-      }
-    }
-    data += "\n\n";
-    const auto line = [&](int column, int dash, const std::string& title) {
-      return fmt::format(
-          "{}'rates_by_rank.dat' index {} using 1:{} with linespoints linewidth 2 pointtype 7 "
-          "dashtype {} linecolor rgb \"{}\" {}",
-          k == 0 && column != 4 ? "" : ", \\\n       ", k, column, dash,
-          colours[k % colours.size()], title.empty() ? "notitle" : "title " + gnuplot_text(title));
-    };
-    rates += line(2, 1, "");
-    losses += line(3, 1, names[k]) + line(4, 2, names[k] + ", rank 4's rate");
-  }
+  const std::vector<std::string> names = names_in(rows, &rate_at_rank::method);
   const std::string axes =
       "  set logscale xy\n  set xrange [3:85]\n  set xtics (4, 8, 16, 32, 64)\n  set xlabel "
       "'rank'\n";
-  const std::vector<std::string> panels{axes + apps::console::panel_title("best learning rate") +
-                                            "  unset key\n  plot " + rates + "\n",
-                                        axes + apps::console::panel_title("validation loss") +
-                                            "  set key outside right top\n  plot " + losses + "\n"};
-  const apps::console::layout layout{
-      .width = 1040, .height = 400, .left = 70, .legend = 250, .panels = 2};
+  std::vector<std::string> panels;
+  int index = 0;
+  const std::vector<std::string> problems = names_in(rows, &rate_at_rank::problem);
+  for (const std::string& problem : problems) {
+    std::string rates, losses;
+    for (std::size_t k = 0; k < names.size(); ++k) {
+      std::string points;
+      for (const rate_at_rank& r : rows) {
+        if (r.problem == problem && r.method == names[k]) {
+          points += fmt::format("{} {} {} {}\n", r.rank, number(r.best.rate),
+                                number(r.best.validation_loss),
+                                number(r.with_first_rate.value_or(common::not_a_number)));
+        }
+      }
+      if (points.empty()) {
+        continue;
+      }
+      data += "# " + problem + ", " + names[k] + "\n" + points + "\n\n";
+      const auto add = [&](std::string& to, int column, int dash, const std::string& title) {
+        to += fmt::format(
+            "{}'rates_by_rank.dat' index {} using 1:{} with linespoints linewidth 2 pointtype 7 "
+            "dashtype {} linecolor rgb \"{}\" {}",
+            to.empty() ? "" : ", \\\n       ", index, column, dash, colours[k % colours.size()],
+            title.empty() ? "notitle" : "title " + gnuplot_text(title));
+      };
+      add(rates, 2, 1, "");
+      add(losses, 3, 1, names[k]);
+      add(losses, 4, 2, names[k] + ", the least rank's rate");
+      ++index;
+    }
+    const std::string key =
+        problem == problems.back() ? "  set key outside right top\n" : "  unset key\n";
+    panels.push_back(axes + apps::console::panel_title("best rate, " + problem) +
+                     "  unset key\n  plot " + rates + "\n");
+    panels.push_back(axes + apps::console::panel_title("validation loss, " + problem) + key +
+                     "  plot " + losses + "\n");
+  }
+  const apps::console::layout layout{.width = 270 + 385 * int(panels.size()),
+                                     .height = 400,
+                                     .left = 70,
+                                     .legend = 250,
+                                     .panels = panels.size()};
   return {"rates_by_rank",
-          apps::console::script("rates_by_rank", "Best rate against rank, rotated digits", layout,
-                                panels, "preheat-rates"),
+          apps::console::script("rates_by_rank", "Best rate against rank", layout, panels,
+                                "preheat-rates"),
           data};
 }
 

@@ -9,8 +9,9 @@
 
 namespace studies::rates {
 
-// A method's best rate at one rank.
+// A method's best rate at one rank, on one problem.
 struct rate_at_rank {
+  std::string problem;
   std::string method;  // its name
   int rank = 0;
   common::rate_choice best;

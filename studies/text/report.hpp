@@ -29,7 +29,7 @@ struct report_contents {
 // What the tables do not say and a reader has to know, one paragraph each.
 std::vector<std::string> caveats(const report_contents& c);
 
-// What the tables say, a sentence a method and table. A difference whose interval has 0 in it is said
+// What the tables say, one sentence per method and table. A difference whose interval has 0 in it is said
 // not to be shown.
 std::vector<std::string> findings(const report_contents& c);
 

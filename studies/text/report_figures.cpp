@@ -18,7 +18,7 @@ double test_accuracy(const common::run_record& r) {
   return r.test_accuracy;
 }
 
-// The figures of one rank, a panel a set.
+// The figures of one rank, one panel per set.
 class figures_of_rank {
  public:
   figures_of_rank(const report_contents& c, int rank)

@@ -70,7 +70,7 @@ int main(int argc, char** argv) {
   CLI::App app{
       "What the theory of low-rank initialization says about ½‖W_init + B·A − W_target‖², and what "
       "a\n"
-      "simulation measures: one line a statement. Exit code 1 if one fails.\n\n"
+      "simulation measures: one line per statement. Exit code 1 if one fails.\n\n"
       "Examples:\n"
       "  ./run theory\n"
       "  ./run theory --draws 2000 --out /tmp/theory"};

@@ -3,17 +3,18 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
-#include <limits>
 #include <preheat/comm/self.hpp>
 #include <preheat/methods.hpp>
 #include <preheat/safetensors/checkpoint.hpp>
 
+#include "as_one_process.hpp"
 #include "support/backends.hpp"
 #include "support/scratch.hpp"
-#include "support/small_problem.hpp"
 #include "world.hpp"
 
 using namespace preheat;
+using comm_test::gap;
+using comm_test::numbers;
 using comm_test::world;
 using conformance::cpu_double;
 using conformance::cpu_float;
@@ -21,67 +22,12 @@ using conformance::problem;
 
 namespace {
 
-// Every number that a run leaves: losses, parameters, base weights.
-template <class Be, class Report>
-std::vector<double> numbers(problem<Be>& p, const Report& report) {
-  std::vector<double> all = report.losses;
-  for (const evaluation& e : report.evaluations) {
-    all.push_back(e.loss);
-  }
-  const auto add = [&](const mat<Be>& x) {
-    const auto host = p.be.download(x);
-    all.insert(all.end(), host.begin(), host.end());
-  };
-  for (const auto& l : report.layers) {
-    for_each([&](auto, const auto& x) { add(x); }, l.parameters);
-  }
-  for (const auto& l : p.net.layers()) {
-    add(l.W);
-    add(l.b);
-  }
-  return all;
-}
-
-// The largest difference between two runs, against the largest number.
-double gap(const std::vector<double>& a, const std::vector<double>& b) {
-  REQUIRE(a.size() == b.size());
-  double most = 0;
-  double difference = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    most = std::max(most, std::abs(a[i]));
-    difference = std::max(difference, std::abs(a[i] - b[i]));
-  }
-  return difference / most;
-}
-
 void require_same_bits(const std::vector<double>& x, const std::string& what) {
-  bit_hash hash;
-  hash.add(std::span<const double>(x));
-  process_group(world()).require_same(hash.value(), what);
+  comm_test::require_same_bits(world(), x, what);
 }
-
-// One process alone and all together, each on a problem of its own.
 template <class Be, class Method, class... Validation>
-void check_same(const Method& m, fit_options options, Validation... validation) {
-  problem<Be> one;
-  const auto alone = fit(m, one.net, one.batches, options, validation(one)...);
-  options.processes = world();
-  problem<Be> shared;
-  const auto together = fit(m, shared.net, shared.batches, options, validation(shared)...);
-
-  CHECK(together.steps == alone.steps);
-  CHECK(together.calibration_steps == alone.calibration_steps);
-  CHECK(together.validation_passes == alone.validation_passes);
-  REQUIRE(together.layers.size() == alone.layers.size());
-  for (std::size_t l = 0; l < alone.layers.size(); ++l) {
-    CHECK(together.layers[l].rank == alone.layers[l].rank);
-  }
-  CHECK(alone.losses.back() < alone.losses.front());
-  const std::vector<double> result = numbers(shared, together);
-  // Each of up to 40 steps adds the gradients in another order, which rounds them once more.
-  const double limit = 64 * static_cast<double>(std::numeric_limits<scalar_of<Be>>::epsilon());
-  CHECK(gap(numbers(one, alone), result) < limit);
-  CHECK_NOTHROW(require_same_bits(result, "result"));
+void check_same(const Method& m, const fit_options& options, Validation... validation) {
+  comm_test::check_same<Be>(world(), m, options, validation...);
 }
 
 const auto all_tokens = [](auto& p) -> auto& {

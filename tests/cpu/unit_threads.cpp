@@ -137,7 +137,7 @@ TEST_CASE("blocks of a product: a large one by threads, a thin one by its shape"
     CHECK(p.cut.length == (p.along_columns ? n : m));
     return p;
   };
-  // W·X: one block a thread, along the tokens unless there are few.
+  // W·X: one block per thread, along the tokens unless there are few.
   CHECK(cut(transpose::no, transpose::no, 768, 512, 768, 1).cut.count == 1);
   CHECK(cut(transpose::no, transpose::no, 768, 512, 768, 2).along_columns);
   CHECK(cut(transpose::no, transpose::no, 768, 512, 768, 2).cut.size(0) == 256);

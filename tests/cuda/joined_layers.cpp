@@ -42,8 +42,9 @@ void attach_all(Net& net, linear_of& linear, wishes of) {
   }
 }
 
+// To rounding, which attention with large scores makes larger: gradients here are up to 50.
 void check_close(const table& found, const table& wanted) {
-  CHECK(gap(found, wanted) <= 1e-11 * (1 + largest(wanted)));
+  CHECK(gap(found, wanted) <= 1e-10 * (1 + largest(wanted)));
 }
 // The gradients of all adapters, and these are then changed by them.
 void check_step(linear_of& together, linear_of& apart) {
@@ -222,7 +223,8 @@ TEST_CASE("joined layers: misuse is refused") {
         }).find("features of the input") != std::string::npos);
   linear.begin(pass_kind::training);
   CHECK(refusal([&] {
-          linear.backward_joined(0, 3, const_view_of<Be>(X), const_view_of<Be>(X), true);
+          linear.backward_joined(0, 3, const_view_of<Be>(X), const_view_of<Be>(X), true,
+                                 [](view_of<Be>) {});
         }).find("backward follows a forward") != std::string::npos);
 }
 

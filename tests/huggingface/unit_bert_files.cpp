@@ -25,9 +25,10 @@ using Be = cpu<float>;
 // A checkpoint of two layers, that a test then breaks.
 struct checkpoint : conformance::stored_model {
   checkpoint() {
-    config = {{"model_type", "bert"},   {"hidden_act", "gelu"},         {"vocab_size", 5},
-              {"hidden_size", 4},       {"num_hidden_layers", 2},       {"num_attention_heads", 2},
-              {"intermediate_size", 6}, {"max_position_embeddings", 3}, {"hidden_dropout_prob", 0.2}};
+    config = {
+        {"model_type", "bert"},   {"hidden_act", "gelu"},         {"vocab_size", 5},
+        {"hidden_size", 4},       {"num_hidden_layers", 2},       {"num_attention_heads", 2},
+        {"intermediate_size", 6}, {"max_position_embeddings", 3}, {"hidden_dropout_prob", 0.2}};
     add("embeddings.word_embeddings.weight", {5, 4});
     add("embeddings.position_embeddings.weight", {3, 4});
     add("embeddings.token_type_embeddings.weight", {2, 4});
@@ -80,7 +81,7 @@ void check_read(const checkpoint& written, const std::filesystem::path& folder) 
     CAPTURE(name);
     CHECK(row_major(M) == written.tensors.at(name).values);
   };
-  // A table has one column an entry: column-major, it is the file's row-major.
+  // A table has one column per entry: column-major, it is the file's row-major.
   CHECK(w.frozen.embeddings.words.rows() == 4);
   CHECK(w.frozen.embeddings.words.cols() == 5);
   CHECK(be.download(w.frozen.embeddings.words) ==

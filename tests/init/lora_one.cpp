@@ -79,7 +79,7 @@ TEST_CASE_TEMPLATE("lora_one: directions beyond the gradient's rank start like L
   const auto check = [&](const auto& init, const table& G, index_t live) {
     auto net = with_gradient(be, G);
     const factors<Be> f = started(init, net, 3);
-    const table A = transposed(read<Be>(be, f.A));  // one column a direction
+    const table A = transposed(read<Be>(be, f.A));  // one column per direction
     const table B = read<Be>(be, f.B);
     for (index_t i = 0; i < 3; ++i) {
       const double norm = square_norm(columns(A, i, 1));

@@ -157,7 +157,7 @@ held_file = write("held_classes.jsonl", held)
 for method in ("lora", "pissa", "dora", "hrp", "full"):
     out, merged = work / f"bert-{method}", work / f"bert-{method}-merged"
     adapter = method != "full"
-    subprocess.run([program, base, "--data", train, "--eval", held_file, "--method", method, "--rank", "3", "--rate", "1e-2",
+    subprocess.run([program, base, "--data", train, "--eval", held_file, "--method", method, "--rank", "3", "--rate", "1e-3",
                     "--steps", "20", "--threads", "1", "--merge", merged] + (["--out", out] if adapter else []),
                    check=True, stdout=(work / "stdout").open("w"))
     words = (work / "stdout").read_text()

@@ -1,4 +1,4 @@
-// One policy an axis, written as a user would: with nothing but core/concepts.hpp at hand.
+// One policy per axis, written as a user would: with nothing but core/concepts.hpp at hand.
 #pragma once
 #include <preheat/linalg/truncated_svd.hpp>
 #include <preheat/methods.hpp>

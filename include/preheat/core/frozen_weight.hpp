@@ -78,14 +78,17 @@ class frozen_weight : public mat<Be> {
  private:
   void refuse_stored() const {
     if (is_stored()) {
-      throw invalid_argument("a weight that is kept as stored (" + stored_.type_name() + ", " +
-                             std::to_string(rows()) + "x" + std::to_string(cols()) +
-                             ") is not changed, nor used as a matrix: give it one by "
-                             "make_dense(be), or read the model "
-                             "with weight_storage::dense; that takes " +
-                             std::to_string(std::size_t(rows() * cols()) * sizeof(T)) +
-                             " bytes instead of " + std::to_string(stored_.bytes()));
+      throw_stored();
     }
+  }
+  [[noreturn, gnu::cold, gnu::noinline]] void throw_stored() const {
+    throw invalid_argument(
+        "a weight that is kept as stored (" + stored_.type_name() + ", " + std::to_string(rows()) +
+        "x" + std::to_string(cols()) +
+        ") is not changed, nor used as a matrix: give it one by "
+        "make_dense(be), or read the model with weight_storage::dense; that takes " +
+        std::to_string(std::size_t(rows() * cols()) * sizeof(T)) + " bytes instead of " +
+        std::to_string(stored_.bytes()));
   }
 
   stored_type stored_;

@@ -92,7 +92,7 @@ struct first_argument {
 
 }  // namespace detail
 
-// Refuses a policy that has a member `on` which is nobody's hook.
+// Refuses a policy that has a member `on` which is no hook.
 template <class Run, class Policy>
 consteval bool hooks_are_known() {
   if constexpr (detail::has_member_on<Policy>) {

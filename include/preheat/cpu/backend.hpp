@@ -11,18 +11,17 @@
 //   preheat::cpu<float> be(2);
 //
 // whose products and elementwise operations are done in blocks of the result, shared out among the
-// threads; reductions and factorizations remain on the caller's. There are never two pools at once: a
-// backend of several threads sets OpenBLAS and Eigen to one thread, for the whole process. A BLAS
-// that cannot be told needs its own way (OMP_NUM_THREADS=1). Independent layers or runs go in
-// parallel instead, each on a backend of one thread.
+// threads; reductions and factorizations remain on the caller's. A backend of several
+// threads sets OpenBLAS and Eigen to one thread for the whole process, so that two pools never
+// compete. For another BLAS set OMP_NUM_THREADS=1. To run independent layers or runs in parallel,
+// give each a backend of one thread.
 //
 // Numbers do not depend on the threads: elementwise operations and sums over columns give the same
-// bits with any number of them. An entry of a product is always the sum of the same products by the
-// BLAS, of which only the other entries differ; OpenBLAS was measured to give it the same bits in a
-// block as in the whole matrix, for the blocks that are used here, but no BLAS promises it.
+// bits with any number of them. Cutting a product into blocks does not change which terms an entry
+// sums. OpenBLAS gave the same bits for the block sizes used here; no BLAS guarantees it.
 //
 // Nothing is kept between calls but the threads; a backend object may be copied and shared. Copies
-// share their threads, and one that finds them at work does without. Errors: a shape that does not
+// share one pool of threads; a copy that finds it busy works on the calling thread. Errors: a shape that does not
 // fit throws invalid_argument with both numbers.
 #pragma once
 #include <algorithm>

@@ -2,7 +2,8 @@
 // work of a context's stream.
 //
 //   comm::mpi world(argc, argv);                      // or any other communicator of the host
-//   cuda<float> be;                                   // of this process's device
+//   comm::use_own_device(world);
+//   cuda<float> be;
 //   comm::nccl devices(be.context(), world);
 //   auto report = fit(m, network, batches, {.rank = 4, .processes = devices});
 //
@@ -12,14 +13,18 @@
 // call throws cuda_error with the call, the code and the place. Link with -lnccl.
 #pragma once
 #include <nccl.h>
+#include <unistd.h>
 
 #include <array>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "../core/communicator.hpp"
@@ -45,6 +50,23 @@ constexpr ncclDataType_t nccl_type() {
 }  // namespace detail
 
 namespace comm {
+
+// Gives this process the device of its number among the processes on its machine, in turn where it sees
+// fewer devices. Collective; before a context is made, which says so where there is no device.
+inline void use_own_device(process_group host) {
+  std::array<char, 256> name{};
+  ::gethostname(name.data(), name.size() - 1);
+  const auto here = double(std::uint32_t(std::hash<std::string_view>()(name.data())));
+  int before = 0;
+  for (int rank = 0; rank < host.size(); ++rank) {
+    const double there = host.sum(rank == host.rank() ? here : 0);
+    before += rank < host.rank() && there == here ? 1 : 0;
+  }
+  int devices = 0;
+  if (cudaGetDeviceCount(&devices) == cudaSuccess && devices > 0) {
+    preheat::detail::check(cudaSetDevice(before % devices), "cudaSetDevice");
+  }
+}
 
 class nccl {
  public:

@@ -95,7 +95,7 @@ class metadata_reader {
     }
   }
 
-  // The keys that nobody asked for, sorted.
+  // The keys that were not read, sorted.
   std::vector<std::string> unread() const {
     std::vector<std::string> keys;
     for (const auto& entry : values_) {
@@ -106,7 +106,7 @@ class metadata_reader {
     return keys;
   }
 
-  // Errors: io_error with the first keys that nobody asked for.
+  // Errors: io_error with the first keys that were not read.
   void require_all_read() const {
     const std::vector<std::string> keys = unread();
     if (keys.empty()) {

@@ -17,7 +17,7 @@
 namespace preheat::huggingface {
 
 // Reads the fields of a config.json, or of an object in it; errors, io_error, name the file and the
-// field. A field that is null counts as absent. `finish` refuses fields that nobody asked for.
+// field. A field that is null counts as absent. `finish` refuses fields that were not read.
 class config_fields {
  public:
   explicit config_fields(const std::filesystem::path& file) : source_(file.string()) {

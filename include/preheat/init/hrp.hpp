@@ -79,7 +79,8 @@ struct hrp {
   }
 
   template <class Context>
-  std::vector<factors<typename Context::backend_type>> calibrate(Context& context) const {
+  [[gnu::cold]] std::vector<factors<typename Context::backend_type>> calibrate(
+      Context& context) const {
     const index_t main_rank = *std::max_element(context.ranks.begin(), context.ranks.end());
     require(rank >= 0 && multiple >= 1, "preheating rank >= 0, multiple >= 1", rank, multiple);
     const index_t R = rank > 0 ? rank : multiple * main_rank;

@@ -29,8 +29,9 @@ struct decoder_block_norms {
 // The weights that are never trained, and so shared by copies of a network.
 template <class Be>
 struct decoder_frozen {
-  mat<Be> words;  // hidden × vocab_size, one column a token; empty if the embedding is kept stored
-  stored_matrix word_rows{};  // then it is here, vocab_size × hidden, one row a token
+  mat<Be>
+      words;  // hidden × vocab_size, one column per token; empty if the embedding is kept stored
+  stored_matrix word_rows{};  // then it is here, vocab_size × hidden, one row per token
   mat<Be> positions{};        // hidden × max_positions; empty with rotary positions
   std::vector<decoder_block_norms<Be>> blocks;
   norm_weights<Be> norm;  // after the last block

@@ -19,7 +19,8 @@ class least_squares {
   };
 
   // W and the target M are out×in.
-  least_squares(Be& be, mat<Be> W, mat<Be> target) : be_(&be), target_(std::move(target)) {
+  [[gnu::cold]] least_squares(Be& be, mat<Be> W, mat<Be> target)
+      : be_(&be), target_(std::move(target)) {
     require(W.rows() == target_.rows(), "rows of W = rows of its target", W.rows(), target_.rows());
     require(W.cols() == target_.cols(), "columns of W = columns of its target", W.cols(),
             target_.cols());

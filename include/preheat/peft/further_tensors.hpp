@@ -10,7 +10,7 @@
 //                  x.diff, x.diff_b, x.w_norm, x.b_norm
 //   original     what a module of modules_to_save was before; PEFT saves its bias with bias "all"
 //                  classifier.original_module.bias
-//   unknown      nobody can tell where it belongs
+//   unknown      it is not known where it belongs
 #pragma once
 #include <array>
 #include <cmath>

@@ -4,8 +4,8 @@
 // Python's re.fullmatch makes of it, but for: `\Z` may stand before a last newline, `\u` and `\N` are refused, names are
 // bytes. Without PCRE2 std::regex reads it (ECMAScript), which knows no repetition in braces here.
 //
-// Expressions come from files that nobody vouches for: a long one is refused, and so is a match that takes
-// more than a million steps. Errors: invalid_argument, naming the expression. Threads may share one object.
+// Expressions come from files that may be hostile: a long one is refused, and so is a match that takes more
+// than a million steps. Errors: invalid_argument, naming the expression. Threads may share one object.
 #pragma once
 #include <cstddef>
 #include <memory>
@@ -110,8 +110,8 @@ class name_expression {
 #else
 
 // std::regex trusts its pattern: repetitions in braces multiply its states, long numbers overflow, and
-// backtracking can take forever. So the first two are refused, and libstdc++ is told to match in polynomial
-// time, which it can for all but back references (these it then refuses).
+// backtracking can take forever. So the first two are refused, and libstdc++ is set to match in polynomial
+// time, which excludes back references (it refuses them).
 class name_expression {
  public:
   explicit name_expression(std::string_view expression) {

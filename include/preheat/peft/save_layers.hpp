@@ -36,7 +36,7 @@ inline save_options bert_classifier(std::string base_model = {}) {
           .head_module = "classifier"};
 }
 
-// For nn::decoder, whose layers have transformers' names. PEFT wants to know of GPT-2.
+// For nn::decoder, whose layers have transformers' names. GPT-2 stores its matrices transposed (fan_in_fan_out).
 inline save_options causal_lm(std::string base_model = {}, bool gpt2 = false) {
   save_options o{.base_model = std::move(base_model), .task_type = "CAUSAL_LM"};
   o.fan_in_fan_out = gpt2;

@@ -51,7 +51,7 @@ class training_adapters
   template <class, network, class, bool>
   friend class training_run;
 
-  training_adapters(const Method& m, Net& net, const fit_options& options)
+  [[gnu::cold]] training_adapters(const Method& m, Net& net, const fit_options& options)
       : operator_type(net, m.adapter, layer_products::joined),
         method_(m),
         net_(&net),
@@ -77,7 +77,7 @@ class training_adapters
   }
 
   // The rank and the scale s of each of these layers at a start; 0 and 1 in all others.
-  start_plan plan(const std::vector<index_t>& chosen) {
+  [[gnu::cold]] start_plan plan(const std::vector<index_t>& chosen) {
     start_plan plan{chosen, std::vector<index_t>(net_->layers().size(), 0),
                     std::vector<double>(net_->layers().size(), 1)};
     for (const index_t l : chosen) {
@@ -87,7 +87,7 @@ class training_adapters
     return plan;
   }
   // Starts an adapter that takes no factors from an init in each of these layers.
-  void start_without_init(const std::vector<index_t>& chosen) {
+  [[gnu::cold]] void start_without_init(const std::vector<index_t>& chosen) {
     for (const index_t l : chosen) {
       if constexpr (shares_factors<adapter_type, Be>) {
         install(l, 1, method_.adapter.start(backend(), base(l), shared(), adapter_stream(l)));
@@ -111,7 +111,7 @@ class training_adapters
   }
   // Starts an adapter in each layer of the plan from what the init returns for it: of(l, layer).
   template <class Init, class Of>
-  void start(const Init&, const start_plan& plan, Of of) {
+  [[gnu::cold]] void start(const Init&, const start_plan& plan, Of of) {
     for (const index_t l : plan.layers) {
       auto answer = of(l, target_layer_of(l, plan.ranks[l], plan.scalings[l]));
       require_start_shapes<Init>(net_->layers()[l], plan.ranks[l], answer);
@@ -121,7 +121,7 @@ class training_adapters
   }
 
   // Keeps the listed ranks of layer l and appends `added` new ones whose product B·A is zero.
-  void select_ranks(index_t l, const std::vector<index_t>& keep, index_t added) {
+  [[gnu::cold]] void select_ranks(index_t l, const std::vector<index_t>& keep, index_t added) {
     auto& s = layers()[l];
     const index_t kept = index_t(keep.size());
     require(s.attached, "select_ranks: the layer has an adapter");
@@ -180,7 +180,7 @@ class training_adapters
 
   // What a checkpoint keeps: the adapters, and W and b where the method changes them.
   template <class Archive>
-  void archive(Archive& ar) {
+  [[gnu::cold]] void archive(Archive& ar) {
     ar("starts", starts_);
     ar("base_changed", base_changed_);
     if constexpr (shares_factors<adapter_type, Be>) {
@@ -218,7 +218,7 @@ class training_adapters
   }
 
   // The layers in the form of the run's report. The parameters are moved out.
-  std::vector<layer_report<params>> report() {
+  [[gnu::cold]] std::vector<layer_report<params>> report() {
     std::vector<layer_report<params>> all;
     for (const index_t l : targets_) {
       auto& s = layers()[l];
@@ -272,7 +272,7 @@ class training_adapters
     const frozen_linear<Be> under{this->weight(l), frozen.b, scalar_of<Be>(s)};
     install(l, s, method_.adapter.start(backend(), under, std::move(f), adapter_stream(l)));
   }
-  void install(index_t l, double s, params p) {
+  [[gnu::cold]] void install(index_t l, double s, params p) {
     all_reduce_.broadcast_all(p);  // process 0's, because machines may round differently
     this->attach(l, std::move(p), scalar_of<Be>(s));
     optim_[l] = method_.optim.start(backend(), layers()[l].parameters);

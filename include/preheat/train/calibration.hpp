@@ -84,7 +84,7 @@ class calibration_context {
   // batches) for `steps` steps at rank `rank`, clamped to min(out, in) of a layer. W does not
   // change, and the network's trained head is restored.
   template <class Preheat>
-  auto train(const Preheat& preheating, index_t rank, index_t steps) {
+  [[gnu::cold]] auto train(const Preheat& preheating, index_t rank, index_t steps) {
     static_assert(Preheat::leaves_base,
                   "preheat: calibration must leave the base weights alone; the preheating method "
                   "must neither "
@@ -140,7 +140,7 @@ class calibration_context {
 
 // What this init computes from the data, one entry per layer of the network.
 template <class Init, network Net, class Data>
-auto calibrate(const Init& init, calibration_context<Net, Data>& context) {
+[[gnu::cold]] auto calibrate(const Init& init, calibration_context<Net, Data>& context) {
   using learned = typename Init::template calibration<typename Net::backend_type>;
   static_assert(
       requires {

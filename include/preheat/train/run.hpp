@@ -47,8 +47,8 @@ class training_run {
 
   static_assert(policies_are_complete<Method, backend_type>());
 
-  training_run(const Method& m, Net& network, Data& batches, const fit_options& settings,
-               const batch_type* validation)
+  [[gnu::cold]] training_run(const Method& m, Net& network, Data& batches,
+                             const fit_options& settings, const batch_type* validation)
       : method(m),
         options(for_this_process(settings)),
         net_((require_settings(settings, network.layers().size()),
@@ -72,8 +72,7 @@ class training_run {
       return;
     }
     call<hook::begin>(*this);
-    if constexpr (!has_hook<hook::begin,
-                            chain_type>()) {  // else the chain decides which layers start
+    if constexpr (!has_hook<hook::begin, chain_type>()) {  // else a chain chooses the layers
       attach(targets());
     }
     result_.trainable_parameters = adapters.trained_entries();
@@ -189,7 +188,7 @@ class training_run {
     return finish();
   }
 
-  report_type finish() {
+  [[gnu::cold]] report_type finish() {
     save_checkpoint();
     if (result_.status != fit_status::non_finite) {  // a chain must not merge them
       call<hook::finish>(*this);
@@ -206,7 +205,7 @@ class training_run {
     return std::move(result_);
   }
 
-  training_state state() {
+  [[gnu::cold]] training_state state() {
     training_state s;
     transfer(s, archive<backend_type>::direction::save);
     return s;
@@ -225,7 +224,7 @@ class training_run {
   // Starts an adapter in each of these layers from this init. An init that learns from the data is
   // calibrated before, in steps that are subtracted from those of the run.
   template <class Init>
-  void start_by(const Init& init, const std::vector<index_t>& chosen) {
+  [[gnu::cold]] void start_by(const Init& init, const std::vector<index_t>& chosen) {
     start_plan plan = adapters.plan(chosen);
     if constexpr (calibrates<Init, backend_type>) {
       const index_t price =
@@ -262,13 +261,14 @@ class training_run {
     context.steps = steps_planned();
     return context;
   }
-  void save_checkpoint() {
+  [[gnu::cold]] void save_checkpoint() {
     if (options.checkpoint) {
       options.checkpoint(state());
     }
   }
   // Saves or loads everything that the rest of the run depends on.
-  void transfer(training_state& saved, typename archive<backend_type>::direction direction) {
+  [[gnu::cold]] void transfer(training_state& saved,
+                              typename archive<backend_type>::direction direction) {
     archive<backend_type> ar(backend(), saved, direction);
     index_t rank = options.rank;
     ar("options/rank", rank);

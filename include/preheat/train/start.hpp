@@ -23,8 +23,8 @@ struct start_plan {
 
 namespace detail {
 // The numbers of the names that some target names. Errors: a target that names none.
-inline std::vector<index_t> targeted(const std::vector<std::string>& names,
-                                     const std::vector<std::string>& targets) {
+[[gnu::cold]] inline std::vector<index_t> targeted(const std::vector<std::string>& names,
+                                                   const std::vector<std::string>& targets) {
   std::vector<index_t> chosen;
   for (std::size_t l = 0; l < names.size(); ++l) {
     if (matches_target(names[l], targets)) {
@@ -48,7 +48,8 @@ inline std::vector<index_t> targeted(const std::vector<std::string>& names,
 
 // The numbers of the layers that some target names. Errors: a target that names no layer.
 template <network Net>
-std::vector<index_t> target_layers(Net& net, const std::vector<std::string>& targets) {
+[[gnu::cold]] std::vector<index_t> target_layers(Net& net,
+                                                 const std::vector<std::string>& targets) {
   std::vector<std::string> names;
   for (const auto& l : net.layers()) {
     names.push_back(l.name);
@@ -99,7 +100,8 @@ auto shared_of(const Method& m, Be& be, std::span<const base_layer<Be>> layers,
 // The target layers of a method. Errors: also one that changes W (by a residual init, a new base or a
 // chain), and a layer whose W is kept as stored.
 template <class Method, network Net>
-std::vector<index_t> layers_to_adapt(Net& net, const std::vector<std::string>& targets) {
+[[gnu::cold]] std::vector<index_t> layers_to_adapt(Net& net,
+                                                   const std::vector<std::string>& targets) {
   const std::vector<index_t> chosen = target_layers(net, targets);
   if constexpr (!Method::leaves_base) {
     for (const index_t l : chosen) {
@@ -143,8 +145,8 @@ shape shape_of(const M& matrix) {
   return {matrix.rows(), matrix.cols()};
 }
 // Throws if what `init` (a function's name, see above) returned for a layer has another shape.
-inline void require_shape(shape is, const char* name, shape wanted, std::string_view init,
-                          const std::string& layer) {
+[[gnu::cold]] inline void require_shape(shape is, const char* name, shape wanted,
+                                        std::string_view init, const std::string& layer) {
   if (!(is == wanted)) {
     throw invalid_argument(type_name(init) + " for layer '" + layer + "': " + name + " is " +
                            is.text() + " and should be " + wanted.text());

@@ -80,7 +80,7 @@ void set_up() {
     }
     folder(name, {{"target_modules", {"query"}}, {"use_dora", name == std::string("dora")}}, all);
   }
-  // 64 stands for 2 in FP8; a scale a row.
+  // 64 stands for 2 in FP8; one scale per row.
   save("fp8.safetensors",
        {{"bert.layer.0.query.weight", {matrix::Constant(24, 16, 64), {24, 16}, dtype::F8_E4M3}},
         {"bert.layer.0.query.weight_scale", random(24, 1, 70)},

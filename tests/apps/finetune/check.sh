@@ -111,7 +111,9 @@ refuse "pattern of another method" "gives the layers their ranks itself" --rank-
 works "memory" train --memory 16GB --out good-memory
 grep -q 'memory: about 0\.06' stdout || complain "memory" "$(cat stdout)"
 refuse "too little memory" "it may take 0.01 GB (--memory)" --memory 10MB
-refuse "cuda" "there is no cuda in it" --device cuda
+mkdir alone
+cp "$program" alone/preheat-finetune
+refused "no program for a GPU" "cannot run .*alone/preheat-finetune-cuda" alone/preheat-finetune model --data train.jsonl --device cuda --out out
 
 works "a guess at the rate" train --rate auto --method pissa --out good-auto
 grep -q 'a guess' stdout || complain "a guess at the rate" "$(cat stdout)"
@@ -149,8 +151,8 @@ for id in $resumed; do
     complain "$id gone on" "other bits than without a stop"
   [ "$(grep -c '"phase":"training"' good-killed-$id/log.jsonl)" = "$(grep -c '"phase":"training"' good-whole-$id/log.jsonl)" ] ||
     complain "$id gone on" "the log has other steps"
-  # A residual base is made again from its factors, and is not in the checkpoint: W alone would take 160 kB there.
-  [ $id != pissa ] || [ "$size" -lt 200000 ] || complain "$id killed" "a checkpoint of $size bytes"
+  # A residual base is made again from its factors, and is not in the checkpoint: W alone would take 80 kB there.
+  [ $id != pissa ] || [ "$size" -lt 100000 ] || complain "$id killed" "a checkpoint of $size bytes"
   [ ! -e good-killed-$id.run ] || complain "$id gone on" "its folder is still there"
 done
 # Interrupted politely: one line, exit 2, and the same end.
@@ -250,6 +252,14 @@ for out in good-classes-killed good-classes-whole; do
 done
 cmp -s good-classes-killed/adapter_model.safetensors good-classes-whole/adapter_model.safetensors ||
   complain "classes gone on" "other bits than without a stop"
+if [ -n "$mpirun" ]; then
+  for processes in 1 3; do
+    sh "$mpi_test" "$mpirun" $processes "$program" encoder --data numbers.jsonl --eval names.jsonl --rank 2 --rate 1e-3 --batch 5 --threads 1 \
+      --steps 20 --method hrp --out good-classes-$processes >stdout 2>stderr || complain "classes, $processes processes" "$(cat stderr)"
+    [ $processes != 1 ] || alone=$(loss_of)
+  done
+  loss_of | awk -v alone="$alone" '{ exit !($1 < alone + 2e-4 && $1 > alone - 2e-4) }' || complain "classes, 3 processes" "not $alone: $(cat stdout)"
+fi
 refuse_classes() {
   name=$1
   words=$2

@@ -12,6 +12,7 @@
 // Not modelled: times of events, graphs, several devices, CUDA's default stream as something special.
 #pragma once
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -25,7 +26,7 @@ struct settings {
   std::size_t memory = std::size_t(4) << 30U;
 };
 // A new machine: no memory, streams, violations or counts. PREHEAT_CUDA_SCHEDULE=lazy makes lazy
-// the schedule of the machine that a program starts with.
+// the schedule of the machine that a program starts with, PREHEAT_CUDA_DEVICES=0 one without a device.
 void reset(settings s = {});
 schedule default_schedule();
 
@@ -47,6 +48,13 @@ void fail_call_of(const std::string& name, long n, int code);
 void fail_info_of(const std::string& name, int info);
 // The n-th piece of work that runs on the device fails: every later call says so.
 void fail_work(long n);
+
+// What NCCL's sums and broadcasts in place do with the other processes (nccl_over_mpi.cpp). Empty: there are none.
+struct nccl_peers {
+  std::function<void(void* x, std::size_t count, bool floats)> sum;
+  std::function<void(void* x, std::size_t bytes, int root)> broadcast;
+};
+void connect(nccl_peers all);
 
 // What a pointer is, in words.
 std::string describe(const void* p);

@@ -100,7 +100,19 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
   });
 }
 
-// One pool, of device 0, of which only the memory that it keeps can be set.
+cudaError_t cudaSetDevice(int device) {
+  return call("cudaSetDevice", usual, [&] {
+    expect(0 <= device && device < machine::get().now.devices, "there is no such device");
+  });
+}
+cudaError_t cudaMemGetInfo(size_t* free, size_t* all) {
+  return call("cudaMemGetInfo", usual, [&] {
+    *all = machine::get().now.memory;
+    *free = *all - machine::get().bytes_alive;
+  });
+}
+
+// One pool, of device 0, of which the memory that it keeps can be set, and the memory that it has be asked for.
 cudaError_t cudaGetDevice(int* device) {
   return call("cudaGetDevice", usual, [&] { *device = 0; });
 }
@@ -115,6 +127,14 @@ cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr what, vo
     expect(pool == reinterpret_cast<cudaMemPool_t>(&machine::get()), "there is no such pool");
     expect(what == cudaMemPoolAttrReleaseThreshold, "the attribute is not known to the double");
     expect(*static_cast<std::uint64_t*>(value) == UINT64_MAX, "the pool gives memory back");
+  });
+}
+
+cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, cudaMemPoolAttr what, void* value) {
+  return call("cudaMemPoolGetAttribute", usual, [&] {
+    expect(pool == reinterpret_cast<cudaMemPool_t>(&machine::get()), "there is no such pool");
+    expect(what == cudaMemPoolAttrReservedMemCurrent, "the attribute is not known to the double");
+    *static_cast<std::uint64_t*>(value) = machine::get().bytes_alive;
   });
 }
 

@@ -64,6 +64,9 @@ machine::machine() {
   device_ = map(PROT_NONE);
   alias_ = map(PROT_READ | PROT_WRITE);
   now.when = default_schedule();
+  if (const char* devices = std::getenv("PREHEAT_CUDA_DEVICES")) {
+    now.devices = std::atoi(devices);
+  }
   struct sigaction action {};
   action.sa_sigaction = say_and_end;
   action.sa_flags = SA_SIGINFO;

@@ -1,9 +1,9 @@
-// The symbols of NCCL, of which one process is at hand: the others are taken to hold the same
-// numbers, so that a sum over n of them is n times its own. Sums and broadcasts run when their
-// stream does.
+// The symbols of NCCL. Sums and broadcasts run when their stream does, through the peers of the process; without
+// any, the others are taken to hold the same numbers, so that a sum over n of them is n times its own.
 #include <nccl.h>
 
 #include <cstring>
+#include <utility>
 
 #include "machine.hpp"
 
@@ -29,7 +29,15 @@ void multiply(void* x, std::size_t count, int ranks) {
     static_cast<T*>(x)[i] *= T(ranks);
   }
 }
+nccl_peers& peers() {
+  static nccl_peers all;
+  return all;
+}
 }  // namespace
+
+void cuda_double::connect(nccl_peers all) {
+  peers() = std::move(all);
+}
 
 extern "C" {
 
@@ -64,7 +72,9 @@ ncclResult_t ncclAllReduce(const void* from, void* to, size_t count, ncclDataTyp
     m.reach(to, count * size_of(type), "the sum");
     m.enqueue(m.find_stream(s), [to, count, type, ranks = comm->ranks] {
       void* const x = machine::get().reach(to, count * size_of(type), "the sum");
-      if (type == ncclFloat32) {
+      if (peers().sum) {
+        peers().sum(x, count, type == ncclFloat32);
+      } else if (type == ncclFloat32) {
         multiply<float>(x, count, ranks);
       } else {
         multiply<double>(x, count, ranks);
@@ -79,8 +89,11 @@ ncclResult_t ncclBroadcast(const void* from, void* to, size_t count, ncclDataTyp
     expect_alive(comm);
     expect(from == to && 0 <= root && root < comm->ranks, "no broadcast in place from a process");
     m.reach(to, count * size_of(type), "what is broadcast");
-    m.enqueue(m.find_stream(s), [to, count, type] {
-      machine::get().reach(to, count * size_of(type), "what is broadcast");
+    m.enqueue(m.find_stream(s), [to, bytes = count * size_of(type), root] {
+      void* const x = machine::get().reach(to, bytes, "what is broadcast");
+      if (peers().broadcast) {
+        peers().broadcast(x, bytes, root);
+      }
     });
   });
 }

@@ -1,0 +1,55 @@
+// Where the program computes: on a CPU, or on a GPU. Nothing else knows.
+//
+// The same sources make two programs. preheat-finetune computes on the CPU; preheat-finetune-cuda, for which
+// PREHEAT_FINETUNE_CUDA is defined and nvcc compiles every file, on a GPU. Two, because each method is
+// compiled for its backend: in one program they would all be there twice, and it would load CUDA's libraries
+// on machines that have none. `preheat-finetune --device cuda …` replaces itself by the program of the GPU,
+// which lies beside it, with the same words (hand_over, main.cpp).
+#pragma once
+#include <memory>
+
+#include <preheat/core/communicator.hpp>
+#if defined(PREHEAT_FINETUNE_CUDA)
+#include <preheat/cuda/bf16.hpp>
+#else
+#include <preheat/cpu/backend.hpp>
+#endif
+
+namespace apps::finetune {
+
+#if defined(PREHEAT_FINETUNE_CUDA)
+// Frozen weights are floats, or what --storage names.
+using Be = preheat::cuda<float, preheat::cuda_bf16>;
+inline constexpr bool computes_on_gpu = true;
+#else
+using Be = preheat::cpu<float>;
+inline constexpr bool computes_on_gpu = false;
+#endif
+
+// The backend of this process, and the processes of mpirun with sums of the backend's memory, if they train
+// `together`. `threads` is --threads, 0: not given. On a GPU each process of a machine takes the next of its
+// devices.
+class computer {
+ public:
+  // Errors: invalid_argument: threads for a GPU; several GPUs without NCCL. cuda_error: there is no GPU.
+  computer(int threads, const preheat::process_group& host, bool together = true);
+  ~computer();
+  computer(const computer&) = delete;
+  computer& operator=(const computer&) = delete;
+
+  Be& backend() { return be_; }
+  const preheat::process_group& processes() const { return processes_; }
+
+ private:
+  struct device_sums;
+  Be be_;
+  std::unique_ptr<device_sums> sums_;  // of several GPUs
+  preheat::process_group processes_;
+};
+
+// Bytes that the backend's memory has to give now, or has in all where the system does not say, and those
+// that this process has of it; 0: unknown.
+double available_memory();
+double resident_memory();
+
+}  // namespace apps::finetune
