@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <map>
 
 #include <fmt/format.h>
@@ -165,17 +166,20 @@ apps::console::picture rank_picture(const std::vector<rate_at_rank>& rows) {
   std::string data = "# rank, best rate, its loss, the loss with the least rank's rate\n";
   const std::vector<std::string> names = names_in(rows, &rate_at_rank::method);
   const std::string axes =
-      "  set logscale xy\n  set xrange [3:85]\n  set xtics (4, 8, 16, 32, 64)\n  set xlabel "
-      "'rank'\n";
+      "  set logscale xy\n  set yrange [*:*]\n  set xrange [3:85]\n"
+      "  set xtics (4, 8, 16, 32, 64)\n  set xlabel 'rank'\n";
   std::vector<std::string> panels;
   int index = 0;
   const std::vector<std::string> problems = names_in(rows, &rate_at_rank::problem);
   for (const std::string& problem : problems) {
     std::string rates, losses;
+    double least = std::numeric_limits<double>::infinity(), most = 0;
     for (std::size_t k = 0; k < names.size(); ++k) {
       std::string points;
       for (const rate_at_rank& r : rows) {
         if (r.problem == problem && r.method == names[k]) {
+          least = std::min(least, r.best.validation_loss);
+          most = std::max({most, r.best.validation_loss, r.with_first_rate.value_or(0)});
           points += fmt::format("{} {} {} {}\n", r.rank, number(r.best.rate),
                                 number(r.best.validation_loss),
                                 number(r.with_first_rate.value_or(common::not_a_number)));
@@ -201,8 +205,15 @@ apps::console::picture rank_picture(const std::vector<rate_at_rank>& rows) {
         problem == problems.back() ? "  set key outside right top\n" : "  unset key\n";
     panels.push_back(axes + apps::console::panel_title("best rate, " + problem) +
                      "  unset key\n  plot " + rates + "\n");
-    panels.push_back(axes + apps::console::panel_title("validation loss, " + problem) + key +
-                     "  plot " + losses + "\n");
+    // A logarithmic axis of losses that hardly differ would be flat, and without marks.
+    const double room = 0.1 * std::max(most - least, 0.1 * least);
+    const std::string losses_axis =
+        most < 3 * least
+            ? fmt::format("  unset logscale y\n  set yrange [{}:{}]\n", least - room, most + room)
+            : "";
+    panels.push_back(axes + losses_axis +
+                     apps::console::panel_title("validation loss, " + problem) + key + "  plot " +
+                     losses + "\n");
   }
   const apps::console::layout layout{.width = 270 + 385 * int(panels.size()),
                                      .height = 400,
