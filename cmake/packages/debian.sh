@@ -38,7 +38,7 @@ echo "lintian: $(grep -c '^E: ' "$work/lintian.log" || true) errors, $(grep -c '
 
 mkdir "$work/use"
 cp -r "$tree/cmake/packages/consumer" "$work"/out/*.deb "$work/use"
-in_chroot apt "$work/use.log" "$work/use" "$install install ./libpreheat-dev*.deb ./preheat-tools_*.deb g++ cmake make pkgconf &&
+in_chroot minbase "$work/use.log" "$work/use" "$install install ./libpreheat-dev*.deb ./preheat-tools_*.deb g++ cmake make pkgconf &&
   cmake -S consumer -B by-cmake && cmake --build by-cmake && by-cmake/consumer >out/said &&
   g++ -std=c++20 consumer/consumer.cpp -o by-pkg-config \$(pkg-config --cflags --libs preheat) && ./by-pkg-config >>out/said &&
   preheat-adapter --help >out/adapter && preheat-finetune --help >out/finetune"

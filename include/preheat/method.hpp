@@ -133,7 +133,7 @@ struct method {
   static_assert(!zero_at_start<adapter_type>() || !names_product<init_type> ||
                     detail::product_is_one_of<init_type, initial_product::nonzero,
                                               initial_product::zero_product>(),
-                "preheat: an adapter that starts closed learns nothing unless the init sets both "
+                "preheat: an adapter with zero_at_start learns nothing unless the init sets both "
                 "factors and leaves W alone; use init::gaussian_pair");
   static_assert(
       detail::can_hold_start_of<adapter_type, init_type>(),

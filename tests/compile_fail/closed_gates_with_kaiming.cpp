@@ -1,4 +1,4 @@
-// expect: preheat: an adapter that starts closed learns nothing unless the init sets both factors
+// expect: preheat: an adapter with zero_at_start learns nothing unless the init sets both factors
 #include "paper.hpp"
 
 int main() {

@@ -1,4 +1,4 @@
-// expect: preheat: init::hrp promises to leave W alone
+// expect: preheat: init::hrp leaves W unchanged, so its preheating method
 #include "paper.hpp"
 
 int main() {

@@ -1,4 +1,4 @@
-// expect: preheat: optim::regularized wants the factors A and B themselves
+// expect: preheat: optim::regularized penalizes the factors A and B; this
 #include "paper.hpp"
 
 using namespace preheat;

@@ -232,6 +232,13 @@ TEST_CASE_TEMPLATE("cuda columns: RMS norm and its gradient at every length", Be
     be.rms_norm_gradient(Gamma, X.block(), R, matrix(be, d), dX.block());
     CHECK(gap(dX.read_block(be), gradient) < 60 * bound<Be>);
     CHECK(dX.intact(be));
+    block_in_frame<Be> again(be, table(rows, 3));
+    block_in_frame<Be> same_dX(be, table(rows, 3, 2));
+    be.rms_norm(T(0.125), Gamma, X.block(), R, Y.block());
+    be.rms_norm_gradient(Gamma, X.block(), R, matrix(be, d), same_dX.block(), again.block());
+    CHECK(gap(same_dX.read_block(be), gradient) < 60 * bound<Be>);
+    CHECK(same(again.read_block(be), Y.read_block(be)));
+    CHECK(again.intact(be));
   }
 }
 

@@ -208,7 +208,7 @@ TEST_CASE("a decoder's step: calls a layer, whatever the heads and sequences; it
   const work four = work_of_step(4, {6, 6, 6});
   const long of_layer = (four.all - two.all) / 2;
   MESSAGE("calls a layer and step: ", of_layer, ", besides: ", two.all - 2 * of_layer);
-  CHECK(of_layer <= 94);  // of which the seven adapted layers' products are 56
+  CHECK(of_layer <= 42);  // of which the seven adapted layers' products are 24
   CHECK(work_of_step(2, {6, 6, 6, 6, 6, 6}).all == two.all);
   const work clipped = work_of_step(2, {6, 6, 6}, 0.1);
   CHECK(clipped.all <= two.all + 4);  // norm, factor, and the factor's passes over 30 matrices

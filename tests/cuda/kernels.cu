@@ -34,6 +34,7 @@ void launch_all(cuda<T>& be, cuda_matrix<T>& x, cuda_matrix<T>& y) {
   be.apply(nn::gate_kernel<nn::gelu_tanh<T>>{}, x, y, y);
   be.apply(nn::gate_gradient_kernel<nn::gelu_tanh<T>>{}, x, x, y, y);
   be.apply(nn::split_gate_gradient_kernel<nn::silu<T>>{}, x, x, y, y, y);
+  be.apply(nn::gate_again_kernel<nn::silu<T>>{}, x, x, x, y, y, y);
   be.apply(nn::rotation_kernel<T>{}, x, x, y, y);
   be.apply(nn::back_rotation_kernel<T>{}, x, x, y, y);
   be.apply(nn::add_two_kernel<T>{}, x, y, y);

@@ -144,12 +144,21 @@ class cuda_columns {
   }
   void rms_norm_gradient(view<const T> gamma, view<const T> x, view<const T> r, view<const T> d,
                          view<T> dx) {
+    rms_norm_gradient(gamma, x, r, d, dx, view<T>());
+  }
+  // y is written again, unless it is empty.
+  void rms_norm_gradient(view<const T> gamma, view<const T> x, view<const T> r, view<const T> d,
+                         view<T> dx, view<T> y) {
     require_layer_norm_shapes<T>("rms_norm_gradient", gamma, x, d, r);
     require_same_shape("rms_norm_gradient", x, dx);
-    launch_groups(*context_, group_for(x.rows()), x.cols(),
-                  cuda_kernels::rms_norm_column_gradient<T>{
-                      gamma.data(), cuda_kernels::window_of(x), r.data(),
-                      cuda_kernels::window_of(d), cuda_kernels::window_of(dx)});
+    if (!y.empty()) {
+      require_same_shape("rms_norm_gradient", x, y);
+    }
+    launch_groups(
+        *context_, group_for(x.rows()), x.cols(),
+        cuda_kernels::rms_norm_column_gradient<T>{
+            gamma.data(), cuda_kernels::window_of(x), r.data(), cuda_kernels::window_of(d),
+            cuda_kernels::window_of(dx), cuda_kernels::window_of(y)});
   }
 
   void add_row_sums(T s, view<const T> a, view<T> x) {

@@ -91,6 +91,7 @@ struct rms_norm_column_gradient {
   const T* inverse_sizes;
   window<const T> d;
   window<T> dx;
+  window<T> y;  // without rows: not wanted
   template <class Group>
   constexpr void operator()(const Group& group, index_t j) const {
     const T inverse = inverse_sizes[j];
@@ -101,6 +102,9 @@ struct rms_norm_column_gradient {
     const T slope = inverse * inverse * (group.sum(products) / T(x.rows));
     for (index_t i = group.rank(); i < x.rows; i += group.size()) {
       dx(i, j) += inverse * (gamma[i] * d(i, j) - x(i, j) * slope);
+      if (y.rows > 0) {
+        y(i, j) = gamma[i] * (inverse * x(i, j));
+      }
     }
   }
 };

@@ -48,8 +48,8 @@ template <class Preheat = default_preheat>
 struct hrp {
   static_assert(
       Preheat::leaves_base,
-      "preheat: init::hrp promises to leave W alone; its preheating method must neither absorb W "
-      "(init::pissa) nor fold into it (a chain)");
+      "preheat: init::hrp leaves W unchanged, so its preheating method must neither subtract a "
+      "product from W (init::pissa) nor merge into it (a chain)");
   static_assert(
       Preheat::adapter_type::has_factors,
       "preheat: init::hrp reads the product B*A of its preheating method; give it one with "

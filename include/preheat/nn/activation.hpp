@@ -117,6 +117,18 @@ struct split_gate_gradient_kernel {
     du = d * Activation::value(z);
   }
 };
+// The same, and h = act(z)·u once more.
+template <class Activation>
+struct gate_again_kernel {
+  static constexpr bool any_value = true;
+  template <class V>
+  constexpr void operator()(V& du, V& dz, V& h, const V& d, const V& z, const V& u) const {
+    const V value = Activation::value(z);
+    dz = d * u * Activation::slope(z);
+    du = d * value;
+    h = value * u;
+  }
+};
 
 // f(activation) with the activation of that kind.
 template <class T, class F>

@@ -101,8 +101,8 @@ class bert_block {
     attention_.backward(be, pass.lengths, dC, wanted, attention_dropout(pass), pass.scratch);
     const bool below = lowest < query();
     if (at_once) {
-      const view_of<Be> through =
-          backward_together<Be>(linear, query(), 3, X_, pass.scratch.all, below);
+      const view_of<Be> through = backward_together<Be>(linear, query(), 3, X_, pass.scratch.all,
+                                                        below, [](view_of<Be>) {});
       if (below) {
         be.apply(add_kernel<T>{}, d, const_view_of<Be>(through));
       }

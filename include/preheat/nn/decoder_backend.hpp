@@ -45,6 +45,12 @@ concept adds_before_norm = backend<Be> &&
   { be.add_rms_norm(epsilon, a, a, x, x, x) } -> std::same_as<void>;
 };
 
+// rms_norm_gradient(γ, x, r, d, dx, y): the same with y once more.
+template <class Be>
+concept repeats_norm = backend<Be> && requires(Be& be, const_view_of<Be> a, view_of<Be> x) {
+  { be.rms_norm_gradient(a, a, a, a, x, x) } -> std::same_as<void>;
+};
+
 // add_softmax_cross_entropy(w, z, labels, total): total += −w·Σ_j log softmax(z_j)[label_j], and z becomes
 // the gradient of that sum. total is 1×1 and stays where it is. Labels are not checked: the total of a
 // wrong one is NaN.

@@ -120,25 +120,24 @@ class decoder_block {
   template <class Linear>
   void backward(Be& be, const decoder_block_norms<Be>& norms, const pass_type& pass, view_of<Be> d,
                 Linear& linear) {
-    const decoder_config& c = pass.config;
     const index_t lowest = linear.first_trained();
-    mat<Be>& mlp_input = mlp_input_of(pass);
-    if (makes_norms_again(pass)) {
-      mlp_norm_.repeat(be, c.norm, c.norm_epsilon, norms.mlp, mlp_input);
-    }
-    const view_of<Be> through_mlp =
-        mlp_.backward(be, mlp_input, d, linear, pass.scratch.mlp, gates_of(pass));
+    input_of_layers mlp_input(be, pass, norms.mlp, mlp_norm_, mlp_input_of(pass), d);
+    const view_of<Be> through_mlp = mlp_.backward(be, mlp_input.view_of_it(), d, linear,
+                                                  pass.scratch.mlp, gates_of(pass), mlp_input);
     if (lowest >= mlp_.first_layer()) {
       return;
     }
-    mlp_norm_.backward(be, c.norm, norms.mlp, through_mlp, d);
+    mlp_input.finish(through_mlp);
     const view_of<Be> dC = linear.backward(output_layer(), C_, d, lowest < output_layer());
     if (lowest >= output_layer()) {
       return;
     }
-    const view_of<Be> through_attention = attention_backward(be, norms, pass, dC, linear);
+    input_of_layers attention_input(be, pass, norms.attention, attention_norm_,
+                                    attention_input_of(pass), d);
+    const view_of<Be> through_attention =
+        attention_backward(be, norms, pass, dC, linear, attention_input);
     if (lowest < first_) {
-      attention_norm_.backward(be, c.norm, norms.attention, through_attention, d);
+      attention_input.finish(through_attention);
     }
   }
 
@@ -163,6 +162,45 @@ class decoder_block {
   }
   // How many layers q, k and v are that are computed at once: one layer, or three together.
   index_t projections() const { return fused_ ? 1 : 3; }
+  // The input of layers behind a norm, in backward: it is written again if it was not kept, before the layers read it
+  // (backward_together), and its gradient becomes that of the norm's input.
+  class input_of_layers {
+   public:
+    input_of_layers(Be& be, const pass_type& pass, const norm_weights<Be>& weights,
+                    pre_norm<Be>& norm, mat<Be>& X, view_of<Be> sum)
+        : be_(be), pass_(pass), weights_(weights), norm_(norm), X_(X), sum_(sum) {
+      if (makes_norms_again(pass)) {
+        be.resize(X, sum.rows(), sum.cols());
+      }
+    }
+    const_view_of<Be> view_of_it() const { return X_; }
+    void operator()(view_of<Be> gradient) {
+      if (!makes_norms_again(pass_)) {
+        return;
+      }
+      const decoder_config& c = pass_.config;
+      if (gradient.cols() > 0) {
+        norm_.backward_and_repeat(be_, c.norm, c.norm_epsilon, weights_, gradient, sum_, X_);
+        done_ = true;
+      } else {
+        norm_.repeat(be_, c.norm, c.norm_epsilon, weights_, X_);
+      }
+    }
+    void finish(view_of<Be> gradient) {
+      if (!done_) {
+        norm_.backward(be_, pass_.config.norm, weights_, gradient, sum_);
+      }
+    }
+
+   private:
+    Be& be_;
+    const pass_type& pass_;
+    const norm_weights<Be>& weights_;
+    pre_norm<Be>& norm_;
+    mat<Be>& X_;
+    view_of<Be> sum_;
+    bool done_ = false;
+  };
   // Whether K has the rows below those of Q in one matrix, and the view of all.
   static bool lies_below(view_of<Be> Q, view_of<Be> K) {
     return K.data() == Q.data() + Q.rows() && K.ld() == Q.ld() && Q.rows() + K.rows() <= Q.ld();
@@ -187,7 +225,8 @@ class decoder_block {
   // From dC = ∂/∂C to the gradient of the attention's input, empty unless a lower block is trained.
   template <class Linear>
   view_of<Be> attention_backward(Be& be, const decoder_block_norms<Be>& norms,
-                                 const pass_type& pass, const_view_of<Be> dC, Linear& linear) {
+                                 const pass_type& pass, const_view_of<Be> dC, Linear& linear,
+                                 input_of_layers& input) {
     const decoder_config& c = pass.config;
     const index_t lowest = linear.first_trained();
     const bool at_once = fused_ || together(linear, first_, 3);
@@ -212,14 +251,12 @@ class decoder_block {
     if (c.qk_norm && wanted.key) {
       key_norm_.backward(be, norms.key, dK, pass.scratch.d_heads);
     }
-    mat<Be>& X = attention_input_of(pass);
-    if (makes_norms_again(pass)) {
-      attention_norm_.repeat(be, c.norm, c.norm_epsilon, norms.attention, X);
-    }
+    const const_view_of<Be> X = input.view_of_it();
     const bool below = lowest < first_;
     if (at_once) {
-      return backward_together<Be>(linear, first_, projections(), X, all, below);
+      return backward_together<Be>(linear, first_, projections(), X, all, below, input);
     }
+    input(view_of<Be>());
     const view_of<Be> through_value = linear.backward(first_ + 2, X, dV, below);
     if (!wanted.key) {
       return {};

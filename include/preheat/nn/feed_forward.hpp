@@ -50,22 +50,36 @@ class feed_forward {
     return linear.forward(down(), H);
   }
 
-  // d is ∂/∂D; returns ∂/∂X, empty unless a layer below the MLP is trained.
-  template <class Linear>
+  // d is ∂/∂D; returns ∂/∂X, empty unless a layer below the MLP is trained. make(dX) is that of backward_together.
+  template <class Linear, class Make>
   view_of<Be> backward(Be& be, const_view_of<Be> X, const_view_of<Be> d, Linear& linear, scratch& s,
-                       mat<Be>* place) {
+                       mat<Be>* place, Make&& make) {
     const index_t lowest = linear.first_trained();
     mat<Be>& H = place != nullptr ? *place : H_;
     if (place != nullptr) {
-      activate(be, H);
+      be.resize(H, U_.rows(), U_.cols());
     }
-    const view_of<Be> dH = linear.backward(down(), H, d, lowest < down());
+    const bool both = gated_ && together(linear, gate_, 2);
+    bool done = false;  // what follows for gate and up
+    const view_of<Be> dH =
+        backward_together<Be>(linear, down(), 1, H, d, lowest < down(), [&](view_of<Be> gradient) {
+          done = place != nullptr && both && gradient.cols() > 0;
+          if (done) {
+            gradients_and_activation(be, gradient, H, s);
+          } else if (place != nullptr) {
+            activate(be, H);
+          }
+        });
     if (lowest >= down()) {
       return {};
     }
-    if (gated_ && together(linear, gate_, 2)) {
-      return backward_of_both(be, X, dH, linear, s);
+    if (both) {
+      if (!done) {
+        gradients_of_both(be, dH, s);
+      }
+      return backward_together<Be>(linear, gate_, 2, X, s.d_gate, lowest < gate_, make);
     }
+    make(view_of<Be>());
     if (gated_) {
       be.resize(s.d_gate, dH.rows(), dH.cols());
     }
@@ -91,10 +105,8 @@ class feed_forward {
 
  private:
   index_t down() const { return up_ + 1; }
-  // The same, with the gradients of gate and up one below the other.
-  template <class Linear>
-  view_of<Be> backward_of_both(Be& be, const_view_of<Be> X, const_view_of<Be> dH, Linear& linear,
-                               scratch& s) {
+  // The gradients of gate and up, one below the other.
+  void gradients_of_both(Be& be, const_view_of<Be> dH, scratch& s) {
     const index_t rows = dH.rows();
     be.resize(s.d_gate, 2 * rows, dH.cols());
     const view_of<Be> d(s.d_gate);
@@ -102,7 +114,16 @@ class feed_forward {
       be.apply(split_gate_gradient_kernel<Activation>{}, d.row_range(rows, rows),
                d.row_range(0, rows), dH, const_view_of<Be>(Z_), const_view_of<Be>(U_));
     });
-    return backward_together<Be>(linear, gate_, 2, X, d, linear.first_trained() < gate_);
+  }
+  // The same, and H.
+  void gradients_and_activation(Be& be, const_view_of<Be> dH, view_of<Be> H, scratch& s) {
+    const index_t rows = dH.rows();
+    be.resize(s.d_gate, 2 * rows, dH.cols());
+    const view_of<Be> d(s.d_gate);
+    with_activation<T>(activation_, [&]<class Activation>(Activation) {
+      be.apply(gate_again_kernel<Activation>{}, d.row_range(rows, rows), d.row_range(0, rows), H,
+               dH, const_view_of<Be>(Z_), const_view_of<Be>(U_));
+    });
   }
   void activate(Be& be, mat<Be>& H) {
     be.resize(H, U_.rows(), U_.cols());

@@ -33,15 +33,17 @@ view_of<Be> forward_together(Linear& linear, index_t first, [[maybe_unused]] ind
   }
   return linear.forward(first, X);
 }
-// The gradient of X, empty unless `below`.
-template <backend Be, class Linear>
+// The gradient of X, empty unless `below`. make(dX) writes X if it was not kept; what it does with dX, if that is not
+// empty, the caller need not do afterwards.
+template <backend Be, class Linear, class Make>
 view_of<Be> backward_together(Linear& linear, index_t first, [[maybe_unused]] index_t count,
-                              const_view_of<Be> X, const_view_of<Be> d, bool below) {
+                              const_view_of<Be> X, const_view_of<Be> d, bool below, Make&& make) {
   if constexpr (joins_layers<Linear>) {
-    if (count > 1) {
-      return linear.backward_joined(first, count, X, d, below);
+    if (linear.joins(first, count)) {
+      return linear.backward_joined(first, count, X, d, below, make);
     }
   }
+  make(view_of<Be>());
   return linear.backward(first, X, d, below);
 }
 

@@ -60,6 +60,19 @@ class pre_norm {
       be.apply(add_kernel<T>{}, dX, const_view_of<Be>(d));
     }
   }
+  // repeat and backward, in one pass where the backend can. d is not empty.
+  void backward_and_repeat(Be& be, norm_kind kind, double epsilon, const norm_weights<Be>& w,
+                           view_of<Be> d, view_of<Be> dX, mat<Be>& Y) {
+    if constexpr (repeats_norm<Be>) {
+      if (kind == norm_kind::rms) {
+        be.resize(Y, X_.rows(), X_.cols());
+        be.rms_norm_gradient(w.gamma, X_, r_, d, dX, Y);
+        return;
+      }
+    }
+    repeat(be, kind, epsilon, w, Y);
+    backward(be, kind, w, d, dX);
+  }
 
  private:
   const_view_of<Be> X_;

@@ -144,10 +144,11 @@ class adapted {
   template <class B = Be>
   requires joins_adapters<B, Adapter> view_of<B> forward_joined(index_t first, index_t count,
                                                                 const_view_of<B> X);
-  template <class B = Be>
+  template <class Make, class B = Be>
   requires joins_adapters<B, Adapter> view_of<B> backward_joined(index_t first, index_t count,
                                                                  const_view_of<B> X,
-                                                                 const_view_of<B> dY, bool need_dx);
+                                                                 const_view_of<B> dY, bool need_dx,
+                                                                 Make&& make);
 
   index_t first_trained() const {
     index_t l = 0;
@@ -247,7 +248,7 @@ view_of<Be> adapted<Be, Adapter>::backward(index_t l, const_view_of<Be> X, const
                                            bool need_dx) {
   if constexpr (joins_adapters<Be, Adapter>) {
     if (joins(l, 1)) {
-      return backward_joined(l, 1, X, dY, need_dx);
+      return backward_joined(l, 1, X, dY, need_dx, [](view_of<Be>) {});
     }
   }
   adapted_layer& s = adapted_layers_[l];

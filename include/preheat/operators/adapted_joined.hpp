@@ -24,9 +24,10 @@ requires joins_adapters<B, Adapter> view_of<B> adapted<Be, Adapter>::forward_joi
 }
 
 template <backend Be, class Adapter>
-template <class B>
+template <class Make, class B>
 requires joins_adapters<B, Adapter> view_of<B> adapted<Be, Adapter>::backward_joined(
-    index_t first, index_t count, const_view_of<B> X, const_view_of<B> dY, bool need_dx) {
+    index_t first, index_t count, const_view_of<B> X, const_view_of<B> dY, bool need_dx,
+    Make&& make) {
   uses& all = uses_of(first);
   for (index_t l = first; l < first + count; ++l) {
     require(uses_of(l).depth > 0, "backward follows a forward of the same pass", uses_of(l).depth,
@@ -36,7 +37,7 @@ requires joins_adapters<B, Adapter> view_of<B> adapted<Be, Adapter>::backward_jo
   bordered_group<Be>& group = joined_.group(*be_, layers_, adapted_layers_, first, count);
   const view_of<Be> dX =
       group.backward(*be_, joined_.scaling(adapted_layers_, first), X, dY, all.list[all.depth].Y,
-                     buffer_of_gradient(first, all.depth), need_dx);
+                     buffer_of_gradient(first, all.depth), need_dx, make);
   for (index_t l = first; l < first + count; ++l) {
     if (adapted_layers_[l].attached && all.depth == 0 && gradient_final &&
         all.part.is_last(X.cols())) {

@@ -5,7 +5,7 @@
 //           ⎣ A  0 ⎦   B: the Bᵢ along a diagonal, m×R, zero elsewhere;   R = Σ rᵢ
 //
 //   forward    [Y; P] = [W; A]·X,   Y += s·B·P + b
-//   backward   ∂B += s·dY·Pᵀ,   [dX; D] = [W B]ᵀ·dY,   ∂A += s·D·Xᵀ,   dX += s·Aᵀ·D
+//   backward   ∂B += s·dY·Pᵀ,   [dX; D] = [W B]ᵀ·dY,   dX += s·Aᵀ·D,   ∂A += s·D·Xᵀ
 //
 // W, b, A, B and their gradients are not copied: the matrices of the network and of the adapters become parts of M,
 // and whoever reads or changes them reads or changes M. Every pass looks whether they still are. A layer without an
@@ -81,20 +81,23 @@ class bordered_group {
   }
 
   // Y is what forward left. dX becomes [dX; D], (n + R)×N, or D alone; returns the view of dX, empty unless wanted.
+  // X is not read before make(dX) has been called, which may write it, and use or overwrite dX.
+  template <class Make>
   view_of<Be> backward(Be& be, T s, const_view_of<Be> X, const_view_of<Be> dY, const mat<Be>& Y,
-                       mat<Be>& dX, bool wanted) {
+                       mat<Be>& dX, bool wanted, Make&& make) {
     const const_view_of<Be> P = const_view_of<Be>(Y).row_range(m_, R_);
     be.gemm(s, transpose::no, dY, transpose::yes, P, 1, *gradient_B_);
     const index_t above = wanted ? n_ : 0;
-    be.resize(dX, above + R_, X.cols());
+    be.resize(dX, above + R_, dY.cols());
     be.gemm(1, transpose::yes, wanted ? all().row_range(0, m_) : B(), transpose::no, dY, 0, dX);
     const const_view_of<Be> D = const_view_of<Be>(dX).row_range(above, R_);
-    be.gemm(s, transpose::no, D, transpose::yes, X, 1, *gradient_A_);
-    if (!wanted) {
-      return {};
+    view_of<Be> dx;
+    if (wanted) {
+      dx = view(dX).row_range(0, n_);
+      be.gemm(s, transpose::yes, all().block(m_, 0, R_, n_), transpose::no, D, 1, dx);
     }
-    const view_of<Be> dx = view(dX).row_range(0, n_);
-    be.gemm(s, transpose::yes, all().block(m_, 0, R_, n_), transpose::no, D, 1, dx);
+    make(dx);
+    be.gemm(s, transpose::no, D, transpose::yes, X, 1, *gradient_A_);
     return dx;
   }
 

@@ -3,7 +3,8 @@
 //
 //   joins(first, count)                         whether these consecutive layers compute together in this pass
 //   forward_joined(first, count, X)             their outputs, one below the other
-//   backward_joined(first, count, X, dY, need_dx)   from the gradients of those; the sum of dX
+//   backward_joined(first, count, X, dY, need_dx, make)   from the gradients of those; the sum of dX, empty unless
+//                                               wanted. X is read only after make(dX), which may write X and change dX
 //
 // Layers are joined if the operator was made so (layer_products::joined, as fit's is), the backend can, the adapter is adapter::lora, at least one
 // of them has an adapter, all that have one have the same scale s, their inputs have one size and no W is kept as

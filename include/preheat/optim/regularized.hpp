@@ -58,7 +58,7 @@ struct regularized {
           if constexpr (parameter.role == parameter_role::A ||
                         parameter.role == parameter_role::B) {
             static_assert(parameter.ranks != along::none,
-                          "preheat: optim::regularized wants the factors A and B themselves; this "
+                          "preheat: optim::regularized penalizes the factors A and B; this "
                           "adapter shares its parameters between ranks: use adapter::lora");
             detail::add_orthogonality_gradient(be, parameter.ranks == along::rows, share, x, g);
           }

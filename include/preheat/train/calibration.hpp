@@ -86,9 +86,8 @@ class calibration_context {
   template <class Preheat>
   [[gnu::cold]] auto train(const Preheat& preheating, index_t rank, index_t steps) {
     static_assert(Preheat::leaves_base,
-                  "preheat: calibration must leave the base weights alone; the preheating method "
-                  "must neither "
-                  "absorb them (init::pissa) nor fold into them (a chain)");
+                  "preheat: calibration leaves W unchanged, so the preheating method must neither "
+                  "subtract a product from W (init::pissa) nor merge into it (a chain)");
     fit_options o = options;
     o.rank = rank;
     o.steps = steps;

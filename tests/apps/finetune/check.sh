@@ -252,6 +252,14 @@ for out in good-classes-killed good-classes-whole; do
 done
 cmp -s good-classes-killed/adapter_model.safetensors good-classes-whole/adapter_model.safetensors ||
   complain "classes gone on" "other bits than without a stop"
+if [ -n "$mpirun" ]; then
+  for processes in 1 3; do
+    sh "$mpi_test" "$mpirun" $processes "$program" encoder --data numbers.jsonl --eval names.jsonl --rank 2 --rate 1e-3 --batch 5 --threads 1 \
+      --steps 20 --method hrp --out good-classes-$processes >stdout 2>stderr || complain "classes, $processes processes" "$(cat stderr)"
+    [ $processes != 1 ] || alone=$(loss_of)
+  done
+  loss_of | awk -v alone="$alone" '{ exit !($1 < alone + 2e-4 && $1 > alone - 2e-4) }' || complain "classes, 3 processes" "not $alone: $(cat stdout)"
+fi
 refuse_classes() {
   name=$1
   words=$2
