@@ -1,6 +1,7 @@
 // Kernels in which several threads work on one column or row, at lengths around the sizes of their groups; columns
 // gathered by number; products of grids of blocks; elementwise passes over matrices with gaps. Against
 // plain loops.
+#include <array>
 #include <cmath>
 #include <preheat/cuda/backend.hpp>
 #include <preheat/linalg/random_matrix.hpp>
@@ -67,7 +68,8 @@ std::vector<table> attention_results() {
   std::vector<table> all{
       read<Be>(be, attention.forward(be, heads, sequences, Q, K, V, site, scratch))};
   attention.backward(be, sequences, dC, {}, site, scratch);
-  for (const view_of<Be>& gradient : {scratch.dQ, scratch.dK, scratch.dV}) {
+  const std::array<view_of<Be>, 3> gradients{scratch.dQ, scratch.dK, scratch.dV};
+  for (const view_of<Be>& gradient : gradients) {
     all.push_back(read<Be>(be, gradient));
   }
   all.push_back(read<Be>(be, attention.probabilities(6, 5, 1)));
