@@ -53,7 +53,7 @@ endfunction()
 # preheat_unite_tests(variable name count): replaces the list of test files in the variable by files in
 # ${CMAKE_CURRENT_BINARY_DIR}/united that include so many of them each. Test files give the same names to different things, so each
 # is put in a namespace of its own; what it includes is included before, outside. A file that opens a named namespace, defines a
-# macro or asks for former names (preheat/deprecated.hpp) stays alone.
+# macro, asks for former names (preheat/deprecated.hpp) or says "// Compiled alone" stays alone.
 function(preheat_unite_tests variable name count)
   if(NOT PREHEAT_UNITE)
     return()
@@ -66,7 +66,7 @@ function(preheat_unite_tests variable name count)
   foreach(file IN LISTS ${variable} ITEMS end)
     if(NOT file STREQUAL "end")
       cmake_path(ABSOLUTE_PATH file)
-      file(STRINGS ${file} own REGEX "^(namespace [a-z]|#define |#include <preheat/deprecated)" LIMIT_COUNT 1)
+      file(STRINGS ${file} own REGEX "^(namespace [a-z]|#define |#include <preheat/deprecated|// Compiled alone)" LIMIT_COUNT 1)
       if(own)
         list(APPEND result ${file})
         continue()

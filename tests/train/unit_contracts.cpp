@@ -1,5 +1,6 @@
 // What a contract asks for and no compiler can see: each mistake is refused when it is made, with the
 // names of what is wrong. (What a compiler can see is in compile_fail.)
+// Compiled alone, because it quotes the names of its types.
 #include <doctest/doctest.h>
 
 #include <preheat/preheat.hpp>

@@ -90,7 +90,7 @@ concept backend = requires {
   { be.gemm(s, t, a, t, a, s, x) } -> std::same_as<void>;
   { be.gram(t, a, x) } -> std::same_as<void>;
   // Factorizations. cholesky: x = Rᵀ·R becomes R, upper, zeros below; false if not positive
-  // definite, and x is then undefined. solve_upper: x = op(R)⁻¹·x.
+  // definite or not finite, and x is then undefined. solve_upper: x = op(R)⁻¹·x.
   { be.cholesky(x) } -> std::same_as<bool>;
   { be.solve_upper(t, a, x) } -> std::same_as<void>;
   { be.qr(a) } -> std::same_as<qr_result<typename Be::matrix>>;      // thin; any signs

@@ -2,6 +2,7 @@
 // not inline, that a program linked to preheat::kernels need not compile them.
 #pragma once
 #include <algorithm>
+#include <cmath>
 
 #include "backend.hpp"
 #include "backend_column_members.hpp"
@@ -223,7 +224,16 @@ void cpu<T, Kernels>::gram(transpose t, view<const T> a, view<Higher> c) {
 template <class T, class Kernels>
 bool cpu<T, Kernels>::cholesky(view<T> g) {
   require(g.rows() == g.cols(), "cholesky: the matrix is square", g.rows(), g.cols());
-  return Kernels::template cholesky<T>(g);
+  if (!Kernels::template cholesky<T>(g)) {
+    return false;
+  }
+  // LAPACK may go on with a NaN or an infinite entry, which then reaches the diagonal of its row.
+  for (index_t i = 0; i < g.rows(); ++i) {
+    if (!std::isfinite(g.data()[i + i * g.ld()])) {
+      return false;
+    }
+  }
+  return true;
 }
 template <class T, class Kernels>
 void cpu<T, Kernels>::solve_upper(transpose t, view<const T> r, view<T> x) {
