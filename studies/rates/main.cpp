@@ -135,14 +135,17 @@ int run(const settings& s) {
   if (!ranks.empty()) {
     pictures.push_back(rank_picture(ranks));
   }
-  // Only digits are so small that the curvature of every start is measured here.
+  // Only digits are so small that the curvature of every start is measured here. One start predicts none.
   if (const auto on_digits = all.find(std::string(digits::name(shift))); on_digits != all.end()) {
     const std::vector<rate_of_start> starts = by_start(on_digits->second, s);
-    fmt::print("rank {}: the rate by the curvature of the start, from that of {}\n{}\n", s.rank,
-               starts.front().name,
-               start_table(starts, {predict(starts, 1), predict(starts, 0.5), same_rate(starts)}));
-    apps::console::write_file(out / "rates_by_curvature.csv", start_csv(starts));
-    pictures.push_back(start_picture(starts, 1));
+    if (starts.size() > 1) {
+      fmt::print(
+          "rank {}: the rate by the curvature of the start, from that of {}\n{}\n", s.rank,
+          starts.front().name,
+          start_table(starts, {predict(starts, 1), predict(starts, 0.5), same_rate(starts)}));
+      apps::console::write_file(out / "rates_by_curvature.csv", start_csv(starts));
+      pictures.push_back(start_picture(starts, 1));
+    }
   }
   fmt::print("{}\n", apps::console::draw_pictures(out / "plots", pictures));
   return 0;

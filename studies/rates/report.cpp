@@ -215,10 +215,10 @@ apps::console::picture rank_picture(const std::vector<rate_at_rank>& rows) {
                      apps::console::panel_title("validation loss, " + problem) + key + "  plot " +
                      losses + "\n");
   }
-  const apps::console::layout layout{.width = 270 + 385 * int(panels.size()),
+  const apps::console::layout layout{.width = 330 + 385 * int(panels.size()),
                                      .height = 400,
                                      .left = 70,
-                                     .legend = 250,
+                                     .legend = 310,
                                      .panels = panels.size()};
   return {"rates_by_rank",
           apps::console::script("rates_by_rank", "Best rate against rank", layout, panels,
