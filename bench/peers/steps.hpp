@@ -139,7 +139,8 @@ class mlp_step : public work {
   using training = preheat::training_run<method<given_factor>, network, data, false>;
 
   mlp_step(backend_type& be, const inputs& given)
-      : net_(be, layers(given)), data_(be, given.batch("X"), given.batch("target"), given.whole("batch")) {
+      : net_(be, layers(given)),
+        data_(be, given.batch("X"), given.batch("target"), given.whole("batch")) {
     for (const char* name : {"A0", "A1"}) {
       A_.push_back(given.weight(name));
     }

@@ -32,8 +32,8 @@ struct cuda_in_shared_context : preheat::cuda<T, Storage> {
   }
 };
 
-static_assert(preheat::mixed_precision_backend<cuda_in_shared_context<float>> &&
-              std::same_as<cuda_in_shared_context<float>::higher_precision,
-                           cuda_in_shared_context<double>>);
+static_assert(
+    preheat::mixed_precision_backend<cuda_in_shared_context<float>> &&
+    std::same_as<cuda_in_shared_context<float>::higher_precision, cuda_in_shared_context<double>>);
 
 }  // namespace conformance

@@ -36,9 +36,9 @@ struct model_folder : conformance::stored_model {
 model_folder llama() {
   model_folder m;
   m.prefix = "model.";
-  m.config = {{"model_type", "llama"},      {"vocab_size", 5},          {"hidden_size", 4},
-              {"intermediate_size", 6},     {"num_hidden_layers", 2},   {"num_attention_heads", 2},
-              {"num_key_value_heads", 1},   {"rms_norm_eps", 1e-5},     {"rope_theta", 100.0},
+  m.config = {{"model_type", "llama"},        {"vocab_size", 5},        {"hidden_size", 4},
+              {"intermediate_size", 6},       {"num_hidden_layers", 2}, {"num_attention_heads", 2},
+              {"num_key_value_heads", 1},     {"rms_norm_eps", 1e-5},   {"rope_theta", 100.0},
               {"max_position_embeddings", 9}, {"attention_bias", true}, {"torch_dtype", "float32"}};
   m.add("embed_tokens.weight", {5, 4});
   for (const char* number : {"0", "1"}) {
@@ -66,7 +66,7 @@ model_folder llama() {
 model_folder gpt2() {
   model_folder m;
   m.prefix = "transformer.";
-  m.config = {{"model_type", "gpt2"}, {"vocab_size", 5}, {"n_embd", 4}, {"n_layer", 1},
+  m.config = {{"model_type", "gpt2"}, {"vocab_size", 5},  {"n_embd", 4}, {"n_layer", 1},
               {"n_head", 2},          {"n_positions", 3}, {"n_ctx", 3}};
   m.add("wte.weight", {5, 4});
   m.add("wpe.weight", {3, 4});
@@ -108,8 +108,7 @@ void check_read(const model_folder& m, const std::filesystem::path& folder) {
   CHECK(be.download(w.frozen.norm.gamma) ==
         m.tensors.at(transposed ? "ln_f.weight" : "norm.weight").values);
   CHECK(be.download(w.frozen.blocks.back().mlp.gamma) ==
-        m.tensors
-            .at(transposed ? "h.0.ln_2.weight" : "layers.1.post_attention_layernorm.weight")
+        m.tensors.at(transposed ? "h.0.ln_2.weight" : "layers.1.post_attention_layernorm.weight")
             .values);
 }
 
@@ -173,11 +172,12 @@ TEST_CASE("decoder files: the config of every kind, with Hugging Face's defaults
   CHECK_FALSE(config_with(qwen).output_bias);
   CHECK(config_with(qwen, {{"sliding_window", 4}}).window == 0);
   CHECK(config_with(qwen, {{"sliding_window", 4}, {"use_sliding_window", true}}).window == 0);
+  CHECK(config_with(qwen,
+                    {{"sliding_window", 4}, {"use_sliding_window", true}, {"max_window_layers", 0}})
+            .window == 4);
   CHECK(config_with(qwen, {{"sliding_window", 4},
-                           {"use_sliding_window", true},
-                           {"max_window_layers", 0}}).window == 4);
-  CHECK(config_with(qwen, {{"sliding_window", 4},
-                           {"layer_types", {"sliding_attention", "sliding_attention"}}}).window == 4);
+                           {"layer_types", {"sliding_attention", "sliding_attention"}}})
+            .window == 4);
   const auto window_of = [&](const json& fields, index_t block) {
     return config_with(qwen, fields).window_of(block);
   };
@@ -219,10 +219,12 @@ TEST_CASE("decoder files: rotary scaling in the words of transformers 4 and 5") 
               .rotary == linear);
   }
   const auto refused = [](const json& scaling, const std::string& words) {
-    check_refused(llama(), [&](model_folder& m) { m.config["rope_scaling"] = scaling; }, words);
+    check_refused(
+        llama(), [&](model_folder& m) { m.config["rope_scaling"] = scaling; }, words);
   };
-  refused({{"rope_type", "yarn"}, {"factor", 2.0}},
-          R"(config.json: rope_scaling: field "rope_type": default, linear and llama3 are understood)");
+  refused(
+      {{"rope_type", "yarn"}, {"factor", 2.0}},
+      R"(config.json: rope_scaling: field "rope_type": default, linear and llama3 are understood)");
   refused({{"type", "linear"}}, R"(rope_scaling: field "factor": this field is missing)");
   refused({{"type", "linear"}, {"rope_type", "llama3"}}, "it differs from rope_type");
   refused({{"type", "linear"}, {"factor", 2.0}, {"beta_fast", 32}},
@@ -237,7 +239,8 @@ TEST_CASE("decoder files: rotary scaling in the words of transformers 4 and 5") 
 
 TEST_CASE("decoder files: every config that is not understood is refused with the field") {
   const auto refused = [](const model_folder& m, const json& changes, const std::string& words) {
-    check_refused(m, [&](model_folder& x) { x.config.update(changes); }, words);
+    check_refused(
+        m, [&](model_folder& x) { x.config.update(changes); }, words);
   };
   refused(llama(), {{"model_type", "bert"}},
           R"(field "model_type": llama, mistral, qwen2, qwen3 and gpt2 are understood)");
@@ -247,7 +250,8 @@ TEST_CASE("decoder files: every config that is not understood is refused with th
   refused(llama(), {{"hidden_size", nullptr}}, R"(field "hidden_size": this field is missing)");
   refused(llama(), {{"hidden_size", 4.5}}, R"(field "hidden_size": a whole number is needed)");
   refused(llama(), {{"hidden_size", 18446744073709551615U}}, "a whole number is needed");
-  refused(llama(), {{"hidden_size", 5}}, "without head_dim it is a multiple of num_attention_heads");
+  refused(llama(), {{"hidden_size", 5}},
+          "without head_dim it is a multiple of num_attention_heads");
   refused(llama(), {{"vocab_size", -3}}, "vocab_size >= 1 (-3, 1)");
   refused(llama(), {{"num_attention_heads", 0}}, "heads >= 1 (0, 1)");
   refused(llama(), {{"num_key_value_heads", 3}}, "heads is a multiple of key_value_heads (2, 3)");
@@ -272,30 +276,49 @@ TEST_CASE("decoder files: every config that is not understood is refused with th
 
 TEST_CASE("decoder files: every broken checkpoint is refused with the tensor and the shapes") {
   using m = model_folder;
-  check_refused(llama(), [](m& x) { x.tensors.erase("layers.1.mlp.up_proj.weight"); },
-                R"(tensor "layers.1.mlp.up_proj.weight": it is missing (with and without the prefix "model."))");
-  check_refused(llama(), [](m& x) { x.tensors.erase("layers.0.self_attn.o_proj.bias"); },
-                "o_proj.bias\": it is missing");
-  check_refused(llama(), [](m& x) { x.tensors.erase("lm_head.weight"); },
-                R"("lm_head.weight": it is missing)");
-  check_refused(llama(), [](m& x) { x.add("layers.2.mlp.up_proj.weight", {6, 4}); },
-                R"("model.layers.2.mlp.up_proj.weight": a decoder of this config has no such tensor)");
-  check_refused(llama(), [](m& x) { x.add("layers.0.mlp.up_proj.bias", {6}); },
-                "a decoder of this config has no such tensor");
-  check_refused(llama(), [](m& x) { x.add("layers.0.self_attn.k_proj.weight", {4, 2}); },
-                "k_proj.weight\": its shape is [4, 2], the config requires [2, 4]");
-  check_refused(llama(), [](m& x) { x.config["vocab_size"] = 1000000; },
-                "its shape is [5, 4], the config requires [1000000, 4]");
-  check_refused(llama(), [](m& x) { x.config["num_hidden_layers"] = 1000000000; },
-                R"("layers.2.self_attn.q_proj.weight": it is missing)");
+  check_refused(
+      llama(), [](m& x) { x.tensors.erase("layers.1.mlp.up_proj.weight"); },
+      R"(tensor "layers.1.mlp.up_proj.weight": it is missing (with and without the prefix "model."))");
+  check_refused(
+      llama(), [](m& x) { x.tensors.erase("layers.0.self_attn.o_proj.bias"); },
+      "o_proj.bias\": it is missing");
+  check_refused(
+      llama(), [](m& x) { x.tensors.erase("lm_head.weight"); },
+      R"("lm_head.weight": it is missing)");
+  check_refused(
+      llama(),
+      [](m& x) {
+        x.add("layers.2.mlp.up_proj.weight", {6, 4});
+      },
+      R"("model.layers.2.mlp.up_proj.weight": a decoder of this config has no such tensor)");
+  check_refused(
+      llama(), [](m& x) { x.add("layers.0.mlp.up_proj.bias", {6}); },
+      "a decoder of this config has no such tensor");
+  check_refused(
+      llama(),
+      [](m& x) {
+        x.add("layers.0.self_attn.k_proj.weight", {4, 2});
+      },
+      "k_proj.weight\": its shape is [4, 2], the config requires [2, 4]");
+  check_refused(
+      llama(), [](m& x) { x.config["vocab_size"] = 1000000; },
+      "its shape is [5, 4], the config requires [1000000, 4]");
+  check_refused(
+      llama(), [](m& x) { x.config["num_hidden_layers"] = 1000000000; },
+      R"("layers.2.self_attn.q_proj.weight": it is missing)");
   check_refused(
       llama(),
       [](m& x) { x.tensors.at("norm.weight").values[1] = std::numeric_limits<float>::infinity(); },
       R"("model.norm.weight": it has a NaN or infinite entry)");
-  check_refused(llama(), [](m& x) { x.config["tie_word_embeddings"] = true; },
-                R"("lm_head.weight": it is not the embedding)");
-  check_refused(gpt2(), [](m& x) { x.add("h.0.attn.c_attn.weight", {12, 4}); },
-                "c_attn.weight\": its shape is [12, 4], the config requires [4, 12]");
+  check_refused(
+      llama(), [](m& x) { x.config["tie_word_embeddings"] = true; },
+      R"("lm_head.weight": it is not the embedding)");
+  check_refused(
+      gpt2(),
+      [](m& x) {
+        x.add("h.0.attn.c_attn.weight", {12, 4});
+      },
+      "c_attn.weight\": its shape is [12, 4], the config requires [4, 12]");
 }
 
 TEST_CASE("decoder files: a tied head may be in the file, if it is the embedding") {
