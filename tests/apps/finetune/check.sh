@@ -3,33 +3,15 @@
 # standard error and exit status 2, and leaves nothing behind; a run that is killed ends with the same bits as one that is not.
 set -eu
 . "$(dirname "$0")/../refusals.sh"
+. "$(dirname "$0")/material.sh"
 program=$(realpath "$1")
 golden=$(realpath "$2")
 tokenizer=$(realpath "$3")
 dir=$4
 mpirun=${5:-}
 mpi_test=$(realpath "$(dirname "$0")/../../comm/mpirun.sh")
-rm -rf "$dir"
-mkdir -p "$dir"
-cd "$dir"
+begin "$dir"
 outputs='out* merged*'  # of commands that are refused
-
-# The model, with a tokenizer of as many tokens as it has.
-model() {
-  rm -rf "$1"
-  cp -r "$golden/llama/${2:-llama3}/base" "$1"
-  chmod -R u+w "$1"
-  cp "$tokenizer" "$1/tokenizer.json"
-  chmod u+w "$1/tokenizer.json"
-}
-model model
-i=0
-while [ $i -lt 40 ]; do
-  i=$((i + 1))
-  echo "{\"prompt\": \"the number $i:\", \"completion\": \" and then $((i * i))\"}"
-done >all.jsonl
-head -n 32 all.jsonl >train.jsonl
-tail -n 8 all.jsonl >held.jsonl
 
 # With the usual settings, but for those that are given. `in_place` is exec where the program has to be the process itself.
 in_place=

@@ -3,6 +3,7 @@
 # on the double of CUDA: the losses of the CPU to rounding, PEFT folders, the same bits after a kill, processes, refusals.
 set -eu
 . "$(dirname "$0")/../refusals.sh"
+. "$(dirname "$0")/../finetune/material.sh"
 cpu=$(realpath "$1")
 double=$(realpath "$2")
 golden=$(realpath "$3")
@@ -10,20 +11,8 @@ tokenizer=$(realpath "$4")
 dir=$5
 mpirun=${6:-}
 mpi_test=$(realpath "$(dirname "$0")/../../comm/mpirun.sh")
-rm -rf "$dir"
-mkdir -p "$dir"
-cd "$dir"
+begin "$dir"
 outputs='out*'
-cp -r "$golden/llama/llama3/base" model
-chmod -R u+w model
-cp "$tokenizer" model/tokenizer.json
-i=0
-while [ $i -lt 40 ]; do
-  i=$((i + 1))
-  echo "{\"prompt\": \"the number $i:\", \"completion\": \" and then $((i * i))\"}"
-done >all.jsonl
-head -n 32 all.jsonl >train.jsonl
-tail -n 8 all.jsonl >held.jsonl
 export PREHEAT_CUDA_SCHEDULE=eager OPENBLAS_NUM_THREADS=1
 
 in_place=

@@ -59,6 +59,13 @@ class lm_folder : public study_program::program_folder {
                                "--validation 8 --test 12 --drift 6 --minutes 0 " + arguments);
   }
   std::string table(const std::string& out) const { return program_folder::table(out, 3); }
+  std::map<std::string, studies::common::run_record> by_method(const std::string& out) const {
+    std::map<std::string, studies::common::run_record> found;
+    for (const auto& r : runs(out)) {
+      found[r.method] = r;
+    }
+    return found;
+  }
 };
 
 TEST_CASE("lm: the same table however many threads, and after an interruption") {
@@ -83,12 +90,11 @@ TEST_CASE("lm: runs learn, are charged alike, and are measured") {
   CHECK(folder.run("out",
                    "--methods base,lora,hrp,lora_ga --lrs 0.01 --seeds 1 --steps 60 --batch 8 "
                    "--no-report") == 0);
-  std::map<std::string, studies::common::run_record> by_method;
-  for (const auto& r : folder.runs("out")) {
-    CHECK(r.status == "completed");
-    by_method[r.method] = r;
-  }
+  auto by_method = folder.by_method("out");
   REQUIRE(by_method.size() == 4);
+  for (const auto& [method, r] : by_method) {
+    CHECK(r.status == "completed");
+  }
   const auto& base = by_method["base"];
   CHECK(base.trainable_parameters == 0);
   CHECK(base.samples.size() == 3);
@@ -136,10 +142,7 @@ TEST_CASE("lm: variants of the starts are methods, and what explains them is mea
   CHECK(folder.run("variants",
                    "--methods lora,hrp --preheat-multiples 1,4 --preheat-steps 3 --row-norms 0.5 "
                    "--lrs 0.003 --seeds 1 --steps 12 --batch 2 --why --no-report") == 0);
-  std::map<std::string, studies::common::run_record> by_method;
-  for (const auto& r : folder.runs("variants")) {
-    by_method[r.method] = r;
-  }
+  auto by_method = folder.by_method("variants");
   REQUIRE(by_method.size() == 3);
   CHECK(by_method["hrp_x4_k3_n0.5"].name == "HRP, R = 4 r, 3 steps, norm 0.5");
   CHECK(by_method["lora_n0.5"].calibration_steps == 0);
