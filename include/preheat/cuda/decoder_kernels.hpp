@@ -35,6 +35,19 @@ struct causal_softmax_column {
   }
 };
 
+// Column j of the norm; `squares` is the sum of those of the entries of x that this thread has seen.
+template <class Group, class T, class X>
+constexpr void put_rms_norm(const Group& group, index_t j, T squares, T epsilon, const T* gamma,
+                            window<X> x, T* inverse_sizes, window<T> y) {
+  const T inverse = 1 / std::sqrt(group.sum(squares) / T(x.rows) + epsilon);
+  for (index_t i = group.rank(); i < x.rows; i += group.size()) {
+    y(i, j) = gamma[i] * (inverse * x(i, j));
+  }
+  if (group.rank() == 0) {
+    inverse_sizes[j] = inverse;
+  }
+}
+
 template <class T>
 struct rms_norm_column {
   T epsilon;
@@ -48,13 +61,7 @@ struct rms_norm_column {
     for (index_t i = group.rank(); i < x.rows; i += group.size()) {
       squares += x(i, j) * x(i, j);
     }
-    const T inverse = 1 / std::sqrt(group.sum(squares) / T(x.rows) + epsilon);
-    for (index_t i = group.rank(); i < x.rows; i += group.size()) {
-      y(i, j) = gamma[i] * (inverse * x(i, j));
-    }
-    if (group.rank() == 0) {
-      inverse_sizes[j] = inverse;
-    }
+    put_rms_norm(group, j, squares, epsilon, gamma, x, inverse_sizes, y);
   }
 };
 
@@ -74,13 +81,7 @@ struct add_rms_norm_column {
       x(i, j) += a(i, j);
       squares += x(i, j) * x(i, j);
     }
-    const T inverse = 1 / std::sqrt(group.sum(squares) / T(x.rows) + epsilon);
-    for (index_t i = group.rank(); i < x.rows; i += group.size()) {
-      y(i, j) = gamma[i] * (inverse * x(i, j));
-    }
-    if (group.rank() == 0) {
-      inverse_sizes[j] = inverse;
-    }
+    put_rms_norm(group, j, squares, epsilon, gamma, x, inverse_sizes, y);
   }
 };
 
