@@ -12,14 +12,14 @@ mkdir -p "$work/source/preheat-$version"
 git -C "$tree" archive HEAD | tar -x -C "$work/source/preheat-$version"
 mv "$work/source/preheat-$version/cmake/packages/debian" "$work/source/preheat-$version/"
 
-# in_chroot VARIANT LOG FOLDER COMMAND: runs COMMAND in a new chroot, in a copy of FOLDER; /work/out comes back into WORK/out.
+# in_chroot VARIANT LOG FOLDER COMMAND: runs COMMAND in a new chroot, in a copy of FOLDER; /srv/out comes back into WORK/out.
 in_chroot() {
   set -- "$@" $(ls /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null)
   variant=$1 log=$2 folder=$3 command=$4
   shift 4
-  mmdebstrap --variant="$variant" --dpkgopt=force-unsafe-io --customize-hook='mkdir -p "$1/work/out"' --customize-hook="sync-in $folder /work" \
-    --chrooted-customize-hook="cd /work && $command" \
-    --customize-hook="sync-out /work/out $work/out" "$release" /dev/null "$@" >"$log" 2>&1 || {
+  mmdebstrap --variant="$variant" --dpkgopt=force-unsafe-io --customize-hook='mkdir -p "$1/srv/out"' --customize-hook="sync-in $folder /srv" \
+    --chrooted-customize-hook="cd /srv && $command" \
+    --customize-hook="sync-out /srv/out $work/out" "$release" /dev/null "$@" >"$log" 2>&1 || {
     tail -n 30 "$log"
     exit 1
   }
