@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "../core/communicator.hpp"
-#include "gram_svd.hpp"
+#include "device_gram_svd.hpp"
 
 namespace preheat::linalg {
 
@@ -28,11 +28,6 @@ namespace preheat::linalg {
 enum class factored_form { automatic, gram, wide_gram, qr };
 
 namespace detail {
-
-template <class Be>
-concept wide_on_device = mixed_precision_backend<Be> && requires {
-  requires Be::memory == memory_kind::device;
-};
 
 // Scaled by their largest entries, so that nothing underflows or overflows.
 template <backend Be>
@@ -85,7 +80,11 @@ svd_result<mat<Be>> factored_svd(Be& be, const_view_of<Be> B, const_view_of<Be> 
   }
   if constexpr (mixed_precision_backend<Be>) {
     if (!result && (form == factored_form::automatic || form == factored_form::wide_gram)) {
-      result = detail::wide_gram_svd<Be>(be, B, A, r);
+      if constexpr (detail::wide_on_device<Be>) {
+        result = detail::unwaited_gram_svd<Be>(be, B, A, r);
+      } else {
+        result = detail::wide_gram_svd<Be>(be, B, A, r);
+      }
     }
   }
   if (!result) {
