@@ -195,23 +195,27 @@ std::optional<live_svd<Be>> take_gram_answer(Be& be, const_view_of<Be> B, const_
   return result;
 }
 
-// K's eigenpairs by the host, or by the device where that is faster or the host's are not good enough.
+// U, S and V from the host's eigenpairs; where it has none, from those of the device.
 template <wide_on_device Be>
-std::optional<host_eigenpairs> eigenpairs_of_core(Be& be, const gram_question<Be>& q,
-                                                  const std::vector<double>& asked, index_t r) {
-  const index_t R = q.R.rows();
-  std::optional<host_eigenpairs> pairs;
-  if (host_solves(R, r)) {
-    pairs = largest_eigenpairs_on_host({asked.begin(), asked.begin() + R * R}, R, r);
-  }
+std::optional<live_svd<Be>> answered_gram_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A,
+                                              index_t r, const gram_question<Be>& q,
+                                              const std::vector<double>& asked,
+                                              std::optional<host_eigenpairs> pairs) {
   const auto finite = [](double x) { return std::isfinite(x); };
   if (!pairs && std::all_of(asked.begin(), asked.end(), finite)) {
     wider<Be> wide = in_higher_precision(be);
-    const auto e =
-        eigenpairs_of_backend<wider<Be>>(wide, const_view_of<wider<Be>>(q.K).col_range(0, R), r);
+    const auto e = eigenpairs_of_backend<wider<Be>>(
+        wide, const_view_of<wider<Be>>(q.K).col_range(0, B.cols()), r);
     pairs = {wide.download(e.values), wide.download(e.vectors)};
   }
-  return pairs;
+  const auto answer = answer_gram_core<scalar_of<Be>>(asked, B.cols(), r, std::move(pairs));
+  return answer ? take_gram_answer<Be>(be, B, A, q, *answer) : std::nullopt;
+}
+
+// The eigenpairs of K, which is the first columns of `asked`.
+inline std::optional<host_eigenpairs> eigenpairs_of_core(const std::vector<double>& asked,
+                                                         index_t R, index_t r) {
+  return largest_eigenpairs_on_host({asked.begin(), asked.begin() + R * R}, R, r);
 }
 
 template <wide_on_device Be>
@@ -219,9 +223,9 @@ std::optional<live_svd<Be>> unwaited_gram_svd(Be& be, const_view_of<Be> B, const
                                               index_t r) {
   const gram_question<Be> q = ask_gram_core<Be>(be, B, A);
   const std::vector<double> asked = in_higher_precision(be).download(q.K);
-  const auto answer =
-      answer_gram_core<scalar_of<Be>>(asked, B.cols(), r, eigenpairs_of_core<Be>(be, q, asked, r));
-  return answer ? take_gram_answer<Be>(be, B, A, q, *answer) : std::nullopt;
+  return answered_gram_svd<Be>(
+      be, B, A, r, q, asked,
+      host_solves(B.cols(), r) ? eigenpairs_of_core(asked, B.cols(), r) : std::nullopt);
 }
 
 }  // namespace detail
