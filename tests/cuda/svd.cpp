@@ -183,6 +183,21 @@ TEST_CASE("cuda: Cholesky without a verdict, and the signs of the largest entrie
   CHECK_THROWS_AS(be.signs_of_largest(matrix(be, M), be.zeros(3, 1)), invalid_argument);
 }
 
+TEST_CASE("cuda: Gram matrices of few rows and of many, both triangles") {
+  Be be;
+  for (const index_t n : {3, 600}) {  // a product; syrk
+    const table a = random_table(n, 5, 11);
+    for (const transpose t : {transpose::no, transpose::yes}) {
+      const table given = t == transpose::no ? a : transposed(a);
+      auto G = matrix(be, table(n, n, std::nan("")));
+      const long products = cuda_double::calls("cublas<t>syrk");
+      be.gram(t, matrix(be, given), G);
+      CHECK(cuda_double::calls("cublas<t>syrk") == products + (n == 600 ? 1 : 0));
+      CHECK(gap(read<Be>(be, G), a * transposed(a)) < 1e-5);
+    }
+  }
+}
+
 TEST_CASE("cuda: normal numbers are drawn on the device, without a copy") {
   Be be;
   const generator gen(10);
