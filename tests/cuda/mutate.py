@@ -35,7 +35,7 @@ STATEMENTS = re.compile(r'^ *(?:(?:context_?(?:->|\.))?(?:synchronize|require_su
                         r'std::swap\(d\.|take\(be|wide_?\.(?:scale_cols|fill|add_row_dots|cholesky_or_nan|solve_upper|copy)\(|be\.add_to_cols\(|refresh\(\);|store\(|fill\(|'
                         r'(?:detail::)?throw_cuda_error\()')
 # Conditions on a status or an info, taken as if nothing had happened.
-CONDITIONS = re.compile(r'\b(?:status != \w+|info < 0|info != 0|context->read_info\("[^"]*"\) (?:> |== )0)')
+CONDITIONS = re.compile(r'\b(?:status != \w+|info < 0|(?<!\*)info != 0|context->read_info\("[^"]*"\) (?:> |== )0)')
 
 ENUMERATORS = {
     'CUBLAS_OP_N': 'CUBLAS_OP_T', 'CUBLAS_OP_T': 'CUBLAS_OP_N', 'CUBLAS_FILL_MODE_UPPER': 'CUBLAS_FILL_MODE_LOWER',
