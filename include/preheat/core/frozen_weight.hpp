@@ -37,7 +37,7 @@ concept weight_storing_backend = requires(Be& be, const typename Be::stored_weig
 template <class Be>
 struct weight_room {
   typename Be::stored_weight::template scratch<Be> scratch;
-  mat<Be> dense;  // m×n, if somebody asked for it
+  mat<Be> dense;  // m×n, once it was asked for
 };
 
 template <class Be>
