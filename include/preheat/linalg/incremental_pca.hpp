@@ -9,7 +9,7 @@
 // far, less their mean. Otherwise each update loses the variance outside the components kept so far.
 // The total variance counts every token, so the explained ratios are those of all tokens.
 //
-// Singular values that are zero to rounding are no components: constant tokens have none, t tokens
+// Singular values that are zero to rounding are not components: constant tokens have none, t tokens
 // have at most t − 1. In every component the entry of largest magnitude is positive.
 // Errors: k < 1; NaN or infinity; batches of different numbers of features. An empty batch changes
 // nothing. Cost of a batch: an exact SVD, O((k + N)·features·min(k + N, features)), where PEFT takes
