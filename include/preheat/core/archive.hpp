@@ -29,6 +29,11 @@ struct training_state {
   std::map<std::string, saved_matrix> entries;  // by path, e.g. "layers.0/optim/m/A"
 };
 
+// A copy of the state.
+template <class = void>  // (error.hpp says why)
+[[gnu::cold, gnu::noinline]] training_state copied_state(const training_state& state) {
+  return state;
+}
 // A hash of the state.
 inline std::uint64_t hash_of(const training_state& state) {
   bit_hash hash;

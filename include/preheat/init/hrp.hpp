@@ -104,15 +104,7 @@ struct hrp {
 
   // The start of one layer from its preheated factors (B·A of rank R >= r).
   template <backend Be>
-  factors<Be> operator()(Be& be, const target_layer<Be>& s, const factors<Be>& preheated) const {
-    require(preheated.B.cols() >= s.rank, "preheating rank >= rank", preheated.B.cols(), s.rank);
-    require(preheated.B.rows() == s.W.rows(), "init::hrp: rows of the preheated B = out of W",
-            preheated.B.rows(), s.W.rows());
-    require(preheated.A.cols() == s.W.cols(), "init::hrp: columns of the preheated A = in of W",
-            preheated.A.cols(), s.W.cols());
-    return hrp_start(be, preheated.B, preheated.A, s.rank, choose_side<Be>(s.side), row_norm, s.gen)
-        .f;
-  }
+  factors<Be> operator()(Be& be, const target_layer<Be>& s, const factors<Be>& preheated) const;
 
   template <backend Be>
   factors<Be> operator()(Be&, const target_layer<Be>&) const {
@@ -146,5 +138,19 @@ struct hrp {
                                                      : preheat::singular_side::left;
   }
 };
+
+// (Outside the class, and so not inline, that preheat::kernels can have it compiled.)
+template <class Preheat>
+template <backend Be>
+factors<Be> hrp<Preheat>::operator()(Be& be, const target_layer<Be>& s,
+                                     const factors<Be>& preheated) const {
+  require(preheated.B.cols() >= s.rank, "preheating rank >= rank", preheated.B.cols(), s.rank);
+  require(preheated.B.rows() == s.W.rows(), "init::hrp: rows of the preheated B = out of W",
+          preheated.B.rows(), s.W.rows());
+  require(preheated.A.cols() == s.W.cols(), "init::hrp: columns of the preheated A = in of W",
+          preheated.A.cols(), s.W.cols());
+  return hrp_start(be, preheated.B, preheated.A, s.rank, choose_side<Be>(s.side), row_norm, s.gen)
+      .f;
+}
 
 }  // namespace preheat::init

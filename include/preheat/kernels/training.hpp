@@ -3,10 +3,12 @@
 #pragma once
 #include "../core/archive.hpp"
 #include "../cpu/compiled_backends.hpp"
-#include "../init/hrp_start.hpp"
+#include "../init/hrp.hpp"
 #include "../operators/adapted.hpp"
+#include "../optim/adam.hpp"
 #include "../train/calibration.hpp"
 #include "../train/gradient_all_reduce.hpp"
+#include "../train/gradients.hpp"
 
 // Explicit instantiations for a scalar, or with EXTERN = extern their declarations.
 #define PREHEAT_SAVED(EXTERN, T, ...) \
@@ -20,6 +22,8 @@
   EXTERN template view<T> adapted<cpu<T>, __VA_ARGS__>::forward(index_t, view<const T>);          \
   EXTERN template view<T> adapted<cpu<T>, __VA_ARGS__>::backward(index_t, view<const T>,          \
                                                                  view<const T>, bool);            \
+  EXTERN template void scale_gradients(adapted<cpu<T>, __VA_ARGS__>&, double);                    \
+  EXTERN template double gradient_norm(adapted<cpu<T>, __VA_ARGS__>&);                            \
   PREHEAT_SAVED(EXTERN, T, __VA_ARGS__::params<cpu<T>>)
 #define PREHEAT_TRAINING(EXTERN, T)                                                              \
   EXTERN template class gradient_all_reduce<cpu<T>>;                                             \
@@ -33,6 +37,11 @@
   EXTERN template init::hrp_start_result<cpu<T>> init::hrp_start(                                \
       cpu<T>&, view<const T>, view<const T>, index_t, singular_side, const init::row_norm_rule&, \
       const generator&);                                                                         \
+  EXTERN template void optim::adamw::step_matrix(cpu<T>&, view<T>, view<T>,                      \
+                                                 optim::adam_state<view<T>>, view<T>,            \
+                                                 const step_context&, parameter_role) const;     \
+  EXTERN template factors<cpu<T>> init::hrp<>::operator()(cpu<T>&, const target_layer<cpu<T>>&,  \
+                                                          const factors<cpu<T>>&) const;         \
   PREHEAT_ADAPTED(EXTERN, T, adapter::lora)                                                      \
   PREHEAT_ADAPTED(EXTERN, T, adapter::low_rank<true, false>)                                     \
   PREHEAT_ADAPTED(EXTERN, T, adapter::low_rank<false, true>)
@@ -49,6 +58,8 @@
   EXTERN template fit_options preheating_options<>(fit_options, index_t, index_t, std::uint64_t); \
   EXTERN template void report_progress<>(const fit_options&, index_t, index_t, double, double,    \
                                          double, std::optional<double>);                          \
+  EXTERN template training_state copied_state<>(const training_state&);                           \
+  EXTERN template void detail::require_entries<>(std::size_t, std::size_t, std::string_view);     \
   EXTERN template bool matches_target<>(const std::string&, const std::vector<std::string>&);     \
   EXTERN template std::vector<index_t> detail::targeted<>(const std::vector<std::string>&,        \
                                                           const std::vector<std::string>&);       \

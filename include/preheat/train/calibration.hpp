@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -35,8 +36,6 @@ template <class = void>  // (core/error.hpp says why)
   o.rank = rank;
   o.steps = steps;
   o.seed = seed;
-  o.targets.clear();
-  o.layer_scaling.clear();
   o.layer_ranks.clear();
   o.clamp_rank = true;
   o.schedule = schedule::constant{};
@@ -111,8 +110,9 @@ class calibration_context {
                   "preheat: calibration leaves W unchanged, so the preheating method must neither "
                   "subtract a product from W (init::pissa) nor merge into it (a chain)");
     fit_options o = preheating_options(options, rank, steps, gen.fork(purpose::preheat).key());
-    for (const index_t l : targets) {
-      o.targets.push_back(layers()[l].name);
+    o.targets = std::vector<std::string>(targets.size());
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+      o.targets[i] = layers()[targets[i]].name;
     }
     o.layer_scaling = scalings;
     [[maybe_unused]] const unchanged_head<Net> keep(*net_);
@@ -146,6 +146,16 @@ class calibration_context {
   Data& data_;
 };
 
+namespace detail {
+// `init` is a function's name (train/start.hpp).
+template <class = void>
+void require_entries(std::size_t entries, std::size_t layers, std::string_view init) {
+  require(entries == layers,
+          type_name(init) + ": calibrate returns one entry per layer of the network", entries,
+          layers);
+}
+}  // namespace detail
+
 // What this init computes from the data, one entry per layer of the network.
 template <class Init, network Net, class Data>
 [[gnu::cold]] auto calibrate(const Init& init, calibration_context<Net, Data>& context) {
@@ -157,10 +167,8 @@ template <class Init, network Net, class Data>
       "preheat: an init that learns from the data needs std::vector<calibration<Be>> "
       "calibrate(Context& context) const, one entry per layer of the network");
   std::vector<learned> all = init.calibrate(context);
-  if (!context.ended() && all.size() != context.layers().size()) {
-    require(false,
-            detail::type_name<Init>() + ": calibrate returns one entry per layer of the network",
-            all.size(), context.layers().size());
+  if (!context.ended()) {
+    detail::require_entries(all.size(), context.layers().size(), detail::naming_function<Init>());
   }
   return all;
 }

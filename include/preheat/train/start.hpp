@@ -51,9 +51,10 @@ template <class = void>  // (core/error.hpp says why)
 template <network Net>
 [[gnu::cold]] std::vector<index_t> target_layers(Net& net,
                                                  const std::vector<std::string>& targets) {
-  std::vector<std::string> names;
-  for (const auto& l : net.layers()) {
-    names.push_back(l.name);
+  const auto layers = net.layers();
+  std::vector<std::string> names(layers.size());
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    names[l] = layers[l].name;
   }
   return detail::targeted(names, targets);
 }
