@@ -35,46 +35,29 @@ inline void add_token(std::span<const float> logits, index_t token, double& loss
 
 }  // namespace detail
 
-// The loss alone, many texts at a time: on a device, from which logits would take longer to fetch than to
-// compute.
-template <class Linear>
-score evaluate_on_device(network& net, std::span<const example> examples, Linear& linear) {
-  constexpr std::size_t most_at_once = 64;
-  double loss = 0;
-  for (std::size_t first = 0; first < examples.size(); first += most_at_once) {
-    const auto some = examples.subspan(first, std::min(most_at_once, examples.size() - first));
-    loss += double(net.loss(batch_of<backend>(some), linear)) * double(counted_in(some));
-  }
-  return {.loss = loss / double(counted_in(examples))};
-}
-
 // Means over the tokens that count, in double precision. A few texts at a time, because their logits
 // exist whole.
 template <class Linear>
 score evaluate(network& net, std::span<const example> examples, Linear& linear) {
-  if constexpr (preheat::memory_of<backend>() == preheat::memory_kind::device) {
-    return evaluate_on_device(net, examples, linear);
-  } else {
-    constexpr std::size_t most_at_once = 8;
-    double loss = 0;
-    std::size_t right = 0;
-    for (std::size_t first = 0; first < examples.size(); first += most_at_once) {
-      const auto some = examples.subspan(first, std::min(most_at_once, examples.size() - first));
-      const auto Z = net.forward(batch_of<backend>(some), linear);
-      const std::vector<float> logits = the_backend().download(Z);
-      const auto vocabulary = std::size_t(Z.rows());
-      std::size_t column = 0;
-      for (const example& e : some) {
-        for (std::size_t t = std::max<std::size_t>(e.prompt, 1); t < e.ids.size(); ++t) {
-          detail::add_token(std::span(logits).subspan((column + t - 1) * vocabulary, vocabulary),
-                            e.ids[t], loss, right);
-        }
-        column += e.ids.size();
+  constexpr std::size_t most_at_once = 8;
+  double loss = 0;
+  std::size_t right = 0;
+  for (std::size_t first = 0; first < examples.size(); first += most_at_once) {
+    const auto some = examples.subspan(first, std::min(most_at_once, examples.size() - first));
+    const auto Z = net.forward(batch_of<backend>(some), linear);
+    const std::vector<float> logits = the_backend().download(Z);
+    const auto vocabulary = std::size_t(Z.rows());
+    std::size_t column = 0;
+    for (const example& e : some) {
+      for (std::size_t t = std::max<std::size_t>(e.prompt, 1); t < e.ids.size(); ++t) {
+        detail::add_token(std::span(logits).subspan((column + t - 1) * vocabulary, vocabulary),
+                          e.ids[t], loss, right);
       }
+      column += e.ids.size();
     }
-    const double tokens = double(counted_in(examples));
-    return {loss / tokens, double(right) / tokens};
   }
+  const double tokens = double(counted_in(examples));
+  return {loss / tokens, double(right) / tokens};
 }
 
 // The definitions that the model gives the first words of the test part: the most probable token each

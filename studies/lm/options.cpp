@@ -91,9 +91,6 @@ parsed parse(int argc, const char* const* argv) {
   CLI::Option* const drift = line.number("--drift", given.sizes.drift, reduced_preset.sizes.drift,
                                          "quotations of the drift; ")
                                  ->check(CLI::Range(1, 1000));
-  CLI::Option* const samples = line.number("--samples", given.samples, reduced_preset.samples,
-                                           "words whose texts the trained models write; ")
-                                   ->check(CLI::Range(0, 1000));
   std::string taught = wanted.taught->name;
   std::vector<std::string> names_of_tasks;
   for (const task& t : tasks) {
@@ -146,7 +143,6 @@ parsed parse(int argc, const char* const* argv) {
   }
   wanted.amount = line.amount(reduced_preset, quick_preset, full_preset);
   line.take(wanted.amount.sizes.drift, given.sizes.drift, drift->count() > 0);
-  line.take(wanted.amount.samples, given.samples, samples->count() > 0);
   wanted.taught =
       std::find_if(tasks.begin(), tasks.end(), [&](const task& t) { return t.name == taught; });
   wanted.training.steps = wanted.amount.steps;
