@@ -57,11 +57,14 @@ picture accuracy_figure(const std::string& name, const std::string& title,
   return {name, script(name, title, l, commands, program), data};
 }
 
-static std::string draw(const line_style& look, bool with_points) {
-  return fmt::format(
-      "with {} linewidth 1.7 dashtype {} linecolor rgb \"{}\"{}",
-      with_points ? "linespoints" : "lines", look.dash, look.colour,
-      with_points ? fmt::format(" pointtype {} pointsize 0.7", look.point) : std::string());
+static std::string draw(const line_style& look, const line_figure_settings& settings) {
+  const std::string point =
+      settings.with_points ? fmt::format(" pointtype {} pointsize 0.7", look.point) : std::string();
+  if (!settings.joined) {
+    return fmt::format("with points linecolor rgb \"{}\"{}", look.colour, point);
+  }
+  return fmt::format("with {} linewidth 1.7 dashtype {} linecolor rgb \"{}\"{}",
+                     settings.with_points ? "linespoints" : "lines", look.dash, look.colour, point);
 }
 
 picture line_figure(const line_figure_settings& settings, std::span<const std::string> legend,
@@ -80,7 +83,13 @@ picture line_figure(const line_figure_settings& settings, std::span<const std::s
       data += fmt::format("# {}: {}\n{}\n\n", panel.title, line.name, line.points);
       plots += fmt::format("{} \"{}.dat\" index {} using 1:2 {} notitle",
                            plots.empty() ? "  plot" : ", \\\n      ", settings.name, index++,
-                           draw(line.look, settings.with_points));
+                           draw(line.look, settings));
+      if (settings.with_intervals) {
+        plots += fmt::format(
+            ", \\\n       \"{}.dat\" index {} using 1:2:3 with yerrorbars pointtype 0 linewidth 1 "
+            "linecolor rgb \"{}\" notitle",
+            settings.name, index - 1, line.look.colour);
+      }
       drawn.emplace(line.name, line.look);
     }
     commands.push_back(panel_title(panel.title) + settings.axes +
@@ -94,7 +103,7 @@ picture line_figure(const line_figure_settings& settings, std::span<const std::s
     const auto line = drawn.find(name);
     if (line != drawn.end()) {
       keys += fmt::format("{} NaN {} title {}", keys.empty() ? "  plot" : ", \\\n      ",
-                          draw(line->second, settings.with_points), gnuplot_text(name));
+                          draw(line->second, settings), gnuplot_text(name));
       longest = std::max(longest, display_width(name));
     }
   }
