@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <preheat/linalg/factored_product.hpp>
+#include <preheat/preheat.hpp>
 #include <preheat/train/curvature.hpp>
 
 #include "methods.hpp"
