@@ -81,15 +81,16 @@ picture line_figure(const line_figure_settings& settings, std::span<const std::s
         continue;
       }
       data += fmt::format("# {}: {}\n{}\n\n", panel.title, line.name, line.points);
-      plots += fmt::format("{} \"{}.dat\" index {} using 1:2 {} notitle",
-                           plots.empty() ? "  plot" : ", \\\n      ", settings.name, index++,
-                           draw(line.look, settings));
-      if (settings.with_intervals) {
-        plots += fmt::format(
-            ", \\\n       \"{}.dat\" index {} using 1:2:3 with yerrorbars pointtype 0 linewidth 1 "
-            "linecolor rgb \"{}\" notitle",
-            settings.name, index - 1, line.look.colour);
+      const std::string file = fmt::format("\"{}.dat\" index {} using", settings.name, index++);
+      const auto plot = [&](const std::string& what) {
+        plots += (plots.empty() ? "  plot " : ", \\\n       ") + file + what;
+      };
+      if (settings.with_intervals) {  // under the points
+        plot(fmt::format(
+            " 1:2:3 with yerrorbars pointtype 0 linewidth 1 linecolor rgb \"{}\" notitle",
+            line.look.colour));
       }
+      plot(fmt::format(" 1:2 {} notitle", draw(line.look, settings)));
       drawn.emplace(line.name, line.look);
     }
     commands.push_back(panel_title(panel.title) + settings.axes +
@@ -110,15 +111,17 @@ picture line_figure(const line_figure_settings& settings, std::span<const std::s
   constexpr int sample_width = 64;  // in pixels
   constexpr int letter_width = 8;
   const int legend_width = std::max(240, sample_width + letter_width * int(longest));
-  const layout l{.width = 80 + 330 * int(panels.size()) + legend_width,
-                 .height = std::max(420, 110 + 22 * int(drawn.size())),
-                 .left = 72,
-                 .legend = legend_width,
-                 .panels = panels.size()};
+  const layout l{
+      .width = (settings.with_intervals ? 92 : 80) + 330 * int(panels.size()) + legend_width,
+      .height = std::max(420, 110 + 22 * int(drawn.size())),
+      .left = settings.with_intervals ? 84 : 72,
+      .legend = legend_width,
+      .panels = panels.size()};
   if (!keys.empty()) {
     commands.back() += fmt::format(
         "  unset title\n  unset xlabel\n  unset ylabel\n  unset tics\n  unset border\n"
-        "  unset logscale\n  set xrange [0:1]\n  set yrange [0:1]\n"
+        "  unset logscale\n  unset xzeroaxis\n  unset yzeroaxis\n"
+        "  set xrange [0:1]\n  set yrange [0:1]\n"
         "  set lmargin at screen {0:.5f}\n  set rmargin at screen 0.99\n"
         "  set key at screen {0:.5f},{1:.5f} left top Left reverse samplen 3 spacing 1.15\n{2}\n",
         1 - (legend_width - 8.0) / l.width, 1 - 70.0 / l.height, keys);

@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "report.hpp"
 #include "studies/common/comparison.hpp"
 #include "variants.hpp"
 
@@ -81,6 +82,13 @@ const start_runs* condition::find(const std::string& id) const {
   return it == starts.end() ? nullptr : &*it;
 }
 
+const start_runs* condition::usual_of(const start_runs& s) const {
+  const auto it = std::find_if(starts.begin(), starts.end(), [&](const start_runs& other) {
+    return other.origin == s.origin && other.widely_run;
+  });
+  return it == starts.end() ? nullptr : &*it;
+}
+
 std::string condition::title() const {
   return fmt::format("{}, {} steps, rank {}", problem, steps, rank);
 }
@@ -122,6 +130,17 @@ std::vector<condition> conditions_of(const std::vector<run_record>& runs,
       all.push_back(std::move(c));
     }
   }
+  std::map<std::string, std::size_t> count;
+  for (const condition& c : all) {
+    for (const start_runs& s : c.starts) {
+      ++count[s.method.id];
+    }
+  }
+  for (condition& c : all) {
+    for (start_runs& s : c.starts) {
+      s.widely_run = s.method.id == s.origin || count[s.method.id] >= several_conditions;
+    }
+  }
   return all;
 }
 
@@ -143,7 +162,8 @@ std::vector<comparison> comparisons_of(const std::vector<condition>& conditions)
   std::vector<double> p;
   for (const condition& c : conditions) {
     for (const start_runs& s : c.starts) {
-      const std::vector<double> differences = above_kaiming(c, s, test_loss_of);
+      const std::vector<double> differences =
+          s.is_full() ? std::vector<double>() : above_kaiming(c, s, test_loss_of);
       if (differences.size() >= least_compared_seeds) {
         all.push_back({&c, &s, common::mean_with_interval(differences)});
         p.push_back(common::t_test(differences));
@@ -163,6 +183,45 @@ double test_loss_of(const run_record& r) {
 }
 double validation_loss_of(const run_record& r) {
   return r.validation_loss;
+}
+
+double mean_measure(const start_runs& s, const char* name) {
+  std::vector<double> values;
+  for (const run_record* const r : s.all) {
+    const double value = measure_of(*r, name);
+    if (std::isfinite(value)) {
+      values.push_back(value);
+    }
+  }
+  return common::mean(values);
+}
+
+estimate room_of(const condition& c) {
+  const start_runs* const all = c.find(full_method);
+  if (all == nullptr) {
+    return {};
+  }
+  const estimate e = common::mean_with_interval(above_kaiming(c, *all, test_loss_of));
+  return {.mean = -e.mean, .half = e.half};
+}
+
+std::vector<predicted_rate> predicted_rates(const condition& c) {
+  const start_runs* const kaiming = c.find(common::reference_method);
+  const double known =
+      kaiming == nullptr ? common::not_a_number : mean_measure(*kaiming, start_curvature);
+  if (!std::isfinite(known) || kaiming->summary.failed) {
+    return {};
+  }
+  std::vector<predicted_rate> all;
+  for (const start_runs& s : c.starts) {
+    const double own = mean_measure(s, start_curvature);
+    if (std::isfinite(own) && own > 0 && !s.summary.failed) {
+      all.push_back({&s, own, kaiming->summary.rate * known / own, s.summary.rate});
+    }
+  }
+  std::stable_partition(all.begin(), all.end(),
+                        [&](const predicted_rate& r) { return r.who == kaiming; });
+  return all;
 }
 
 }  // namespace studies::lm

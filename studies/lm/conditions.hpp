@@ -14,6 +14,8 @@ using common::estimate;
 using common::run_group;
 using common::run_record;
 
+inline constexpr const char* full_method = "full";  // full fine-tuning's identifier
+
 // A method in one condition, or a variant of one, whose identifier goes on with "_" (variants.hpp).
 struct start_runs {
   method_entry method;
@@ -22,9 +24,13 @@ struct start_runs {
   run_group all{};     // at every rate
   run_group chosen{};  // at the rates that have the most seeds: these choose the best one
   common::summary_row summary{};
+  bool widely_run =
+      true;  // not a variant, or one that stands for its method: it is in several conditions
 
-  bool is_variant() const { return origin != method.id; }
+  bool is_full() const { return method.id == full_method; }
 };
+// So many conditions.
+inline constexpr std::size_t several_conditions = 3;
 
 struct condition {
   std::string problem;
@@ -35,6 +41,8 @@ struct condition {
 
   // Null if there is none.
   const start_runs* find(const std::string& id) const;
+  // What a variant is compared with: its method, or the variant that stands for it.
+  const start_runs* usual_of(const start_runs& s) const;
   std::string title() const;  // "definitions, 32 steps, rank 4"
 };
 
@@ -59,12 +67,26 @@ struct comparison {
   bool remains() const { return adjusted <= 0.05; }
 };
 
-// All of at least this many seeds.
+// All of at least this many seeds, without full fine-tuning, whose distance is the room.
 inline constexpr std::size_t least_compared_seeds = 3;
 // `conditions` must outlive the result.
 std::vector<comparison> comparisons_of(const std::vector<condition>& conditions);
 
 double test_loss_of(const run_record& r);
 double validation_loss_of(const run_record& r);
+
+// The mean over all runs of a start that measured this; NaN without.
+double mean_measure(const start_runs& s, const char* name);
+
+// What tuned Kaiming's loss on test is above tuned full fine-tuning's; NaN without either.
+estimate room_of(const condition& c);
+
+// A start whose curvature was measured, and the rate predicted from Kaiming's: rate ∝ 1/λ.
+struct predicted_rate {
+  const start_runs* who;
+  double curvature, predicted, tuned;
+};
+// Kaiming's is the first; empty without it.
+std::vector<predicted_rate> predicted_rates(const condition& c);
 
 }  // namespace studies::lm

@@ -148,10 +148,10 @@ std::string evidence_of(const std::vector<run_record>& runs,
     text += text_of(c);
   }
   // The typographic minus of the page.
-  for (std::size_t at = text.find(" -"); at != std::string::npos; at = text.find(" -", at + 1)) {
-    const bool number = at + 2 < text.size() && text[at + 2] >= '0' && text[at + 2] <= '9';
-    if (number) {
-      text.replace(at + 1, 1, "−");
+  for (std::size_t at = text.find('-'); at != std::string::npos; at = text.find('-', at + 1)) {
+    const bool number = at + 1 < text.size() && text[at + 1] >= '0' && text[at + 1] <= '9';
+    if (number && at > 0 && (text[at - 1] == ' ' || text[at - 1] == '*')) {
+      text.replace(at, 1, "−");
     }
   }
   return text;

@@ -77,7 +77,7 @@ class figure {
 constexpr const char* zero_line =
     "  set xzeroaxis linetype 1 linewidth 1.2 linecolor rgb \"#444444\"\n";
 constexpr const char* gain_label =
-    "  set ylabel \"eval loss, minus tuned Kaiming's\" offset 0.6,0\n";
+    "  set ylabel \"eval loss, minus tuned Kaiming's\" offset 1.2,0\n";
 
 line_figure_settings settings_of(const std::string& name, const std::string& title,
                                  const std::string& axes, bool joined = true) {
@@ -90,11 +90,8 @@ line_figure_settings settings_of(const std::string& name, const std::string& tit
           .joined = joined};
 }
 
-bool is_full(const start_runs& s) {
-  return s.method.id == "full";
-}
 bool is_start(const start_runs& s) {
-  return !is_full(s) && !s.is_variant() && !common::is_system(s.method.kind);
+  return !s.is_full() && s.widely_run && !common::is_system(s.method.kind);
 }
 
 struct drawer {
@@ -148,7 +145,7 @@ struct drawer {
       for (const comparison& one : compared) {
         if (is_start(*one.who) && one.where->problem == key.first &&
             one.where->rank == key.second) {
-          f.add(one.who->method.id, one.where->steps, one.difference);
+          f.add(one.who->origin, one.where->steps, one.difference);
         }
       }
     }
@@ -207,7 +204,7 @@ struct drawer {
       for (const start_runs& s : c->starts) {
         if (is_start(s) && s.method.id != "base") {
           for (const auto& [rate, loss] : common::validation_by_rate(s.all)) {
-            f.add(s.method.id, rate, {.mean = loss});
+            f.add(s.origin, rate, {.mean = loss});
           }
         }
       }
@@ -226,7 +223,7 @@ struct drawer {
     f.begin_panel("every condition with both");
     for (const comparison& one : compared) {
       if (is_start(*one.who)) {
-        f.add(one.who->method.id, room_of(*one.where).mean, one.difference);
+        f.add(one.who->origin, room_of(*one.where).mean, one.difference);
       }
     }
     f.draw(all);
@@ -236,14 +233,14 @@ struct drawer {
     figure f(known,
              settings_of("lm_drift", "Drift against loss, both minus tuned Kaiming's",
                          std::string("  set xrange [*:*]\n  set xlabel \"eval loss\" offset 0,0.3\n"
-                                     "  set ylabel \"loss on quotations\" offset 0.6,0\n") +
+                                     "  set ylabel \"loss on quotations\" offset 1.2,0\n") +
                              zero_line + "  set yzeroaxis linetype 1 linecolor rgb \"#444444\"\n",
                          false));
     for (const condition* const c : main_conditions(3)) {
       f.begin_panel(c->title());
       for (const comparison& one : compared) {
         if (one.where == c && is_start(*one.who)) {
-          f.add(one.who->method.id, one.difference.mean,
+          f.add(one.who->origin, one.difference.mean,
                 common::mean_with_interval(above_kaiming(*c, *one.who, drift_of)));
         }
       }
@@ -255,13 +252,13 @@ struct drawer {
     figure f(known, settings_of("lm_predicted", "Tuned rate against the one that 1/λ predicts",
                                 "  set logscale xy 2\n  set xrange [*:*]\n  set format xy \"%g\"\n"
                                 "  set xlabel \"predicted from Kaiming's\" offset 0,0.3\n"
-                                "  set ylabel \"tuned\" offset 0.6,0\n",
+                                "  set ylabel \"tuned\" offset 1.2,0\n",
                                 false));
     for (const condition& c : conditions) {
       f.begin_panel(c.title());
       for (const predicted_rate& r : predicted_rates(c)) {
         if (is_start(*r.who)) {
-          f.add(r.who->method.id, r.predicted, {.mean = r.tuned});
+          f.add(r.who->origin, r.predicted, {.mean = r.tuned});
         }
       }
     }

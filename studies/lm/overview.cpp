@@ -14,8 +14,6 @@
 namespace studies::lm {
 namespace {
 
-constexpr const char* full = "full";
-
 bool is_reference(const start_runs& s) {
   return s.method.id == common::reference_method;
 }
@@ -106,9 +104,6 @@ const comparison* find(const std::vector<comparison>& compared, const start_runs
 }
 
 std::string compared_cell(const std::vector<comparison>& compared, const start_runs& s) {
-  if (is_reference(s)) {
-    return apps::console::fixed(s.summary.test_loss.mean, 3);
-  }
   const comparison* const one = find(compared, s);
   if (one == nullptr) {
     return {};
@@ -148,7 +143,7 @@ std::string room_table(const std::vector<condition>& conditions) {
     const estimate room = room_of(c);
     if (std::isfinite(room.mean)) {
       const start_runs& kaiming = *c.find(common::reference_method);
-      const start_runs& all = *c.find(full);
+      const start_runs& all = *c.find(full_method);
       table.add({c.title(), common::rate_cell(kaiming.summary), common::rate_cell(all.summary),
                  apps::console::fixed(kaiming.summary.test_loss.mean, 3), signed_cell(room),
                  std::to_string(above_kaiming(c, all, test_loss_of).size())});
@@ -157,8 +152,15 @@ std::string room_table(const std::vector<condition>& conditions) {
   return table.to_string();
 }
 
-// The paired difference of two groups' validation losses at one rate.
-estimate at_rate(const run_group& a, const run_group& b, double rate) {
+// "+0.012 ± 0.020", or nothing for fewer than least_compared_seeds.
+std::string difference_cell(const std::vector<double>& differences) {
+  return differences.size() < least_compared_seeds
+             ? std::string()
+             : signed_cell(common::mean_with_interval(differences));
+}
+
+// The paired differences of two groups' validation losses at one rate.
+std::vector<double> at_rate(const run_group& a, const run_group& b, double rate) {
   const auto other = common::by_base(b, rate, validation_loss_of);
   std::vector<double> differences;
   for (const auto& [base, value] : common::by_base(a, rate, validation_loss_of)) {
@@ -167,7 +169,7 @@ estimate at_rate(const run_group& a, const run_group& b, double rate) {
       differences.push_back(value - it->second);
     }
   }
-  return common::mean_with_interval(differences);
+  return differences;
 }
 
 // At a quarter of Kaiming's best rate, or the nearest rate that was tried, for both.
@@ -179,21 +181,19 @@ std::string small_rate_cell(const condition& c, const start_runs& s) {
   const double wanted = kaiming->summary.rate / 4;
   for (const run_record* const r : kaiming->all) {
     if (std::abs(std::log(r->rate / wanted)) < 0.3) {
-      const estimate e = at_rate(s.all, kaiming->all, r->rate);
-      return std::isfinite(e.mean) ? signed_cell(e) : std::string();
+      return difference_cell(at_rate(s.all, kaiming->all, r->rate));
     }
   }
   return {};
 }
 
-// A variant less its method as it is, each at its best rate.
+// A variant less its method as it usually is, each at its best rate.
 std::string variant_cell(const condition& c, const start_runs& s) {
-  const start_runs* const own = c.find(s.origin);
+  const start_runs* const own = c.usual_of(s);
   if (own == nullptr || s.summary.failed) {
     return {};
   }
-  return signed_cell(
-      common::mean_with_interval(common::paired_differences(s.chosen, own->chosen, test_loss_of)));
+  return difference_cell(common::paired_differences(s.chosen, own->chosen, test_loss_of));
 }
 
 std::string drift_sentences(const std::vector<condition>& conditions,
@@ -202,7 +202,7 @@ std::string drift_sentences(const std::vector<condition>& conditions,
   for (const condition& c : conditions) {
     std::vector<double> gains, drifts;
     for (const comparison& one : compared) {
-      if (one.where == &c && one.who->method.id != full) {
+      if (one.where == &c) {
         gains.push_back(one.difference.mean);
         drifts.push_back(common::mean(above_kaiming(c, *one.who, drift_of)));
       }
@@ -249,54 +249,18 @@ std::string section(const char* title, const std::string& text) {
 
 }  // namespace
 
-double mean_measure(const start_runs& s, const char* name) {
-  std::vector<double> values;
-  for (const run_record* const r : s.all) {
-    const double value = measure_of(*r, name);
-    if (std::isfinite(value)) {
-      values.push_back(value);
-    }
-  }
-  return common::mean(values);
-}
-
-estimate room_of(const condition& c) {
-  const start_runs* const all = c.find(full);
-  if (all == nullptr) {
-    return {};
-  }
-  const estimate e = common::mean_with_interval(above_kaiming(c, *all, test_loss_of));
-  return {.mean = -e.mean, .half = e.half};
-}
-
-std::vector<predicted_rate> predicted_rates(const condition& c) {
-  const start_runs* const kaiming = c.find(common::reference_method);
-  const double known =
-      kaiming == nullptr ? common::not_a_number : mean_measure(*kaiming, start_curvature);
-  if (!std::isfinite(known) || kaiming->summary.failed) {
-    return {};
-  }
-  std::vector<predicted_rate> all;
-  for (const start_runs& s : c.starts) {
-    const double own = mean_measure(s, start_curvature);
-    if (std::isfinite(own) && own > 0 && !s.summary.failed) {
-      all.push_back({&s, own, kaiming->summary.rate * known / own, s.summary.rate});
-    }
-  }
-  std::stable_partition(all.begin(), all.end(),
-                        [&](const predicted_rate& r) { return r.who == kaiming; });
-  return all;
-}
-
 std::string overview_of(const std::vector<condition>& conditions) {
   const std::vector<comparison> compared = comparisons_of(conditions);
-  const auto whole = [](const start_runs& s) { return !s.is_variant(); };
-  const auto variant = [](const start_runs& s) { return s.is_variant(); };
-  const auto cell = [&](const condition&, const start_runs& s) {
+  const auto whole = [](const start_runs& s) { return s.widely_run; };
+  const auto variant = [](const start_runs& s) { return !s.widely_run; };
+  const auto only_gains = [&](const condition&, const start_runs& s) {
     return compared_cell(compared, s);
   };
-  const auto only_gains = [&](const condition&, const start_runs& s) {
-    return is_reference(s) ? std::string() : compared_cell(compared, s);
+  const auto cell = [&](const condition& c, const start_runs& s) {
+    const bool compares = std::any_of(compared.begin(), compared.end(),
+                                      [&](const comparison& one) { return one.where == &c; });
+    return is_reference(s) && compares ? apps::console::fixed(s.summary.test_loss.mean, 3)
+                                       : compared_cell(compared, s);
   };
   std::string text = section("All runs", card(conditions, compared));
   text += section("Room", room_table(conditions));
