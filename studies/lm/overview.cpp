@@ -47,8 +47,10 @@ std::string card(const std::vector<condition>& conditions,
       fmt::format("{} runs in {} conditions, {:.1f} hours of computing; {} did not end",
                   runs.size(), conditions.size(), seconds / 3600, broken);
   if (!seeds.empty()) {
+    const int least = *seeds.begin(), most = *seeds.rbegin();
     text +=
-        fmt::format("; {} to {} seeds at the rates that choose", *seeds.begin(), *seeds.rbegin());
+        fmt::format("; {} seeds at the rates that choose",
+                    least == most ? std::to_string(most) : fmt::format("{} to {}", least, most));
   }
   text += ".\n\n";
   for (const std::string& machine : machines) {
