@@ -8,6 +8,8 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <preheat/init/hrp.hpp>
+#include <preheat/method.hpp>
 
 #include "overview.hpp"
 #include "report.hpp"
