@@ -7,8 +7,8 @@
 
 namespace preheat::nn {
 
-template <backend Be>
-void gather(Be& be, const_view_of<Be> table, std::span<const index_t> ids, view_of<Be> x) {
+template <backend Be, class X = scalar_of<Be>>
+void gather(Be& be, view<const X> table, std::span<const index_t> ids, view<X> x) {
   if constexpr (gathers_columns<Be>) {
     be.gather_cols(table, ids, x);
   } else {

@@ -7,15 +7,18 @@
 
 namespace preheat::nn {
 
-template <class Linear>
-concept joins_layers = requires(const Linear& linear, index_t layer, index_t count) {
+// X is the type of the layers' inputs and outputs.
+template <class Linear, class X>
+concept joins_layers =
+    requires(Linear& linear, index_t layer, index_t count, view<const X> input) {
   { linear.joins(layer, count) } -> std::same_as<bool>;
+  { linear.forward_joined(layer, count, input) } -> std::same_as<view<X>>;
 };
 
 // Whether `count` layers from `first` on are computed together in this pass.
-template <class Linear>
-bool together(const Linear& linear, index_t first, index_t count) {
-  if constexpr (joins_layers<Linear>) {
+template <class X, class Linear>
+bool together(Linear& linear, index_t first, index_t count) {
+  if constexpr (joins_layers<Linear, X>) {
     return linear.joins(first, count);
   } else {
     return count == 1;
@@ -23,28 +26,28 @@ bool together(const Linear& linear, index_t first, index_t count) {
 }
 
 // Their outputs; count is 1, or together() holds.
-template <backend Be, class Linear>
-view_of<Be> forward_together(Linear& linear, index_t first, [[maybe_unused]] index_t count,
-                             const_view_of<Be> X) {
-  if constexpr (joins_layers<Linear>) {
+template <class X, class Linear>
+view<X> forward_together(Linear& linear, index_t first, [[maybe_unused]] index_t count,
+                         view<const X> input) {
+  if constexpr (joins_layers<Linear, X>) {
     if (count > 1) {
-      return linear.forward_joined(first, count, X);
+      return linear.forward_joined(first, count, input);
     }
   }
-  return linear.forward(first, X);
+  return linear.forward(first, input);
 }
-// The gradient of X, empty unless `below`. make(dX) writes X if it was not kept; what it does with dX, if that is not
-// empty, the caller need not do afterwards.
-template <backend Be, class Linear, class Make>
-view_of<Be> backward_together(Linear& linear, index_t first, [[maybe_unused]] index_t count,
-                              const_view_of<Be> X, const_view_of<Be> d, bool below, Make&& make) {
-  if constexpr (joins_layers<Linear>) {
+// The gradient of the input, empty unless `below`. make(gradient) writes the input if it was not kept; what it does with
+// the gradient, if that is not empty, the caller need not do afterwards.
+template <class X, class Linear, class Make>
+view<X> backward_together(Linear& linear, index_t first, [[maybe_unused]] index_t count,
+                          view<const X> input, view<const X> d, bool below, Make&& make) {
+  if constexpr (joins_layers<Linear, X>) {
     if (linear.joins(first, count)) {
-      return linear.backward_joined(first, count, X, d, below, make);
+      return linear.backward_joined(first, count, input, d, below, make);
     }
   }
-  make(view_of<Be>());
-  return linear.backward(first, X, d, below);
+  make(view<X>());
+  return linear.backward(first, input, d, below);
 }
 
 }  // namespace preheat::nn

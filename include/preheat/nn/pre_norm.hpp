@@ -20,7 +20,7 @@ class pre_norm {
 
   // X must not change until backward. Y is written.
   void forward(Be& be, norm_kind kind, double epsilon, const norm_weights<Be>& w,
-               const_view_of<Be> X, mat<Be>& Y) {
+               const_activation_view<Be> X, activations<Be>& Y) {
     X_ = X;
     be.resize(r_, X.cols(), 1);
     be.resize(Y, X.rows(), X.cols());
@@ -34,7 +34,7 @@ class pre_norm {
   }
   // X += a before, in one pass where the backend can.
   void forward_of_sum(Be& be, norm_kind kind, double epsilon, const norm_weights<Be>& w,
-                      const_view_of<Be> a, view_of<Be> X, mat<Be>& Y) {
+                      const_activation_view<Be> a, activation_view<Be> X, activations<Be>& Y) {
     if constexpr (adds_before_norm<Be>) {
       if (kind == norm_kind::rms) {
         X_ = X;
@@ -48,21 +48,21 @@ class pre_norm {
     forward(be, kind, epsilon, w, X, Y);
   }
   // Y once more, from the X of forward.
-  void repeat(Be& be, norm_kind kind, double epsilon, const norm_weights<Be>& w, mat<Be>& Y) {
+  void repeat(Be& be, norm_kind kind, double epsilon, const norm_weights<Be>& w, activations<Be>& Y) {
     forward(be, kind, epsilon, w, X_, Y);
   }
   // d is ∂/∂Y and is overwritten; ∂/∂X is added to dX.
-  void backward(Be& be, norm_kind kind, const norm_weights<Be>& w, view_of<Be> d, view_of<Be> dX) {
+  void backward(Be& be, norm_kind kind, const norm_weights<Be>& w, activation_view<Be> d, activation_view<Be> dX) {
     if (kind == norm_kind::rms) {
       be.rms_norm_gradient(w.gamma, X_, r_, d, dX);
     } else {
       be.layer_norm_gradient(w.gamma, normalized_, r_, d);
-      be.apply(add_kernel<T>{}, dX, const_view_of<Be>(d));
+      be.apply(add_kernel<T>{}, dX, const_activation_view<Be>(d));
     }
   }
   // repeat and backward, in one pass where the backend can. d is not empty.
   void backward_and_repeat(Be& be, norm_kind kind, double epsilon, const norm_weights<Be>& w,
-                           view_of<Be> d, view_of<Be> dX, mat<Be>& Y) {
+                           activation_view<Be> d, activation_view<Be> dX, activations<Be>& Y) {
     if constexpr (repeats_norm<Be>) {
       if (kind == norm_kind::rms) {
         be.resize(Y, X_.rows(), X_.cols());
@@ -75,9 +75,9 @@ class pre_norm {
   }
 
  private:
-  const_view_of<Be> X_;
+  const_activation_view<Be> X_;
   mat<Be> r_;
-  mat<Be> normalized_;
+  activations<Be> normalized_;
 };
 
 }  // namespace preheat::nn

@@ -46,7 +46,6 @@ class adapted {
         joined_{products} {
     adapted_layers_.resize(layers_.size());
     uses_.resize(layers_.size());
-    input_gradients_.resize(layers_.size());
     for (index_t l = 0; l < index_t(layers_.size()); ++l) {
       outputs_.push_back(l);
       gradients_.push_back(l);
@@ -114,6 +113,9 @@ class adapted {
   void begin(pass_kind p) {
     begun_ = true;
     training_ = p == pass_kind::training;
+    if constexpr (joins_adapters<Be, Adapter>) {
+      joined_.refresh(*be_, layers_, adapted_layers_);
+    }
     again_ = false;
     for (auto& u : uses_) {
       u.depth = 0;
@@ -142,13 +144,12 @@ class adapted {
            joined_.fit_together(layers_, adapted_layers_, first, count);
   }
   template <class B = Be>
-  requires joins_adapters<B, Adapter> view_of<B> forward_joined(index_t first, index_t count,
-                                                                const_view_of<B> X);
+  requires joins_adapters<B, Adapter> activation_view<B> forward_joined(index_t first, index_t count,
+                                                                        const_activation_view<B> X);
   template <class Make, class B = Be>
-  requires joins_adapters<B, Adapter> view_of<B> backward_joined(index_t first, index_t count,
-                                                                 const_view_of<B> X,
-                                                                 const_view_of<B> dY, bool need_dx,
-                                                                 Make&& make);
+  requires joins_adapters<B, Adapter> activation_view<B> backward_joined(
+      index_t first, index_t count, const_activation_view<B> X, const_activation_view<B> dY,
+      bool need_dx, Make&& make);
 
   index_t first_trained() const {
     index_t l = 0;
@@ -175,8 +176,10 @@ class adapted {
     return all.depth++;
   }
 
-  mat<Be>& buffer_of_gradient(index_t l, index_t use_number) {
-    std::vector<mat<Be>>& list = input_gradients_[gradients_[l]];
+  template <class M>
+  M& buffer_of_gradient(std::vector<std::vector<M>>& all, index_t l, index_t use_number) {
+    all.resize(layers_.size());
+    std::vector<M>& list = all[gradients_[l]];
     while (index_t(list.size()) <= use_number) {
       list.emplace_back();
     }
@@ -199,6 +202,7 @@ class adapted {
   std::vector<index_t> outputs_;    // the uses that a layer computes in, its own unless shared
   std::vector<index_t> gradients_;  // likewise of input_gradients_
   std::vector<std::vector<mat<Be>>> input_gradients_;
+  std::vector<std::vector<activations<Be>>> joined_gradients_;  // of layers that compute together
   [[no_unique_address]] mutable weight_room_of<Be> room_;
   [[no_unique_address]] joined_layers<Be, Adapter> joined_;
   bool again_ = false;
@@ -214,7 +218,7 @@ template <backend Be, class Adapter>
 view_of<Be> adapted<Be, Adapter>::forward(index_t l, const_view_of<Be> X) {
   require(begun_, "a network calls linear.begin(pass_kind) before the first forward of a pass");
   const adapted_layer& s = adapted_layers_[l];
-  if constexpr (joins_adapters<Be, Adapter>) {
+  if constexpr (joins_adapters<Be, Adapter> && !rounds_activations<Be>) {
     if (joins(l, 1)) {
       return forward_joined(l, 1, X);
     }
@@ -246,7 +250,7 @@ view_of<Be> adapted<Be, Adapter>::forward(index_t l, const_view_of<Be> X) {
 template <backend Be, class Adapter>
 view_of<Be> adapted<Be, Adapter>::backward(index_t l, const_view_of<Be> X, const_view_of<Be> dY,
                                            bool need_dx) {
-  if constexpr (joins_adapters<Be, Adapter>) {
+  if constexpr (joins_adapters<Be, Adapter> && !rounds_activations<Be>) {
     if (joins(l, 1)) {
       return backward_joined(l, 1, X, dY, need_dx, [](view_of<Be>) {});
     }
@@ -257,7 +261,7 @@ view_of<Be> adapted<Be, Adapter>::backward(index_t l, const_view_of<Be> X, const
   const index_t number = --all.depth;
   use& u = all.list[number];
   const frozen_linear<Be> frozen = base(l);
-  mat<Be>& dX = buffer_of_gradient(l, number);
+  mat<Be>& dX = buffer_of_gradient(input_gradients_, l, number);
   if (need_dx) {
     be_->resize(dX, X.rows(), X.cols());
   }

@@ -11,6 +11,10 @@
 // and whoever reads or changes them reads or changes M. Every pass looks whether they still are. A layer without an
 // adapter has rank 0. Between the Bᵢ, ∂B has numbers that nobody reads.
 //
+// Where activations are of a smaller type than the scalar (rounds_activations) M is of that type too: W must be stored
+// in it, and becomes a part; A and B stay in their own type, and refresh() writes rounded copies of them to M before
+// every pass. Their gradients are scalars.
+//
 // Needs a backend on which a matrix may be a part of another one (joins_matrices). All layers have the same s.
 // Cost: the products with W, and four thin ones of 2·R·N·(m or n) operations. Memory: W, A and B once, and R·N
 // numbers a pass; while they are gathered, the W of one group twice.
@@ -32,48 +36,86 @@ template <class Be>
 concept joins_matrices = backend<Be> &&
     std::constructible_from<mat<Be>, std::shared_ptr<mat<Be>>, index_t, index_t, index_t, index_t>;
 
+// Whether W can be a part of M.
+template <class Be>
+bool joins_weight(const weight_of<Be>& W) {
+  if constexpr (rounds_activations<Be>) {
+    return W.is_stored() && W.stored().entries().cols() > 0;
+  } else {
+    return !is_stored<Be>(W);
+  }
+}
+
 template <backend Be>
 class bordered_group {
  public:
   using T = scalar_of<Be>;
   struct member {
-    mat<Be>* W;
+    weight_of<Be>* W;
     mat<Be>* b;                           // empty: none
     adapter::lora::params<Be>* factors;   // null: no adapter
     adapter::lora::params<Be>* gradient;  // likewise
     index_t rank() const { return factors == nullptr ? 0 : factors->A.rows(); }
   };
 
+  std::size_t count() const { return shapes_.size(); }
+
   // Makes parts of M of what is not yet one.
   void gather(Be& be, std::span<const member> members) {
-    if (!has_shape_of(members)) {
+    const bool fresh = !has_shape_of(members);
+    if (fresh) {
       make_room(be, members);
     }
     index_t row = 0;
     index_t rank = 0;
     for (const member& one : members) {
       const index_t rows = one.W->rows();
-      take(be, M_, row, 0, *one.W);
+      take_weight(be, row, *one.W);
       if (one.b->rows() > 0) {
         take(be, bias_, row, 0, *one.b);
       }
       if (one.rank() > 0) {
-        take(be, M_, m_ + rank, 0, one.factors->A);
-        take(be, M_, row, n_ + rank, one.factors->B);
+        if constexpr (!rounds_activations<Be>) {
+          take(be, M_, m_ + rank, 0, one.factors->A);
+          take(be, M_, row, n_ + rank, one.factors->B);
+        }
         take(be, gradient_A_, rank, 0, one.gradient->A);
         take(be, gradient_B_, row, rank, one.gradient->B);
       }
       row += rows;
       rank += one.rank();
     }
+    if (fresh) {
+      refresh(be, members);
+    }
+  }
+
+  // The factors as they are now, rounded, to their places in M; nothing where they are parts of it.
+  void refresh([[maybe_unused]] Be& be, [[maybe_unused]] std::span<const member> members) {
+    if constexpr (rounds_activations<Be>) {
+      if (!has_shape_of(members)) {
+        return;  // gather makes room for them
+      }
+      index_t row = 0;
+      index_t rank = 0;
+      for (const member& one : members) {
+        if (one.rank() > 0) {
+          const index_t r = one.rank();
+          be.copy(transpose::no, one.factors->A, view(*M_).block(m_ + rank, 0, r, n_));
+          be.copy(transpose::no, one.factors->B, view(*M_).block(row, n_ + rank, one.W->rows(), r));
+          rank += r;
+        }
+        row += one.W->rows();
+      }
+    }
   }
 
   // Y becomes [Y; P], (m + R)×N. Returns the view of Y.
-  view_of<Be> forward(Be& be, T s, const_view_of<Be> X, mat<Be>& Y) const {
+  activation_view<Be> forward(Be& be, T s, const_activation_view<Be> X, activations<Be>& Y) const {
     be.resize(Y, m_ + R_, X.cols());
-    const view_of<Be> y = view(Y).row_range(0, m_);
+    const activation_view<Be> y = view(Y).row_range(0, m_);
     be.gemm(1, transpose::no, all().col_range(0, n_), transpose::no, X, 0, Y);
-    be.gemm(s, transpose::no, B(), transpose::no, const_view_of<Be>(Y).row_range(m_, R_), 1, y);
+    be.gemm(s, transpose::no, B(), transpose::no, const_activation_view<Be>(Y).row_range(m_, R_), 1, y);
     if (bias_ != nullptr) {
       be.add_to_cols(*bias_, y);
     }
@@ -83,15 +125,15 @@ class bordered_group {
   // Y is what forward left. dX becomes [dX; D], (n + R)×N, or D alone; returns the view of dX, empty unless wanted.
   // X is not read before make(dX) has been called, which may write it, and use or overwrite dX.
   template <class Make>
-  view_of<Be> backward(Be& be, T s, const_view_of<Be> X, const_view_of<Be> dY, const mat<Be>& Y,
-                       mat<Be>& dX, bool wanted, Make&& make) {
-    const const_view_of<Be> P = const_view_of<Be>(Y).row_range(m_, R_);
+  activation_view<Be> backward(Be& be, T s, const_activation_view<Be> X, const_activation_view<Be> dY, const activations<Be>& Y,
+                       activations<Be>& dX, bool wanted, Make&& make) {
+    const const_activation_view<Be> P = const_activation_view<Be>(Y).row_range(m_, R_);
     be.gemm(s, transpose::no, dY, transpose::yes, P, 1, *gradient_B_);
     const index_t above = wanted ? n_ : 0;
     be.resize(dX, above + R_, dY.cols());
     be.gemm(1, transpose::yes, wanted ? all().row_range(0, m_) : B(), transpose::no, dY, 0, dX);
-    const const_view_of<Be> D = const_view_of<Be>(dX).row_range(above, R_);
-    view_of<Be> dx;
+    const const_activation_view<Be> D = const_activation_view<Be>(dX).row_range(above, R_);
+    activation_view<Be> dx;
     if (wanted) {
       dx = view(dX).row_range(0, n_);
       be.gemm(s, transpose::yes, all().block(m_, 0, R_, n_), transpose::no, D, 1, dx);
@@ -102,8 +144,8 @@ class bordered_group {
   }
 
  private:
-  const_view_of<Be> all() const { return *M_; }
-  const_view_of<Be> B() const { return all().block(0, n_, m_, R_); }
+  const_activation_view<Be> all() const { return *M_; }
+  const_activation_view<Be> B() const { return all().block(0, n_, m_, R_); }
 
   bool has_shape_of(std::span<const member> members) const {
     if (M_ == nullptr || members.size() != shapes_.size()) {
@@ -131,10 +173,25 @@ class bordered_group {
     const auto fresh = [&](index_t rows, index_t cols) {
       return std::make_shared<mat<Be>>(be.zeros(rows, cols));
     };
-    M_ = fresh(m_ + R_, n_ + R_);
+    M_ = std::make_shared<activations<Be>>();
+    be.resize(*M_, m_ + R_, n_ + R_);
+    be.fill(0, *M_);
     bias_ = biased ? fresh(m_, 1) : nullptr;
     gradient_A_ = fresh(R_, n_);
     gradient_B_ = fresh(m_, R_);
+  }
+  void take_weight(Be& be, index_t row, weight_of<Be>& W) {
+    if constexpr (rounds_activations<Be>) {
+      const activation_view<Be> place = view(*M_).block(row, 0, W.rows(), W.cols());
+      const const_activation_view<Be> entries = W.stored().entries();
+      if (entries.data() != place.data()) {
+        be.copy(transpose::no, entries, place);
+        W = weight_of<Be>(
+            typename Be::stored_weight(activations<Be>(M_, row, 0, W.rows(), W.cols())));
+      }
+    } else {
+      take(be, M_, row, 0, W);
+    }
   }
   static void take(Be& be, const std::shared_ptr<mat<Be>>& whole, index_t i, index_t j,
                    mat<Be>& x) {
@@ -156,7 +213,7 @@ class bordered_group {
 
   std::vector<shape> shapes_;
   index_t m_ = 0, n_ = 0, R_ = 0;
-  std::shared_ptr<mat<Be>> M_;
+  std::shared_ptr<activations<Be>> M_;
   std::shared_ptr<mat<Be>> bias_;  // m×1, null if no layer has one
   std::shared_ptr<mat<Be>> gradient_A_, gradient_B_;
 };
