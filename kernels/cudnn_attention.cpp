@@ -7,6 +7,7 @@
 #include <cmath>
 #include <compare>
 #include <map>
+#include <numeric>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -49,26 +50,13 @@ index_t rounded_up(index_t n, index_t least) {
   const auto step = index_t(std::max<std::size_t>(std::bit_floor(std::size_t(n)) / 8, 1));
   return std::max((n + step - 1) / step * step, least);
 }
-index_t sum_of(std::span<const index_t> lengths) {
-  index_t sum = 0;
-  for (const index_t length : lengths) {
-    require(length >= 1, "tokens of a sequence >= 1", length, 1);
-    sum += length;
-  }
-  return sum;
-}
 plan_shape shape_of_plan(const cuda_fused_attention::shape_type& s,
                          std::span<const index_t> lengths, bool repeatable) {
-  require(!lengths.empty(), "attention: at least one sequence", lengths.size(), 1);
-  require(s.key_value_heads >= 1 && s.heads >= 1 && s.heads % s.key_value_heads == 0,
-          "heads are a multiple of key_value_heads", s.heads, s.key_value_heads);
-  require(s.head_size >= 8 && s.head_size % 8 == 0, "head_size is a multiple of 8", s.head_size, 8);
-  require(s.window >= 0, "window >= 0", s.window, 0);
   const index_t longest = *std::max_element(lengths.begin(), lengths.end());
   const index_t shortest = *std::min_element(lengths.begin(), lengths.end());
   const bool packed = longest != shortest || longest % 128 != 0;
   const auto count = index_t(lengths.size());
-  const index_t tokens = sum_of(lengths);
+  const index_t tokens = std::accumulate(lengths.begin(), lengths.end(), index_t(0));
   plan_shape p{s.heads, s.key_value_heads, s.head_size, s.window, count, longest, tokens,
                packed,  repeatable};
   if (packed) {
@@ -295,17 +283,6 @@ class plan {
   std::vector<index_t> told_;  // the lengths that numbers_ holds
 };
 
-void require_operand(const char* name, view<const number> x, index_t heads, index_t head_size,
-                     index_t tokens) {
-  const std::string begin = std::string("attention's ") + name + ": ";
-  require(x.rows() == heads * head_size, begin + "rows = heads times head_size", x.rows(),
-          heads * head_size);
-  require(x.cols() == tokens, begin + "columns = tokens of all sequences", x.cols(), tokens);
-  require(x.ld() % 8 == 0, begin + "leading dimension is a multiple of 8", x.ld(), 8);
-  const auto beyond = std::uintptr_t(x.data()) % 16;
-  require(beyond == 0, begin + "begins at a multiple of 16 bytes; bytes beyond it", beyond, 0);
-}
-
 }  // namespace
 
 struct cuda_fused_attention::state {
@@ -350,20 +327,11 @@ cuda_fused_attention::cuda_fused_attention(cuda_fused_attention&&) noexcept = de
 cuda_fused_attention& cuda_fused_attention::operator=(cuda_fused_attention&&) noexcept = default;
 cuda_fused_attention::~cuda_fused_attention() = default;
 
-index_t cuda_fused_attention::statistics(const cuda_fused_attention::shape_type& shape,
-                                         std::span<const index_t> lengths) {
-  return shape.heads * sum_of(lengths);
-}
-
 void cuda_fused_attention::forward(const cuda_fused_attention::shape_type& shape,
                                    std::span<const index_t> lengths, view<const number> Q,
                                    view<const number> K, view<const number> V, view<number> C,
                                    float* statistics) {
-  const index_t tokens = sum_of(lengths);
-  require_operand("Q", Q, shape.heads, shape.head_size, tokens);
-  require_operand("K", K, shape.key_value_heads, shape.head_size, tokens);
-  require_operand("V", V, shape.key_value_heads, shape.head_size, tokens);
-  require_operand("C", C, shape.heads, shape.head_size, tokens);
+  require_operands(shape, lengths, Q, K, V, C);
   state_->run(shape, lengths, {Q.ld(), K.ld(), V.ld(), C.ld()},
               {{in_Q, const_cast<number*>(Q.data())},
                {in_K, const_cast<number*>(K.data())},
@@ -378,15 +346,8 @@ void cuda_fused_attention::backward(const cuda_fused_attention::shape_type& shap
                                     view<const number> C, const float* statistics,
                                     view<const number> dC, view<number> dQ, view<number> dK,
                                     view<number> dV) {
-  const index_t tokens = sum_of(lengths);
-  require_operand("Q", Q, shape.heads, shape.head_size, tokens);
-  require_operand("K", K, shape.key_value_heads, shape.head_size, tokens);
-  require_operand("V", V, shape.key_value_heads, shape.head_size, tokens);
-  require_operand("C", C, shape.heads, shape.head_size, tokens);
-  require_operand("dC", dC, shape.heads, shape.head_size, tokens);
-  require_operand("dQ", dQ, shape.heads, shape.head_size, tokens);
-  require_operand("dK", dK, shape.key_value_heads, shape.head_size, tokens);
-  require_operand("dV", dV, shape.key_value_heads, shape.head_size, tokens);
+  require_operands(shape, lengths, Q, K, V, C);
+  require_gradients(shape, lengths, dC, dQ, dK, dV);
   state_->run(shape, lengths, {Q.ld(), K.ld(), V.ld(), C.ld(), dC.ld(), dQ.ld(), dK.ld(), dV.ld()},
               {{in_Q, const_cast<number*>(Q.data())},
                {in_K, const_cast<number*>(K.data())},

@@ -6,6 +6,7 @@
 #include <preheat/cuda/mixed.hpp>
 #include <preheat/methods.hpp>
 #include <preheat/nn/decoder.hpp>
+#include <preheat/nn/fused_attention.hpp>
 #include <preheat/operators/adapted.hpp>
 #include <preheat/operators/recorder.hpp>
 #include <preheat/storage/store_weights.hpp>
@@ -25,6 +26,7 @@ struct Be : cuda_mixed<float, cuda_bf16> {
   Be() : cuda_mixed<float, cuda_bf16>(made_shared_context()) {}
 };
 static_assert(rounds_activations<Be> && !rounds_activations<cuda<float, cuda_bf16>>);
+static_assert(nn::has_fused_attention<Be> && !nn::has_fused_attention<cpu_float>);
 static_assert(nn::decoder_backend<Be> && nn::sums_losses<Be> && nn::attends_in_grids<Be>);
 
 constexpr double unit = 0x1p-8;  // of rounding to bfloat16, relative
@@ -105,8 +107,8 @@ TEST_CASE("mixed: products sum in float and round once, into parts of a matrix t
         const auto A = rounded(be, ta == transpose::no ? a : transposed(a));
         const auto B = rounded(be, tb == transpose::no ? b : transposed(b));
         const table wanted = 0.5 * (a * b) + 2.0 * c;
-        const table bound = (double(k) + 2) * epsilon<Be> *
-            (magnitudes(a) * magnitudes(b) + 2.0 * magnitudes(c));
+        const table bound =
+            (double(k) + 2) * epsilon<Be> * (magnitudes(a) * magnitudes(b) + 2.0 * magnitudes(c));
         auto whole = rounded(be, table(40, 6, 7));
         const auto part = view(whole).row_range(11, 17);
         be.copy(transpose::no, view(rounded(be, c)), part);
@@ -125,8 +127,9 @@ TEST_CASE("mixed: products sum in float and round once, into parts of a matrix t
   }
   auto X = rounded(be, random_table(3, 3, 1));
   auto Y = rounded(be, random_table(4, 3, 1));
-  CHECK(refusal([&] { be.gemm(1, transpose::no, X, transpose::no, Y, 0, X); })
-            .find("inner dimensions") != std::string::npos);
+  CHECK(refusal([&] {
+          be.gemm(1, transpose::no, X, transpose::no, Y, 0, X);
+        }).find("inner dimensions") != std::string::npos);
 }
 
 TEST_CASE("mixed: columns are those of float, rounded once") {
@@ -209,8 +212,8 @@ void store_in_both(Be& be, Net& net, cpu_double& host, Reference& reference) {
     write<cpu_double>(host, read<Be>(be, copy), reference.layers()[l].W);
   }
 }
-template <class B>
-nn::decoder<B> decoder_of(B& be, Be& rounding, const nn::decoder_config& c) {
+template <class B, template <class> class Attention = nn::causal_attention>
+nn::decoder<B, Attention> decoder_of(B& be, Be& rounding, const nn::decoder_config& c) {
   auto w = small_decoder_weights(be, c);
   write<B>(be, rounded_table(rounding, read<B>(be, w.frozen.words)), w.frozen.words);
   return {be, std::move(w)};
@@ -314,9 +317,21 @@ TEST_CASE("mixed: runs of adapters that join layers and of others learn as on th
   check(hrp<>{.optim = {.lr = 0.01}});
 }
 
-TEST_CASE("mixed: a text goes on from its cache, and its logits are those of the whole") {
+namespace {
+
+// The kernels, on the double a plain loop, take heads of multiples of 8 rows.
+nn::decoder_config fused_llama() {
+  nn::decoder_config c = small_llama();
+  c.heads = 8;
+  c.key_value_heads = 4;
+  c.head_size = 16;
+  return c;
+}
+
+template <template <class> class Attention>
+void check_text_goes_on(const nn::decoder_config& c) {
   Be be;
-  auto net = decoder_of(be, be, small_llama());
+  auto net = decoder_of<Be, Attention>(be, be, c);
   base_operator<Be> linear(net);
   const std::vector<index_t> ids{1, 5, 2, 7, 3};
   nn::causal_batch<Be> batch;
@@ -330,4 +345,71 @@ TEST_CASE("mixed: a text goes on from its cache, and its logits are those of the
   for (index_t i = 0; i < last.rows; ++i) {
     CHECK(std::abs(last(i, 0) - all(i, 4)) <= 8 * unit * largest(all));
   }
+}
+
+}  // namespace
+
+TEST_CASE("mixed: a text goes on from its cache, and its logits are those of the whole") {
+  check_text_goes_on<nn::causal_attention>(small_llama());
+  check_text_goes_on<nn::fused_attention>(fused_llama());
+}
+
+TEST_CASE("mixed: a decoder with fused attention has the CPU's loss and gradients") {
+  for (const auto& [window, qk_norm] :
+       {std::pair<index_t, bool>{0, false}, {2, false}, {0, true}}) {
+    CAPTURE(window);
+    CAPTURE(qk_norm);
+    nn::decoder_config c = fused_llama();
+    c.window = window;
+    c.qk_norm = qk_norm;
+    Be be;
+    cpu_double host;
+    auto net = decoder_of<Be, nn::fused_attention>(be, be, c);
+    auto reference = decoder_of(host, be, c);
+    store_in_both(be, net, host, reference);
+    linear_of joined{net, {}, layer_products::joined};
+    adapted<cpu_double, adapter::lora> exact{reference};
+    attach_all(net, joined);
+    attach_all(reference, exact);
+    const double wanted = reference.loss_and_gradient(small_text<cpu_double>(), exact);
+    for (const nn::recompute what : {nn::recompute::norms_and_gates, nn::recompute::blocks}) {
+      net.set_recompute(what);
+      joined.zero_gradients();
+      CHECK(std::abs(net.loss_and_gradient(small_text<Be>(), joined) - wanted) < 4 * unit * wanted);
+      CHECK(gradient_error(joined, exact) < 0.1);
+    }
+  }
+}
+
+TEST_CASE("fused attention refuses operands that the kernels do not read") {
+  Be be;
+  const std::vector<index_t> lengths{3, 2};
+  auto X = rounded(be, table(64, 5));
+  auto C = rounded(be, table(32, 5));
+  auto statistics = be.zeros(10, 1);
+  const view all(X);
+  const auto forward = [&](cuda_fused_attention::shape_type s, auto Q, auto K) {
+    return refusal([&] {
+      be.fused_attention().forward(s, lengths, Q, K, all.row_range(48, 16), C, statistics.data());
+    });
+  };
+  const auto Q = all.row_range(0, 32);
+  const auto K = all.row_range(32, 16);
+  CHECK(forward({2, 1, 16}, Q, K).empty());
+  CHECK(forward({3, 2, 16}, Q, K).find("multiple of key_value_heads (3, 2)") != std::string::npos);
+  CHECK(forward({2, 1, 12}, Q, K).find("head_size is a multiple of 8 (12, 8)") !=
+        std::string::npos);
+  CHECK(forward({2, 1, 16, -1}, Q, K).find("window >= 0") != std::string::npos);
+  CHECK(forward({2, 1, 16}, K, K).find("Q: rows = heads times head_size (16, 32)") !=
+        std::string::npos);
+  CHECK(forward({2, 1, 16}, Q, K.col_range(0, 4)).find("K: columns = tokens of all") !=
+        std::string::npos);
+  CHECK(forward({2, 1, 16}, Q, all.row_range(33, 16)).find("K: begins at a multiple of 16 bytes") !=
+        std::string::npos);
+  const view narrow(Q.data(), 32, 5, 36);
+  CHECK(forward({2, 1, 16}, narrow, K).find("Q: leading dimension is a multiple of 8 (36, 8)") !=
+        std::string::npos);
+  CHECK(refusal([&] {
+          (void)cuda_fused_attention::statistics({2, 1, 16}, std::vector<index_t>{3, 0});
+        }).find("tokens of a sequence >= 1 (0, 1)") != std::string::npos);
 }

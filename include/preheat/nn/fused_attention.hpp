@@ -6,10 +6,10 @@
 // Forward keeps one number a query and head, from which backward makes P again: of n tokens n·heads numbers instead of
 // n²·heads. Q, K, V and C must not change until backward.
 //
-// Errors: what the kernels refuse. A text that goes on from a cache has more keys than queries, which they do not
-// compute: invalid_argument.
+// A text that goes on from a cache has more keys than queries: those are computed by nn::causal_attention. Errors: what
+// the kernels refuse.
 #pragma once
-#include <concepts>
+#include <algorithm>
 #include <span>
 #include <type_traits>
 #include <vector>
@@ -34,12 +34,21 @@ class fused_attention {
   using shape_type = typename kernels::shape_type;
 
  public:
-  struct scratch {};
+  using scratch = typename causal_attention<Be>::scratch;
 
   // C is heads·d × queries and is written.
   void forward(Be& be, const attention_shape& shape, std::span<const attention_span> sequences,
                view<const number> Q, view<const number> K, view<const number> V, view<number> C) {
-    set_lengths(sequences);
+    goes_on_ = std::any_of(sequences.begin(), sequences.end(),
+                           [](const attention_span& s) { return s.past() > 0; });
+    if (goes_on_) {
+      products_.forward(be, shape, sequences, Q, K, V, C);
+      return;
+    }
+    lengths_.clear();
+    for (const attention_span& s : sequences) {
+      lengths_.push_back(s.queries);
+    }
     Q_ = Q;
     K_ = K;
     V_ = V;
@@ -50,29 +59,27 @@ class fused_attention {
   }
 
   // Writes dQ, dK and dV, wanted or not.
-  void backward(Be& be, const attention_shape& shape, std::span<const attention_span>,
-                view<const number> dC, const wanted_gradients&, view<number> dQ, view<number> dK,
-                view<number> dV, scratch&) {
+  void backward(Be& be, const attention_shape& shape, std::span<const attention_span> sequences,
+                view<const number> dC, const wanted_gradients& wanted, view<number> dQ,
+                view<number> dK, view<number> dV, scratch& s) {
+    if (goes_on_) {
+      products_.backward(be, shape, sequences, dC, wanted, dQ, dK, dV, s);
+      return;
+    }
     be.fused_attention().backward(shape_of(shape), lengths_, Q_, K_, V_, C_, statistics_.data(), dC,
                                   dQ, dK, dV);
   }
 
  private:
-  void set_lengths(std::span<const attention_span> sequences) {
-    lengths_.clear();
-    for (const attention_span& s : sequences) {
-      require(s.past() == 0, "fused attention: a text begins in its batch; tokens before it",
-              s.past(), 0);
-      lengths_.push_back(s.queries);
-    }
-  }
   shape_type shape_of(const attention_shape& shape) const {
     return {shape.heads, shape.key_value_heads, shape.head_size(Q_.rows()), shape.window};
   }
 
+  bool goes_on_ = false;
   std::vector<index_t> lengths_;
   view<const number> Q_, K_, V_, C_;
   mat<Be> statistics_;
+  causal_attention<Be> products_;
 };
 
 }  // namespace preheat::nn
