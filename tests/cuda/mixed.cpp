@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <preheat/cuda/fused_attention.hpp>
 #include <preheat/cuda/mixed.hpp>
 #include <preheat/methods.hpp>
 #include <preheat/nn/decoder.hpp>
@@ -26,7 +27,6 @@ struct Be : cuda_mixed<float, cuda_bf16> {
   Be() : cuda_mixed<float, cuda_bf16>(made_shared_context()) {}
 };
 static_assert(rounds_activations<Be> && !rounds_activations<cuda<float, cuda_bf16>>);
-static_assert(nn::has_fused_attention<Be> && !nn::has_fused_attention<cpu_float>);
 static_assert(nn::decoder_backend<Be> && nn::sums_losses<Be> && nn::attends_in_grids<Be>);
 
 constexpr double unit = 0x1p-8;  // of rounding to bfloat16, relative
@@ -319,6 +319,9 @@ TEST_CASE("mixed: runs of adapters that join layers and of others learn as on th
 
 namespace {
 
+template <class B>
+using fused = nn::fused_attention<B, cuda_fused_attention>;
+
 // The kernels, on the double a plain loop, take heads of multiples of 8 rows.
 nn::decoder_config fused_llama() {
   nn::decoder_config c = small_llama();
@@ -351,7 +354,7 @@ void check_text_goes_on(const nn::decoder_config& c) {
 
 TEST_CASE("mixed: a text goes on from its cache, and its logits are those of the whole") {
   check_text_goes_on<nn::causal_attention>(small_llama());
-  check_text_goes_on<nn::fused_attention>(fused_llama());
+  check_text_goes_on<fused>(fused_llama());
 }
 
 TEST_CASE("mixed: a decoder with fused attention has the CPU's loss and gradients") {
@@ -364,7 +367,7 @@ TEST_CASE("mixed: a decoder with fused attention has the CPU's loss and gradient
     c.qk_norm = qk_norm;
     Be be;
     cpu_double host;
-    auto net = decoder_of<Be, nn::fused_attention>(be, be, c);
+    auto net = decoder_of<Be, fused>(be, be, c);
     auto reference = decoder_of(host, be, c);
     store_in_both(be, net, host, reference);
     linear_of joined{net, {}, layer_products::joined};
@@ -387,11 +390,11 @@ TEST_CASE("fused attention refuses operands that the kernels do not read") {
   auto X = rounded(be, table(64, 5));
   auto C = rounded(be, table(32, 5));
   auto statistics = be.zeros(10, 1);
+  cuda_fused_attention attention(be.context());
   const view all(X);
   const auto forward = [&](cuda_fused_attention::shape_type s, auto Q, auto K) {
-    return refusal([&] {
-      be.fused_attention().forward(s, lengths, Q, K, all.row_range(48, 16), C, statistics.data());
-    });
+    return refusal(
+        [&] { attention.forward(s, lengths, Q, K, all.row_range(48, 16), C, statistics.data()); });
   };
   const auto Q = all.row_range(0, 32);
   const auto K = all.row_range(32, 16);

@@ -13,11 +13,7 @@
 // Products of X by X sum in T and round once, to X or to T. Elementwise passes and columns compute in T. The same
 // order of operations gives the same bits.
 #pragma once
-#include <concepts>
-#include <memory>
-
 #include "bf16.hpp"
-#include "fused_attention.hpp"
 
 namespace preheat {
 
@@ -74,14 +70,6 @@ class cuda_mixed : public cuda<T, X>, public cuda_columns<T, X> {
   using scalars::gemm;
   using scalars::resize;
 
-  // The kernels of nn::fused_attention, made when they are first asked for; a program that does so links preheat::cudnn.
-  cuda_fused_attention& fused_attention() requires std::same_as<X, cuda_fused_attention::number> {
-    if (!attention_) {
-      attention_ = std::make_shared<cuda_fused_attention>(context());
-    }
-    return *attention_;
-  }
-
   void resize(activation_matrix& M, index_t m, index_t n) { M.resize(context(), m, n); }
   void fill(T value, view<X> x) { this->apply_indexed(cuda_kernels::fill<T>{value}, x); }
   // x = a, from one type to the other or within X.
@@ -124,8 +112,6 @@ class cuda_mixed : public cuda<T, X>, public cuda_columns<T, X> {
       detail::cuda_mixed_gemm<X, C>(*context(), alpha, ta, a, tb, b, beta, c);
     }
   }
-
-  std::shared_ptr<cuda_fused_attention> attention_;
 };
 
 }  // namespace preheat

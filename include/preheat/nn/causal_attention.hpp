@@ -46,9 +46,9 @@ struct wanted_gradients {
   bool value = true;
 };
 
-// An attention of this kind is a strategy of nn::decoder. It keeps from forward to backward what it
-// likes; scratch is what the blocks of a network share, because one computes at a time. Its parameter is
-// not constrained, because that of nn::decoder, a template, is not.
+// An attention of this kind is a strategy of nn::decoder (nn/fused_attention.hpp is another one). It keeps from forward
+// to backward what it likes; scratch is what the blocks of a network share, because one computes at a time. Its
+// parameter is not constrained, because that of nn::decoder, a template, is not.
 template <class Be>
 class causal_attention {
   static_assert(decoder_backend<Be>,
@@ -63,7 +63,7 @@ class causal_attention {
 
   // Q, K and V must not change until backward. C is heads·d × queries and is written.
   void forward(Be& be, const attention_shape& shape, std::span<const attention_span> sequences,
-               const_activation_view<Be> Q, const_activation_view<Be> K, const_activation_view<Be> V, activation_view<Be> C) {
+               const_activation_view<Be> Q, const_activation_view<Be> K, const_activation_view<Be> V, activation_view<Be> C, scratch&) {
     Q_ = Q;
     K_ = K;
     V_ = V;

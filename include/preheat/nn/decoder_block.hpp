@@ -108,7 +108,8 @@ class decoder_block {
       std::tie(keys, values) = pass.cache->append(be, number_, K_, V_);
     }
     be.resize(C_, Q_.rows(), Q_.cols());
-    attention_.forward(be, shape(c), pass.sequences, Q_, keys, values, C_);
+    attention_.forward(be, shape(c), pass.sequences, Q_, keys, values, C_,
+                       pass.scratch.attention);
     A_ = linear.forward(output_layer(), C_);
     activations<Be>& mlp_input = mlp_input_of(pass);
     mlp_norm_.forward_of_sum(be, c.norm, c.norm_epsilon, norms.mlp, X, A_, mlp_input);

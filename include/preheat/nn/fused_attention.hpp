@@ -1,85 +1,75 @@
-// Self-attention of a decoder by kernels that keep no probabilities: what nn::causal_attention computes, where a backend
-// has one call for all of it (cuda/fused_attention.hpp: cuDNN's, in bfloat16).
+// Causal self-attention by kernels that store no probabilities, as a strategy of nn::decoder:
 //
-//   nn::decoder<Be, nn::fused_attention> net(be, weights);
+//   template <class Be>
+//   using attention = nn::fused_attention<Be, cuda_fused_attention>;   // cuda/fused_attention.hpp, by cuDNN
+//   nn::decoder<Be, attention> net(be, weights);
 //
-// Forward keeps one number a query and head, from which backward makes P again: of n tokens n·heads numbers instead of
-// n²·heads. Q, K, V and C must not change until backward.
+// Kernels are made from be.context() once for all blocks, and have:
 //
-// A text that goes on from a cache has more keys than queries: those are computed by nn::causal_attention. Errors: what
-// the kernels refuse.
+//   statistics(shape, lengths)                          how many scalars a block keeps
+//   forward(shape, lengths, Q, K, V, C, statistics)     writes C and those
+//   backward(shape, lengths, Q, K, V, C, statistics, dC, dQ, dK, dV)
+//
+// with activations as operands (nn/causal_attention.hpp has the equations). Memory a block: heads numbers a token
+// instead of heads·longest. A pass whose sequences go on from a cache, where keys are more than queries, is computed by
+// causal_attention: it has no gradient.
 #pragma once
 #include <algorithm>
-#include <span>
-#include <type_traits>
-#include <vector>
+#include <optional>
 
-#include "attention_span.hpp"
 #include "causal_attention.hpp"
 
 namespace preheat::nn {
 
-// be.fused_attention() returns the kernels, which have a number type, a shape and the calls that are used below.
-template <class Be>
-concept has_fused_attention = decoder_backend<Be> && requires(Be& be) {
-  requires std::is_lvalue_reference_v<decltype(be.fused_attention())>;
-};
-
-template <class Be>
+template <class Be, class Kernels>
 class fused_attention {
-  static_assert(has_fused_attention<Be>,
-                "preheat: fused_attention needs a backend with be.fused_attention()");
-  using kernels = std::remove_reference_t<decltype(std::declval<Be&>().fused_attention())>;
-  using number = typename kernels::number;
-  using shape_type = typename kernels::shape_type;
-
  public:
-  using scratch = typename causal_attention<Be>::scratch;
+  struct scratch {
+    std::optional<Kernels> kernels;
+    typename causal_attention<Be>::scratch products;
+  };
 
-  // C is heads·d × queries and is written.
+  // Q, K, V and C must not change until backward. C is written.
   void forward(Be& be, const attention_shape& shape, std::span<const attention_span> sequences,
-               view<const number> Q, view<const number> K, view<const number> V, view<number> C) {
-    goes_on_ = std::any_of(sequences.begin(), sequences.end(),
-                           [](const attention_span& s) { return s.past() > 0; });
-    if (goes_on_) {
-      products_.forward(be, shape, sequences, Q, K, V, C);
+               const_activation_view<Be> Q, const_activation_view<Be> K,
+               const_activation_view<Be> V, activation_view<Be> C, scratch& s) {
+    if (std::any_of(sequences.begin(), sequences.end(),
+                    [](const attention_span& one) { return one.past() > 0; })) {
+      products_.forward(be, shape, sequences, Q, K, V, C, s.products);
       return;
-    }
-    lengths_.clear();
-    for (const attention_span& s : sequences) {
-      lengths_.push_back(s.queries);
     }
     Q_ = Q;
     K_ = K;
     V_ = V;
     C_ = C;
-    const shape_type s = shape_of(shape);
-    be.resize(statistics_, kernels::statistics(s, lengths_), 1);
-    be.fused_attention().forward(s, lengths_, Q, K, V, C, statistics_.data());
-  }
-
-  // Writes dQ, dK and dV, wanted or not.
-  void backward(Be& be, const attention_shape& shape, std::span<const attention_span> sequences,
-                view<const number> dC, const wanted_gradients& wanted, view<number> dQ,
-                view<number> dK, view<number> dV, scratch& s) {
-    if (goes_on_) {
-      products_.backward(be, shape, sequences, dC, wanted, dQ, dK, dV, s);
-      return;
+    lengths_.clear();
+    for (const attention_span& one : sequences) {
+      lengths_.push_back(one.queries);
     }
-    be.fused_attention().backward(shape_of(shape), lengths_, Q_, K_, V_, C_, statistics_.data(), dC,
-                                  dQ, dK, dV);
+    const auto kernel_shape = shape_of(shape);
+    be.resize(statistics_, Kernels::statistics(kernel_shape, lengths_), 1);
+    if (!s.kernels) {
+      s.kernels.emplace(be.context());
+    }
+    s.kernels->forward(kernel_shape, lengths_, Q, K, V, C, statistics_.data());
+  }
+  // Writes dQ, dK and dV, also those that are not wanted.
+  void backward(Be&, const attention_shape& shape, std::span<const attention_span>,
+                const_activation_view<Be> dC, const wanted_gradients&, activation_view<Be> dQ,
+                activation_view<Be> dK, activation_view<Be> dV, scratch& s) {
+    s.kernels->backward(shape_of(shape), lengths_, Q_, K_, V_, C_, statistics_.data(), dC, dQ, dK,
+                        dV);
   }
 
  private:
-  shape_type shape_of(const attention_shape& shape) const {
+  typename Kernels::shape_type shape_of(const attention_shape& shape) const {
     return {shape.heads, shape.key_value_heads, shape.head_size(Q_.rows()), shape.window};
   }
 
-  bool goes_on_ = false;
-  std::vector<index_t> lengths_;
-  view<const number> Q_, K_, V_, C_;
-  mat<Be> statistics_;
   causal_attention<Be> products_;
+  const_activation_view<Be> Q_, K_, V_, C_;
+  mat<Be> statistics_;
+  std::vector<index_t> lengths_;
 };
 
 }  // namespace preheat::nn
