@@ -138,7 +138,7 @@ def bf16_step(tokens, n, m, r):
     A, B = row_list.seeded(r, n, seed=4, scale=n ** -0.5), row_list.seeded(m, r, seed=5, scale=0.02)
     peers = []
     for label, kind in (("PEFT, bf16 factors", torch.bfloat16), ("PEFT, fp32 factors", torch.float32)):
-        layer = row_list.adapted_linear(W, r, 2 * r, autocast_adapter_dtype=False).base_model.model.fc
+        layer = row_list.adapted_linear(W, r, 2 * r).base_model.model.fc
         a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
         a.data, b.data = A.to(kind), B.to(kind)
         x, made = X.clone().requires_grad_(True), {}
