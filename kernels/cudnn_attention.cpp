@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <preheat/cuda/fused_attention.hpp>
+#include <preheat/cuda/matrix.hpp>
 
 namespace preheat {
 
@@ -33,10 +34,13 @@ void check(cudnnStatus_t status, const char* call,
 // What a plan is made for. A packed one computes any sequences of at most these numbers.
 struct plan_shape {
   index_t heads, key_value_heads, head_size, window;
-  index_t sequences, longest, tokens;
+  index_t sequences, longest;
+  index_t tokens;  // of all sequences, where the plan's sums are as long as these; or 0
   bool packed, repeatable;
   auto operator<=>(const plan_shape&) const = default;
 
+  index_t rows() const { return heads * head_size; }
+  bool shares_keys() const { return heads > key_value_heads; }
   std::string text() const {
     return "attention of " + std::to_string(heads) + " heads and " +
            std::to_string(key_value_heads) + " of keys, each of " + std::to_string(head_size) +
@@ -50,19 +54,29 @@ index_t rounded_up(index_t n, index_t least) {
   const auto step = index_t(std::max<std::size_t>(std::bit_floor(std::size_t(n)) / 8, 1));
   return std::max((n + step - 1) / step * step, least);
 }
+// `steps` are from one token to the next: of Q, K, V and C, and backward of dC, dQ, dK and dV too.
 plan_shape shape_of_plan(const cuda_fused_attention::shape_type& s,
-                         std::span<const index_t> lengths, bool repeatable) {
+                         std::span<const index_t> lengths, const std::vector<index_t>& steps,
+                         bool repeatable) {
   const index_t longest = *std::max_element(lengths.begin(), lengths.end());
   const index_t shortest = *std::min_element(lengths.begin(), lengths.end());
   const bool packed = longest != shortest || longest % 128 != 0;
   const auto count = index_t(lengths.size());
-  const index_t tokens = std::accumulate(lengths.begin(), lengths.end(), index_t(0));
-  plan_shape p{s.heads, s.key_value_heads, s.head_size, s.window, count, longest, tokens,
+  plan_shape p{s.heads, s.key_value_heads, s.head_size, s.window, count, longest, 0,
                packed,  repeatable};
-  if (packed) {
-    p.sequences = rounded_up(count, 1);
-    p.longest = (rounded_up(longest, 128) + 127) / 128 * 128;
-    p.tokens = rounded_up(tokens, p.longest);
+  if (!packed) {
+    return p;
+  }
+  p.sequences = rounded_up(count, 1);
+  p.longest = (rounded_up(longest, 128) + 127) / 128 * 128;
+  if (steps.size() > 4 && !repeatable) {
+    // Backward cuDNN sums dQ in float, and has dK and dV of every head where heads share keys: for `longest` tokens of
+    // every sequence, or for all tokens, then of dQ with as many rows as the result's step. It takes less memory.
+    const index_t tokens =
+        rounded_up(std::accumulate(lengths.begin(), lengths.end(), index_t(0)), p.longest);
+    const index_t padded = (p.shares_keys() ? 8 : 4) * p.rows() * p.sequences * p.longest;
+    const index_t of_tokens = 4 * (steps[5] + (p.shares_keys() ? 2 * p.rows() : 0)) * tokens;
+    p.tokens = of_tokens < padded ? tokens : 0;
   }
   return p;
 }
@@ -84,8 +98,7 @@ enum place : std::int64_t {
 
 using addresses = std::unordered_map<std::int64_t, void*>;
 
-// A graph of cuDNN, built. `steps` are from one token to the next: of Q, K, V and C, and backward of dC, dQ, dK and
-// dV too.
+// A graph of cuDNN, built.
 class plan {
  public:
   plan(cudnnHandle_t handle, const plan_shape& shape, const std::vector<index_t>& steps)
@@ -99,14 +112,21 @@ class plan {
     if (steps.size() == 4) {
       describe_forward();
     } else {
+      if (narrow()) {
+        steps_[6] = steps_[7] = key_rows();
+      }
       describe_backward();
     }
     check(graph_.build(handle, {fe::HeurMode_t::A}));
     std::int64_t bytes = 0;
     check(graph_.get_workspace_size(bytes));
-    workspace_ = std::size_t(bytes);
+    constexpr std::int64_t line = 256;
+    of_graph_ = (bytes + line - 1) / line * line;
+    steps_ = steps;
   }
-  std::size_t workspace() const { return workspace_; }
+  std::size_t workspace() const {
+    return std::size_t(of_graph_) + (narrow() ? 2 * narrow_bytes() : 0);
+  }
 
   void run(cudnnHandle_t handle, const cuda_context& context, std::span<const index_t> lengths,
            addresses at, void* workspace) {
@@ -118,10 +138,33 @@ class plan {
         at[first_starts + std::int64_t(i)] = numbers + offset_of_starts(i);
       }
     }
+    if (!narrow()) {
+      check(graph_.execute(handle, at, workspace));
+      return;
+    }
+    char* const free = static_cast<char*>(workspace) + of_graph_;
+    void* const dK = std::exchange(at[in_dK], free);
+    void* const dV = std::exchange(at[in_dV], free + narrow_bytes());
     check(graph_.execute(handle, at, workspace));
+    const auto tokens = std::accumulate(lengths.begin(), lengths.end(), index_t(0));
+    const auto widen = [&](void* to, index_t step, const void* from) {
+      const view<number> x(static_cast<number*>(to), key_rows(), tokens, step);
+      const view<const number> y(static_cast<const number*>(from), key_rows(), tokens);
+      detail::cuda_transfer(context, y, x, cudaMemcpyDeviceToDevice);
+    };
+    widen(dK, steps_[6], at[in_dK]);
+    widen(dV, steps_[7], at[in_dV]);
   }
 
  private:
+  // With sums of all tokens, those of dK and dV of every head have as many rows as the heads that share keys times the
+  // steps of dK and dV. So these are without gaps, in the workspace, and are copied to their places.
+  bool narrow() const { return shape_.tokens > 0 && shape_.shares_keys(); }
+  index_t key_rows() const { return shape_.key_value_heads * shape_.head_size; }
+  std::size_t narrow_bytes() const {
+    return std::size_t(key_rows() * shape_.tokens) * sizeof(number);
+  }
+
   void check(fe::error_t status,
              detail::call_site at = {__builtin_FILE(), __builtin_LINE()}) const {
     if (status.is_bad()) {
@@ -164,7 +207,7 @@ class plan {
     fe::graph::SDPA_backward_attributes attributes;
     attributes.set_deterministic_algorithm(shape_.repeatable);
     describe_mask(attributes);
-    if (shape_.packed && packed_sums_are_smaller()) {
+    if (shape_.tokens > 0) {
       attributes.set_max_total_seq_len_q(shape_.tokens).set_max_total_seq_len_kv(shape_.tokens);
     }
     auto [dQ, dK, dV] = graph_.sdpa_backward(Q, K, V, C, dC, sums, attributes);
@@ -172,16 +215,6 @@ class plan {
     become(*dK, matrix(in_dK, shape_.key_value_heads, 6));
     become(*dV, matrix(in_dV, shape_.key_value_heads, 7));
   }
-  // Backward, cuDNN keeps dQ in float, and dK and dV of every head where heads share keys: for `longest` tokens of
-  // every sequence, or for all tokens with as many rows as the results' steps.
-  bool packed_sums_are_smaller() const {
-    const index_t shared = shape_.heads / shape_.key_value_heads;
-    const index_t rows = shape_.heads * shape_.head_size;
-    const index_t padded = (shared > 1 ? 8 : 4) * rows * shape_.sequences * shape_.longest;
-    const index_t heads = shared > 1 ? shared * (steps_[6] + steps_[7]) : 0;
-    return 4 * (steps_[5] + heads) * shape_.tokens < padded;
-  }
-
   // sequences × heads × tokens × rows
   fe::graph::Tensor_attributes matrix(place name, index_t heads, std::size_t operand) {
     const index_t step = steps_[operand];
@@ -276,7 +309,7 @@ class plan {
   plan_shape shape_;
   std::vector<index_t> steps_;
   fe::graph::Graph graph_;
-  std::size_t workspace_ = 0;
+  std::int64_t of_graph_ = 0;  // bytes of workspace, a multiple of 256
   tensor lengths_;
   std::vector<starts> starts_;
   detail::cuda_memory numbers_;
@@ -294,10 +327,10 @@ struct cuda_fused_attention::state {
 
   void run(const cuda_fused_attention::shape_type& shape, std::span<const index_t> lengths,
            const std::vector<index_t>& steps, const addresses& at) {
-    const std::pair key(shape_of_plan(shape, lengths, chosen.repeatable), steps);
+    const std::pair key(shape_of_plan(shape, lengths, steps, chosen.repeatable), steps);
     auto found = plans.find(key);
     if (found == plans.end()) {
-      constexpr std::size_t most = 128;
+      constexpr std::size_t most = 1024;
       if (plans.size() >= most) {
         context->synchronize();
         plans.clear();

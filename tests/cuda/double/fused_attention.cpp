@@ -136,6 +136,7 @@ cuda_fused_attention::~cuda_fused_attention() = default;
 void cuda_fused_attention::forward(const shape_type& shape, std::span<const index_t> lengths,
                                    view<const number> Q, view<const number> K, view<const number> V,
                                    view<number> C, float* statistics) {
+  require_operands(shape, lengths, Q, K, V, C);
   each_group(shape, lengths, Q, K, V, C, statistics, [&](const group& g, index_t, auto) {
     launch(*state_->context, 1, forward_of_group{g});
   });
