@@ -38,6 +38,7 @@ function(preheat_find_cudnn)
   target_link_libraries(preheat_cudnn PUBLIC preheat_cuda
     PRIVATE ${CUDNN_LIBRARY} CUDA::nvrtc $<BUILD_INTERFACE:preheat_warnings> $<BUILD_INTERFACE:preheat_options>)
   target_include_directories(preheat_cudnn SYSTEM PRIVATE ${CUDNN_FRONTEND_INCLUDE_DIR} ${CUDNN_INCLUDE_DIR})
+  target_compile_definitions(preheat_cudnn PUBLIC PREHEAT_CUDNN=1)
   # Its graphs are written to no file, and nothing in it is hot.
   target_compile_definitions(preheat_cudnn PRIVATE CUDNN_FRONTEND_SKIP_JSON_LIB)
   target_compile_options(preheat_cudnn PRIVATE -O1)

@@ -12,7 +12,9 @@
 #include <preheat/operators/recorder.hpp>
 #include <preheat/storage/store_weights.hpp>
 #include <preheat/train/fit.hpp>
+#include <set>
 
+#include "../../kernels/cudnn_shape.hpp"
 #include "shared_context.hpp"
 #include "support/backends.hpp"
 #include "support/refusal.hpp"
@@ -416,4 +418,41 @@ TEST_CASE("fused attention refuses operands that the kernels do not read") {
   CHECK(refusal([&] {
           (void)cuda_fused_attention::statistics({2, 1, 16}, std::vector<index_t>{3, 0});
         }).find("tokens of a sequence >= 1 (0, 1)") != std::string::npos);
+}
+
+TEST_CASE("fused attention: few plans serve all batches, and every plan holds its batch") {
+  using namespace by_cudnn;
+  const cuda_fused_attention::shape_type llama{32, 8, 128};
+  const token_steps forward{6208, 6208, 6208, 4096};
+  const token_steps backward{6208, 6208, 6208, 4096, 4160, 6208, 6208, 6208};
+  const auto shape = [&](const std::vector<index_t>& lengths, const token_steps& steps) {
+    return shape_of_plan(llama, lengths, steps, false);
+  };
+  CHECK(!shape({256, 256}, forward).packed);
+  CHECK(shape({256, 128}, forward).packed);
+  CHECK(shape({100, 100}, forward).packed);
+  CHECK(shape({256, 256}, forward) != shape({256, 256, 256}, forward));
+  std::set<plan_shape> plans;
+  for (index_t n = 1; n <= 4096; ++n) {
+    const plan_shape p = shape({n, 1}, forward);
+    CHECK((p.longest >= n && p.longest % 128 == 0 &&
+           p.longest < std::max(129.0, 1.2 * double(n) + 128)));
+    CHECK((p.sequences == 2 && p.tokens == 0));
+    plans.insert(p);
+  }
+  CHECK(plans.size() == 24);
+  plans.clear();
+  for (std::size_t count = 1; count <= 64; ++count) {
+    const plan_shape p = shape(std::vector<index_t>(count, 100), forward);
+    CHECK((p.sequences >= index_t(count) && double(p.sequences) < 1.13 * double(count) + 1));
+    plans.insert(p);
+  }
+  CHECK(plans.size() == 32);
+  // One long text among short ones: backward's sums are of all tokens, which take less memory.
+  std::vector<index_t> lengths(33, 100);
+  lengths[7] = 4096;
+  CHECK(shape(lengths, backward).tokens >= 7296);
+  CHECK(shape(lengths, forward).tokens == 0);
+  CHECK(shape_of_plan(llama, lengths, backward, true).tokens == 0);
+  CHECK(shape({4096, 4095}, backward).tokens == 0);
 }

@@ -10,7 +10,8 @@
 // wrote, or matrices of their own. Nothing is copied or transposed.
 //
 // A plan is made when a shape is first seen, which takes a fraction of a second, and is kept. All plans share one
-// workspace, of the context's stream: after a first step nothing is allocated, and a step may be captured in a graph.
+// workspace, of the context's stream: after a first step nothing is allocated, and a step may be captured in a graph. The
+// graph computes the lengths with which it was captured, until the same plan computes others.
 // Sequences of one length that is a multiple of 128 have a plan of their own; other batches are packed, and use the plan
 // of the next larger numbers of sequences and tokens and length of the longest, so that few plans serve them all.
 #pragma once
