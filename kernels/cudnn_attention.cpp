@@ -1,26 +1,14 @@
-// cuda/fused_attention.hpp by cuDNN's graphs, one forward and one backward, through its front end. That is
-// header-only, and takes a minute and two gigabytes to compile: so it is in this file alone.
-#include <cudnn_frontend.h>
-
-#include <algorithm>
-#include <bit>
-#include <cmath>
-#include <compare>
+// cuda/fused_attention.hpp by cuDNN. This is the only file that includes cuDNN's front end, which takes half a minute and
+// a gigabyte to compile.
 #include <map>
-#include <string>
-#include <unordered_map>
-#include <utility>
-#include <vector>
 
-#include <preheat/cuda/fused_attention.hpp>
+#include "cudnn_plan.hpp"
 
 namespace preheat {
 
-namespace {
+using namespace by_cudnn;
 
-namespace fe = cudnn_frontend;
-using tensor = std::shared_ptr<fe::graph::Tensor_attributes>;
-using number = cuda_fused_attention::number;
+namespace {
 
 void check(cudnnStatus_t status, const char* call,
            detail::call_site at = {__builtin_FILE(), __builtin_LINE()}) {
@@ -29,281 +17,9 @@ void check(cudnnStatus_t status, const char* call,
   }
 }
 
-// What a plan is made for. A packed one computes any sequences of at most these numbers.
-struct plan_shape {
-  index_t heads, key_value_heads, head_size, window;
-  index_t sequences, longest, tokens;
-  bool packed, repeatable;
-  auto operator<=>(const plan_shape&) const = default;
-
-  std::string text() const {
-    return "attention of " + std::to_string(heads) + " heads and " +
-           std::to_string(key_value_heads) + " of keys, each of " + std::to_string(head_size) +
-           " rows, " + std::to_string(sequences) + " sequences of " + (packed ? "up to " : "") +
-           std::to_string(longest) + " tokens";
-  }
-};
-
-// The number rounded up, so that there are eight results between a power of two and the next.
-index_t rounded_up(index_t n, index_t least) {
-  const auto step = index_t(std::max<std::size_t>(std::bit_floor(std::size_t(n)) / 8, 1));
-  return std::max((n + step - 1) / step * step, least);
-}
-index_t sum_of(std::span<const index_t> lengths) {
-  index_t sum = 0;
-  for (const index_t length : lengths) {
-    require(length >= 1, "tokens of a sequence >= 1", length, 1);
-    sum += length;
-  }
-  return sum;
-}
-plan_shape shape_of_plan(const cuda_fused_attention::shape_type& s,
-                         std::span<const index_t> lengths, bool repeatable) {
-  require(!lengths.empty(), "attention: at least one sequence", lengths.size(), 1);
-  require(s.key_value_heads >= 1 && s.heads >= 1 && s.heads % s.key_value_heads == 0,
-          "heads are a multiple of key_value_heads", s.heads, s.key_value_heads);
-  require(s.head_size >= 8 && s.head_size % 8 == 0, "head_size is a multiple of 8", s.head_size, 8);
-  require(s.window >= 0, "window >= 0", s.window, 0);
-  const index_t longest = *std::max_element(lengths.begin(), lengths.end());
-  const index_t shortest = *std::min_element(lengths.begin(), lengths.end());
-  const bool packed = longest != shortest || longest % 128 != 0;
-  const auto count = index_t(lengths.size());
-  const index_t tokens = sum_of(lengths);
-  plan_shape p{s.heads, s.key_value_heads, s.head_size, s.window, count, longest, tokens,
-               packed,  repeatable};
-  if (packed) {
-    p.sequences = rounded_up(count, 1);
-    p.longest = (rounded_up(longest, 128) + 127) / 128 * 128;
-    p.tokens = rounded_up(tokens, p.longest);
-  }
-  return p;
-}
-
-// The operands of a graph, by which they are found in a call; then one for each different array of starts.
-enum place : std::int64_t {
-  in_Q = 1,
-  in_K,
-  in_V,
-  in_C,
-  log_sums,
-  in_dC,
-  in_dQ,
-  in_dK,
-  in_dV,
-  sequence_lengths,
-  first_starts
-};
-
-using addresses = std::unordered_map<std::int64_t, void*>;
-
-// A graph of cuDNN, built. `steps` are from one token to the next: of Q, K, V and C, and backward of dC, dQ, dK and
-// dV too.
-class plan {
- public:
-  plan(cudnnHandle_t handle, const plan_shape& shape, const std::vector<index_t>& steps)
-      : shape_(shape), steps_(steps) {
-    graph_.set_io_data_type(fe::DataType_t::BFLOAT16)
-        .set_intermediate_data_type(fe::DataType_t::FLOAT)
-        .set_compute_data_type(fe::DataType_t::FLOAT);
-    if (shape.packed) {
-      lengths_ = graph_.tensor(of_numbers(sequence_lengths, shape.sequences));
-    }
-    if (steps.size() == 4) {
-      describe_forward();
-    } else {
-      describe_backward();
-    }
-    check(graph_.build(handle, {fe::HeurMode_t::A}));
-    std::int64_t bytes = 0;
-    check(graph_.get_workspace_size(bytes));
-    workspace_ = std::size_t(bytes);
-  }
-  std::size_t workspace() const { return workspace_; }
-
-  void run(cudnnHandle_t handle, const cuda_context& context, std::span<const index_t> lengths,
-           addresses at, void* workspace) {
-    if (shape_.packed) {
-      tell_lengths(context, lengths);
-      auto* const numbers = static_cast<std::int32_t*>(numbers_.data());
-      at[sequence_lengths] = numbers;
-      for (std::size_t i = 0; i < starts_.size(); ++i) {
-        at[first_starts + std::int64_t(i)] = numbers + offset_of_starts(i);
-      }
-    }
-    check(graph_.execute(handle, at, workspace));
-  }
-
- private:
-  void check(fe::error_t status,
-             detail::call_site at = {__builtin_FILE(), __builtin_LINE()}) const {
-    if (status.is_bad()) {
-      detail::throw_cuda_error(shape_.text().c_str(), "cuDNN: " + status.get_message(),
-                               int(status.get_code()), at);
-    }
-  }
-  float scale() const { return float(1 / std::sqrt(double(shape_.head_size))); }
-
-  template <class Attributes>
-  void describe_mask(Attributes& a) const {
-    a.set_attn_scale(scale())
-        .set_diagonal_alignment(fe::DiagonalAlignment_t::TOP_LEFT)
-        .set_diagonal_band_right_bound(0);
-    if (shape_.window > 0 && shape_.window < shape_.longest) {
-      a.set_diagonal_band_left_bound(int(shape_.window));
-    }
-    if (shape_.packed) {
-      a.set_padding_mask(true).set_seq_len_q(lengths_).set_seq_len_kv(lengths_);
-    }
-  }
-  void describe_forward() {
-    const tensor Q = graph_.tensor(matrix(in_Q, shape_.heads, 0));
-    const tensor K = graph_.tensor(matrix(in_K, shape_.key_value_heads, 1));
-    const tensor V = graph_.tensor(matrix(in_V, shape_.key_value_heads, 2));
-    fe::graph::SDPA_attributes attributes;
-    attributes.set_generate_stats(true);
-    describe_mask(attributes);
-    auto [C, sums] = graph_.sdpa(Q, K, V, attributes);
-    become(*C, matrix(in_C, shape_.heads, 3));
-    become(*sums, statistics());
-  }
-  void describe_backward() {
-    const tensor Q = graph_.tensor(matrix(in_Q, shape_.heads, 0));
-    const tensor K = graph_.tensor(matrix(in_K, shape_.key_value_heads, 1));
-    const tensor V = graph_.tensor(matrix(in_V, shape_.key_value_heads, 2));
-    const tensor C = graph_.tensor(matrix(in_C, shape_.heads, 3));
-    const tensor sums = graph_.tensor(statistics());
-    const tensor dC = graph_.tensor(matrix(in_dC, shape_.heads, 4));
-    fe::graph::SDPA_backward_attributes attributes;
-    attributes.set_deterministic_algorithm(shape_.repeatable);
-    describe_mask(attributes);
-    if (shape_.packed && packed_sums_are_smaller()) {
-      attributes.set_max_total_seq_len_q(shape_.tokens).set_max_total_seq_len_kv(shape_.tokens);
-    }
-    auto [dQ, dK, dV] = graph_.sdpa_backward(Q, K, V, C, dC, sums, attributes);
-    become(*dQ, matrix(in_dQ, shape_.heads, 5));
-    become(*dK, matrix(in_dK, shape_.key_value_heads, 6));
-    become(*dV, matrix(in_dV, shape_.key_value_heads, 7));
-  }
-  // Backward, cuDNN keeps dQ in float, and dK and dV of every head where heads share keys: for `longest` tokens of
-  // every sequence, or for all tokens with as many rows as the results' steps.
-  bool packed_sums_are_smaller() const {
-    const index_t shared = shape_.heads / shape_.key_value_heads;
-    const index_t rows = shape_.heads * shape_.head_size;
-    const index_t padded = (shared > 1 ? 8 : 4) * rows * shape_.sequences * shape_.longest;
-    const index_t heads = shared > 1 ? shared * (steps_[6] + steps_[7]) : 0;
-    return 4 * (steps_[5] + heads) * shape_.tokens < padded;
-  }
-
-  // sequences × heads × tokens × rows
-  fe::graph::Tensor_attributes matrix(place name, index_t heads, std::size_t operand) {
-    const index_t step = steps_[operand];
-    fe::graph::Tensor_attributes a;
-    a.set_uid(name)
-        .set_dim({shape_.sequences, heads, shape_.longest, shape_.head_size})
-        .set_stride({shape_.longest * step, shape_.head_size, step, 1})
-        .set_data_type(fe::DataType_t::BFLOAT16);
-    if (shape_.packed) {
-      a.set_ragged_offset(starts_for(step));
-    }
-    return a;
-  }
-  fe::graph::Tensor_attributes statistics() {
-    fe::graph::Tensor_attributes a;
-    a.set_uid(log_sums)
-        .set_dim({shape_.sequences, shape_.heads, shape_.longest, 1})
-        .set_data_type(fe::DataType_t::FLOAT);
-    const index_t all = shape_.heads * shape_.longest;
-    if (shape_.packed) {
-      a.set_stride({all, 1, shape_.heads, 1}).set_ragged_offset(starts_for(shape_.heads));
-    } else {
-      a.set_stride({all, shape_.longest, 1, 1});
-    }
-    return a;
-  }
-  static void become(fe::graph::Tensor_attributes& output, fe::graph::Tensor_attributes a) {
-    output.set_output(true)
-        .set_uid(a.get_uid())
-        .set_dim(a.get_dim())
-        .set_stride(a.get_stride())
-        .set_data_type(a.get_data_type());
-    if (a.get_ragged_offset() != nullptr) {
-      output.set_ragged_offset(a.get_ragged_offset());
-    }
-  }
-
-  // --- Where the sequences of a packed batch begin, in numbers of a matrix with this step from token to token.
-  struct starts {
-    index_t step;
-    tensor in_graph;
-  };
-  tensor starts_for(index_t step) {
-    for (const starts& known : starts_) {
-      if (known.step == step) {
-        return known.in_graph;
-      }
-    }
-    const auto name = first_starts + std::int64_t(starts_.size());
-    starts_.push_back({step, graph_.tensor(of_numbers(name, shape_.sequences + 1))});
-    return starts_.back().in_graph;
-  }
-  static fe::graph::Tensor_attributes of_numbers(std::int64_t name, index_t count) {
-    fe::graph::Tensor_attributes a;
-    a.set_uid(name)
-        .set_dim({count, 1, 1, 1})
-        .set_stride({1, 1, 1, 1})
-        .set_data_type(fe::DataType_t::INT32);
-    return a;
-  }
-  // On the device: the lengths, then one array of starts after another, each on a line of its own.
-  index_t offset_of_starts(std::size_t i) const {
-    return index_t(i + 1) * ((shape_.sequences + 1 + 31) / 32 * 32);
-  }
-  void tell_lengths(const cuda_context& context, std::span<const index_t> lengths) {
-    if (std::equal(lengths.begin(), lengths.end(), told_.begin(), told_.end())) {
-      return;
-    }
-    std::vector<std::int32_t> numbers(std::size_t(offset_of_starts(starts_.size())), 0);
-    for (std::size_t s = 0; s < lengths.size(); ++s) {
-      numbers[s] = std::int32_t(lengths[s]);
-    }
-    for (std::size_t i = 0; i < starts_.size(); ++i) {
-      // In index_t first: a start that 32 bits do not hold is an error.
-      index_t start = 0;
-      std::int32_t* const into = numbers.data() + offset_of_starts(i);
-      for (index_t s = 0; s <= shape_.sequences; ++s) {
-        into[s] = detail::library_int(start);
-        start += s < index_t(lengths.size()) ? starts_[i].step * lengths[std::size_t(s)] : 0;
-      }
-    }
-    const std::size_t bytes = numbers.size() * sizeof(std::int32_t);
-    if (numbers_.data() == nullptr) {
-      numbers_ = detail::cuda_memory(bytes, context.stream());
-    }
-    detail::check(cudaMemcpyAsync(numbers_.data(), numbers.data(), bytes, cudaMemcpyHostToDevice,
-                                  context.stream()),
-                  "cudaMemcpyAsync");
-    told_.assign(lengths.begin(), lengths.end());
-  }
-
-  plan_shape shape_;
-  std::vector<index_t> steps_;
-  fe::graph::Graph graph_;
-  std::size_t workspace_ = 0;
-  tensor lengths_;
-  std::vector<starts> starts_;
-  detail::cuda_memory numbers_;
-  std::vector<index_t> told_;  // the lengths that numbers_ holds
-};
-
-void require_operand(const char* name, view<const number> x, index_t heads, index_t head_size,
-                     index_t tokens) {
-  const std::string begin = std::string("attention's ") + name + ": ";
-  require(x.rows() == heads * head_size, begin + "rows = heads times head_size", x.rows(),
-          heads * head_size);
-  require(x.cols() == tokens, begin + "columns = tokens of all sequences", x.cols(), tokens);
-  require(x.ld() % 8 == 0, begin + "leading dimension is a multiple of 8", x.ld(), 8);
-  const auto beyond = std::uintptr_t(x.data()) % 16;
-  require(beyond == 0, begin + "begins at a multiple of 16 bytes; bytes beyond it", beyond, 0);
+// A call only reads what it is given as constant.
+void* place_of(view<const number> x) {
+  return const_cast<number*>(x.data());
 }
 
 }  // namespace
@@ -315,30 +31,31 @@ struct cuda_fused_attention::state {
     check(cudnnSetStream(handle, context->stream()), "cudnnSetStream");
   }
 
-  void run(const cuda_fused_attention::shape_type& shape, std::span<const index_t> lengths,
-           const std::vector<index_t>& steps, const addresses& at) {
-    const std::pair key(shape_of_plan(shape, lengths, chosen.repeatable), steps);
+  void run(const shape_type& shape, std::span<const index_t> lengths, const token_steps& steps,
+           const addresses& at) {
+    (void)context->stream();  // gives the stream what was held before this
+    const std::pair key(shape_of_plan(shape, lengths, steps, chosen.repeatable), steps);
     auto found = plans.find(key);
     if (found == plans.end()) {
-      constexpr std::size_t most = 128;
+      constexpr std::size_t most = 1024;
       if (plans.size() >= most) {
         context->synchronize();
         plans.clear();
       }
       found = plans.try_emplace(key, handle, key.first, steps).first;
     }
-    if (found->second.workspace() > bytes) {
-      workspace = detail::cuda_memory(found->second.workspace(), context->stream());
-      bytes = found->second.workspace();
+    plan& p = found->second;
+    if (p.workspace() > bytes) {
+      workspace = detail::cuda_memory(p.workspace(), context->stream());
+      bytes = p.workspace();
     }
-    (void)context->stream();  // what was held is before this
-    found->second.run(handle, *context, lengths, at, workspace.data());
+    p.run(handle, *context, lengths, at, workspace.data());
   }
 
   std::shared_ptr<const cuda_context> context;
   options chosen;
   detail::cuda_handle<cudnnHandle_t, cudnnDestroy> handle;
-  std::map<std::pair<plan_shape, std::vector<index_t>>, plan> plans;
+  std::map<std::pair<plan_shape, token_steps>, plan> plans;
   detail::cuda_memory workspace;
   std::size_t bytes = 0;
 };
@@ -350,53 +67,35 @@ cuda_fused_attention::cuda_fused_attention(cuda_fused_attention&&) noexcept = de
 cuda_fused_attention& cuda_fused_attention::operator=(cuda_fused_attention&&) noexcept = default;
 cuda_fused_attention::~cuda_fused_attention() = default;
 
-index_t cuda_fused_attention::statistics(const cuda_fused_attention::shape_type& shape,
-                                         std::span<const index_t> lengths) {
-  return shape.heads * sum_of(lengths);
-}
-
-void cuda_fused_attention::forward(const cuda_fused_attention::shape_type& shape,
-                                   std::span<const index_t> lengths, view<const number> Q,
-                                   view<const number> K, view<const number> V, view<number> C,
-                                   float* statistics) {
-  const index_t tokens = sum_of(lengths);
-  require_operand("Q", Q, shape.heads, shape.head_size, tokens);
-  require_operand("K", K, shape.key_value_heads, shape.head_size, tokens);
-  require_operand("V", V, shape.key_value_heads, shape.head_size, tokens);
-  require_operand("C", C, shape.heads, shape.head_size, tokens);
+void cuda_fused_attention::forward(const shape_type& shape, std::span<const index_t> lengths,
+                                   view<const number> Q, view<const number> K, view<const number> V,
+                                   view<number> C, float* statistics) {
+  require_operands(shape, lengths, Q, K, V, C);
   state_->run(shape, lengths, {Q.ld(), K.ld(), V.ld(), C.ld()},
-              {{in_Q, const_cast<number*>(Q.data())},
-               {in_K, const_cast<number*>(K.data())},
-               {in_V, const_cast<number*>(V.data())},
-               {in_C, C.data()},
+              {{in_Q, place_of(Q)},
+               {in_K, place_of(K)},
+               {in_V, place_of(V)},
+               {in_C, place_of(C)},
                {log_sums, statistics}});
 }
 
-void cuda_fused_attention::backward(const cuda_fused_attention::shape_type& shape,
-                                    std::span<const index_t> lengths, view<const number> Q,
-                                    view<const number> K, view<const number> V,
-                                    view<const number> C, const float* statistics,
-                                    view<const number> dC, view<number> dQ, view<number> dK,
-                                    view<number> dV) {
-  const index_t tokens = sum_of(lengths);
-  require_operand("Q", Q, shape.heads, shape.head_size, tokens);
-  require_operand("K", K, shape.key_value_heads, shape.head_size, tokens);
-  require_operand("V", V, shape.key_value_heads, shape.head_size, tokens);
-  require_operand("C", C, shape.heads, shape.head_size, tokens);
-  require_operand("dC", dC, shape.heads, shape.head_size, tokens);
-  require_operand("dQ", dQ, shape.heads, shape.head_size, tokens);
-  require_operand("dK", dK, shape.key_value_heads, shape.head_size, tokens);
-  require_operand("dV", dV, shape.key_value_heads, shape.head_size, tokens);
+void cuda_fused_attention::backward(const shape_type& shape, std::span<const index_t> lengths,
+                                    view<const number> Q, view<const number> K,
+                                    view<const number> V, view<const number> C,
+                                    const float* statistics, view<const number> dC, view<number> dQ,
+                                    view<number> dK, view<number> dV) {
+  require_operands(shape, lengths, Q, K, V, C);
+  require_gradients(shape, lengths, dC, dQ, dK, dV);
   state_->run(shape, lengths, {Q.ld(), K.ld(), V.ld(), C.ld(), dC.ld(), dQ.ld(), dK.ld(), dV.ld()},
-              {{in_Q, const_cast<number*>(Q.data())},
-               {in_K, const_cast<number*>(K.data())},
-               {in_V, const_cast<number*>(V.data())},
-               {in_C, const_cast<number*>(C.data())},
-               {log_sums, const_cast<float*>(statistics)},
-               {in_dC, const_cast<number*>(dC.data())},
-               {in_dQ, dQ.data()},
-               {in_dK, dK.data()},
-               {in_dV, dV.data()}});
+              {{in_Q, place_of(Q)},
+               {in_K, place_of(K)},
+               {in_V, place_of(V)},
+               {in_C, place_of(C)},
+               {in_dC, place_of(dC)},
+               {in_dQ, place_of(dQ)},
+               {in_dK, place_of(dK)},
+               {in_dV, place_of(dV)},
+               {log_sums, const_cast<float*>(statistics)}});
 }
 
 std::size_t cuda_fused_attention::workspace() const {

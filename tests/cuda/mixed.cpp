@@ -3,14 +3,18 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <preheat/cuda/fused_attention.hpp>
 #include <preheat/cuda/mixed.hpp>
 #include <preheat/methods.hpp>
 #include <preheat/nn/decoder.hpp>
+#include <preheat/nn/fused_attention.hpp>
 #include <preheat/operators/adapted.hpp>
 #include <preheat/operators/recorder.hpp>
 #include <preheat/storage/store_weights.hpp>
 #include <preheat/train/fit.hpp>
+#include <set>
 
+#include "../../kernels/cudnn_shape.hpp"
 #include "shared_context.hpp"
 #include "support/backends.hpp"
 #include "support/refusal.hpp"
@@ -248,8 +252,8 @@ void store_in_both(Be& be, Net& net, cpu_double& host, Reference& reference) {
     write<cpu_double>(host, read<Be>(be, copy), reference.layers()[l].W);
   }
 }
-template <class B>
-nn::decoder<B> decoder_of(B& be, Be& rounding, const nn::decoder_config& c) {
+template <class B, template <class> class Attention = nn::causal_attention>
+nn::decoder<B, Attention> decoder_of(B& be, Be& rounding, const nn::decoder_config& c) {
   auto w = small_decoder_weights(be, c);
   write<B>(be, rounded_table(rounding, read<B>(be, w.frozen.words)), w.frozen.words);
   return {be, std::move(w)};
@@ -353,9 +357,25 @@ TEST_CASE("mixed: runs of adapters that join layers and of others learn as on th
   check(hrp<>{.optim = {.lr = 0.01}});
 }
 
-TEST_CASE("mixed: a text goes on from its cache, and its logits are those of the whole") {
+namespace {
+
+template <class B>
+using fused = nn::fused_attention<B, cuda_fused_attention>;
+
+// The kernels, on the double a plain loop, take columns that begin at multiples of 8 numbers: those of a matrix of 256
+// rows or more.
+nn::decoder_config fused_llama() {
+  nn::decoder_config c = small_llama();
+  c.heads = 16;
+  c.key_value_heads = 8;
+  c.head_size = 16;
+  return c;
+}
+
+template <template <class> class Attention>
+void check_text_goes_on(const nn::decoder_config& c) {
   Be be;
-  auto net = decoder_of(be, be, small_llama());
+  auto net = decoder_of<Be, Attention>(be, be, c);
   base_operator<Be> linear(net);
   const std::vector<index_t> ids{1, 5, 2, 7, 3};
   nn::causal_batch<Be> batch;
@@ -369,4 +389,108 @@ TEST_CASE("mixed: a text goes on from its cache, and its logits are those of the
   for (index_t i = 0; i < last.rows; ++i) {
     CHECK(std::abs(last(i, 0) - all(i, 4)) <= 8 * unit * largest(all));
   }
+}
+
+}  // namespace
+
+TEST_CASE("mixed: a text goes on from its cache, and its logits are those of the whole") {
+  check_text_goes_on<nn::causal_attention>(small_llama());
+  check_text_goes_on<fused>(fused_llama());
+}
+
+TEST_CASE("mixed: a decoder with fused attention has the CPU's loss and gradients") {
+  for (const auto& [window, qk_norm] :
+       {std::pair<index_t, bool>{0, false}, {2, false}, {0, true}}) {
+    CAPTURE(window);
+    CAPTURE(qk_norm);
+    nn::decoder_config c = fused_llama();
+    c.window = window;
+    c.qk_norm = qk_norm;
+    Be be;
+    cpu_double host;
+    auto net = decoder_of<Be, fused>(be, be, c);
+    auto reference = decoder_of(host, be, c);
+    store_in_both(be, net, host, reference);
+    linear_of joined{net, {}, layer_products::joined};
+    adapted<cpu_double, adapter::lora> exact{reference};
+    attach_all(net, joined);
+    attach_all(reference, exact);
+    const double wanted = reference.loss_and_gradient(small_text<cpu_double>(), exact);
+    for (const nn::recompute what : {nn::recompute::norms_and_gates, nn::recompute::blocks}) {
+      net.set_recompute(what);
+      joined.zero_gradients();
+      CHECK(std::abs(net.loss_and_gradient(small_text<Be>(), joined) - wanted) < 4 * unit * wanted);
+      CHECK(gradient_error(joined, exact) < 0.1);
+    }
+  }
+}
+
+TEST_CASE("fused attention refuses operands that the kernels do not read") {
+  Be be;
+  const std::vector<index_t> lengths{3, 2};
+  auto X = rounded(be, table(64, 5));
+  auto C = rounded(be, table(32, 5));
+  auto statistics = be.zeros(10, 1);
+  cuda_fused_attention attention(be.context());
+  const view all(X);
+  const auto forward = [&](cuda_fused_attention::shape_type s, auto Q, auto K) {
+    return refusal(
+        [&] { attention.forward(s, lengths, Q, K, all.row_range(48, 16), C, statistics.data()); });
+  };
+  const auto Q = all.row_range(0, 32);
+  const auto K = all.row_range(32, 16);
+  CHECK(forward({2, 1, 16}, Q, K) == "(not refused)");
+  CHECK(forward({3, 2, 16}, Q, K).find("multiple of key_value_heads (3, 2)") != std::string::npos);
+  CHECK(forward({2, 1, 12}, Q, K).find("head_size is a multiple of 8 (12, 8)") !=
+        std::string::npos);
+  CHECK(forward({2, 1, 16, -1}, Q, K).find("window >= 0") != std::string::npos);
+  CHECK(forward({2, 1, 16}, K, K).find("Q: rows = heads times head_size (16, 32)") !=
+        std::string::npos);
+  CHECK(forward({2, 1, 16}, Q, K.col_range(0, 4)).find("K: columns = tokens of all") !=
+        std::string::npos);
+  CHECK(forward({2, 1, 16}, Q, all.row_range(33, 16)).find("K: begins at a multiple of 16 bytes") !=
+        std::string::npos);
+  const view narrow(Q.data(), 32, 5, 36);
+  CHECK(forward({2, 1, 16}, narrow, K).find("Q: leading dimension is a multiple of 8 (36, 8)") !=
+        std::string::npos);
+  CHECK(refusal([&] {
+          (void)cuda_fused_attention::statistics({2, 1, 16}, std::vector<index_t>{3, 0});
+        }).find("tokens of a sequence >= 1 (0, 1)") != std::string::npos);
+}
+
+TEST_CASE("fused attention: few plans serve all batches, and every plan holds its batch") {
+  using namespace by_cudnn;
+  const cuda_fused_attention::shape_type llama{32, 8, 128};
+  const token_steps forward{6208, 6208, 6208, 4096};
+  const token_steps backward{6208, 6208, 6208, 4096, 4160, 6208, 6208, 6208};
+  const auto shape = [&](const std::vector<index_t>& lengths, const token_steps& steps) {
+    return shape_of_plan(llama, lengths, steps, false);
+  };
+  CHECK(!shape({256, 256}, forward).packed);
+  CHECK(shape({256, 128}, forward).packed);
+  CHECK(shape({100, 100}, forward).packed);
+  CHECK(shape({256, 256}, forward) != shape({256, 256, 256}, forward));
+  std::set<plan_shape> plans;
+  for (index_t n = 1; n <= 4096; ++n) {
+    const plan_shape p = shape({n, 1}, forward);
+    CHECK((p.longest >= n && p.longest % 128 == 0 &&
+           p.longest < std::max(129.0, 1.2 * double(n) + 128)));
+    CHECK((p.sequences == 2 && p.tokens == 0));
+    plans.insert(p);
+  }
+  CHECK(plans.size() == 24);
+  plans.clear();
+  for (std::size_t count = 1; count <= 64; ++count) {
+    const plan_shape p = shape(std::vector<index_t>(count, 100), forward);
+    CHECK((p.sequences >= index_t(count) && double(p.sequences) < 1.13 * double(count) + 1));
+    plans.insert(p);
+  }
+  CHECK(plans.size() == 32);
+  // One long text among short ones: backward's sums are of all tokens, which take less memory.
+  std::vector<index_t> lengths(33, 100);
+  lengths[7] = 4096;
+  CHECK(shape(lengths, backward).tokens >= 7296);
+  CHECK(shape(lengths, forward).tokens == 0);
+  CHECK(shape_of_plan(llama, lengths, backward, true).tokens == 0);
+  CHECK(shape({4096, 4095}, backward).tokens == 0);
 }

@@ -133,18 +133,10 @@ cuda_fused_attention::cuda_fused_attention(cuda_fused_attention&&) noexcept = de
 cuda_fused_attention& cuda_fused_attention::operator=(cuda_fused_attention&&) noexcept = default;
 cuda_fused_attention::~cuda_fused_attention() = default;
 
-index_t cuda_fused_attention::statistics(const shape_type& shape,
-                                         std::span<const index_t> lengths) {
-  index_t tokens = 0;
-  for (const index_t n : lengths) {
-    tokens += n;
-  }
-  return tokens * shape.heads;
-}
-
 void cuda_fused_attention::forward(const shape_type& shape, std::span<const index_t> lengths,
                                    view<const number> Q, view<const number> K, view<const number> V,
                                    view<number> C, float* statistics) {
+  require_operands(shape, lengths, Q, K, V, C);
   each_group(shape, lengths, Q, K, V, C, statistics, [&](const group& g, index_t, auto) {
     launch(*state_->context, 1, forward_of_group{g});
   });
@@ -155,12 +147,14 @@ void cuda_fused_attention::backward(const shape_type& shape, std::span<const ind
                                     view<const number> V, view<const number> C,
                                     const float* statistics, view<const number> dC, view<number> dQ,
                                     view<number> dK, view<number> dV) {
+  require_operands(shape, lengths, Q, K, V, C);
+  require_gradients(shape, lengths, dC, dQ, dK, dV);
   const index_t shared = shape.heads / shape.key_value_heads;
-  each_group(shape, lengths, Q, K, V, C, statistics, [&](group g, index_t number, auto part) {
-    g.dC = part(dC, number * shared);
-    g.dQ = part(dQ, number * shared);
-    g.dK = part(dK, number);
-    g.dV = part(dV, number);
+  each_group(shape, lengths, Q, K, V, C, statistics, [&](group g, index_t key_head, auto part) {
+    g.dC = part(dC, key_head * shared);
+    g.dQ = part(dQ, key_head * shared);
+    g.dK = part(dK, key_head);
+    g.dV = part(dV, key_head);
     launch(*state_->context, 1, backward_of_group{g});
   });
 }
