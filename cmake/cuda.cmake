@@ -21,7 +21,7 @@ function(preheat_find_cuda)
   add_library(preheat::cuda ALIAS preheat_cuda)
   set_target_properties(preheat_cuda PROPERTIES EXPORT_NAME cuda)
   target_link_libraries(preheat_cuda INTERFACE preheat CUDA::cudart CUDA::cublas CUDA::cusolver)
-  # Options and not features: CMake 3.25 does not know that nvcc 13 speaks C++20, and drops it silently. Kernels
+  # Options and not features: CMake 3.25 has no C++20 flag for nvcc 13, and drops the feature silently. Kernels
   # are constexpr functions. Eigen is for the host alone.
   target_compile_options(preheat_cuda INTERFACE 
     "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--expt-relaxed-constexpr>")
@@ -58,3 +58,14 @@ macro(preheat_enable_nvcc what)
     message(STATUS "preheat: ${what} skipped: they need nvcc")
   endif()
 endmacro()
+
+# preheat_compile_by_nvcc(target name...): the sources of that name, without .cpp, and the parts of a catalogue
+# (catalogue.cmake) are CUDA; the target's others stay C++. fmt 9 believes that nvcc lacks constexpr functions, with which
+# it checks format strings.
+function(preheat_compile_by_nvcc target)
+  get_target_property(files ${target} SOURCES)
+  string(JOIN "|" names "part_[0-9]+" ${ARGN})
+  list(FILTER files INCLUDE REGEX "/(${names})\\.cpp$")
+  set_source_files_properties(${files} PROPERTIES LANGUAGE CUDA)
+  target_compile_definitions(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:FMT_USE_CONSTEXPR=1>)
+endfunction()

@@ -106,11 +106,7 @@ struct hrp {
 
   // The start of one layer from its preheated factors (B·A of rank R >= r).
   template <backend Be>
-  factors<Be> operator()(Be& be, const target_layer<Be>& s, const factors<Be>& preheated) const {
-    require_fit(s, preheated);
-    return hrp_start(be, preheated.B, preheated.A, s.rank, choose_side<Be>(s.side), row_norm, s.gen)
-        .f;
-  }
+  factors<Be> operator()(Be& be, const target_layer<Be>& s, const factors<Be>& preheated) const;
   // Those of many layers, whose factorizations overlap on a device (linalg/factored_svds.hpp).
   template <backend Be>
   requires linalg::detail::wide_on_device<Be> std::vector<factors<Be>> starts(
@@ -171,5 +167,15 @@ struct hrp {
                                                      : preheat::singular_side::left;
   }
 };
+
+// (Outside the class, and so not inline, that preheat::kernels can have it compiled.)
+template <class Preheat>
+template <backend Be>
+factors<Be> hrp<Preheat>::operator()(Be& be, const target_layer<Be>& s,
+                                     const factors<Be>& preheated) const {
+  require_fit(s, preheated);
+  return hrp_start(be, preheated.B, preheated.A, s.rank, choose_side<Be>(s.side), row_norm, s.gen)
+      .f;
+}
 
 }  // namespace preheat::init

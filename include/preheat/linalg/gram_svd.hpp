@@ -7,9 +7,9 @@
 // K has the eigenvalues of (BA)ᵀ(BA). Squares cost digits: G_B and G_A are known to ε·‖B‖² and
 // ε·‖A‖², so σ errs by (ε/2)·‖A‖²‖B‖²/σ² of itself, and the vectors likewise. `gram_svd` works in
 // the backend's own precision, for σ not far below ‖A‖‖B‖, and restores the orthonormality of U and
-// V where squaring may have cost digits; `wide_gram_svd` has Gram matrices and core in double, which
-// grants every σ that float can tell from zero, whatever the conditioning of the factors, and
-// orthonormalizes U and V once more. Both return nothing where they are not sure.
+// V where squaring may have cost digits. `wide_gram_svd` has Gram matrices and core in double: it
+// resolves every singular value above float rounding, whatever the conditioning of the factors, and
+// orthonormalizes U and V once more. Both return nullopt when they cannot bound their error.
 //
 // Cost: (m + n)·R² operations for the Gram matrices, O(R³) for the core, 2·(m + n)·R·r for U and V,
 // and up to 3·(m + n)·r² where orthonormality is in doubt.

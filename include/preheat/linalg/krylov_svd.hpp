@@ -42,7 +42,7 @@ void orthonormalize_against(Be& be, const_view_of<Be> Q, mat<Be>& X, const G& ge
     X = be.qr(X).Q;
     return;
   }
-  // Takes away the part of X in span(Q), and answers ‖QᵀX‖².
+  // Subtracts from X its part in span(Q), and returns ‖QᵀX‖².
   const auto project = [&] {
     const mat<Be> part = product<Be>(be, transpose::yes, Q, transpose::no, X);
     be.gemm(-1, transpose::no, Q, transpose::no, part, 1, X);
@@ -60,7 +60,7 @@ void orthonormalize_against(Be& be, const_view_of<Be> Q, mat<Be>& X, const G& ge
     f = be.qr(X);
   }
   X = std::move(f.Q);
-  // Now XᵀX = I, and I − (QᵀX)ᵀ(QᵀX) after what rounding left in span(Q) is taken away.
+  // Now XᵀX = I, and I − (QᵀX)ᵀ(QᵀX) once what rounding left in span(Q) is subtracted.
   if (project() > double(std::numeric_limits<T>::epsilon()) / 4) {
     X = be.qr(X).Q;
   }

@@ -67,7 +67,7 @@ class training_run {
       };
     }
     if (options.resume != nullptr) {
-      training_state saved = *options.resume;
+      training_state saved = copied_state(*options.resume);
       transfer(saved, archive<backend_type>::direction::load);
       return;
     }
