@@ -58,3 +58,14 @@ macro(preheat_enable_nvcc what)
     message(STATUS "preheat: ${what} skipped: they need nvcc")
   endif()
 endmacro()
+
+# preheat_compile_by_nvcc(target name...): the sources of that name, without .cpp, and the parts of a catalogue
+# (catalogue.cmake) are CUDA; the target's others stay C++. fmt 9 believes that nvcc lacks constexpr functions, with which
+# it checks format strings.
+function(preheat_compile_by_nvcc target)
+  get_target_property(files ${target} SOURCES)
+  string(JOIN "|" names "part_[0-9]+" ${ARGN})
+  list(FILTER files INCLUDE REGEX "/(${names})\\.cpp$")
+  set_source_files_properties(${files} PROPERTIES LANGUAGE CUDA)
+  target_compile_definitions(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:FMT_USE_CONSTEXPR=1>)
+endfunction()

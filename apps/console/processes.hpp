@@ -17,6 +17,7 @@
 #include <cstdio>
 #include <exception>
 #include <future>
+#include <iostream>
 #include <map>
 #include <optional>
 #include <stdexcept>
@@ -27,6 +28,15 @@
 #include "pool.hpp"
 
 namespace apps::console {
+
+// For processes other than the first: what the first one prints, and says of the command line, they do not
+// repeat. Errors that they print by themselves still appear.
+inline void leave_talking_to_the_first() {
+  std::cerr.rdbuf(nullptr);  // CLI11's
+  if (std::freopen("/dev/null", "w", stdout) == nullptr) {
+    throw std::runtime_error("cannot write to /dev/null");
+  }
+}
 
 namespace detail {
 // The first character of a text says what it is.

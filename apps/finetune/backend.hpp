@@ -1,10 +1,10 @@
 // Where the program computes: on a CPU, or on a GPU. No other header depends on it.
 //
 // The same sources make two programs. preheat-finetune computes on the CPU; preheat-finetune-cuda, for which
-// PREHEAT_FINETUNE_CUDA is defined and nvcc compiles every file, on a GPU. Two, because each method is
+// PREHEAT_FINETUNE_CUDA is defined and nvcc compiles the files that have kernels, on a GPU. Two, because each method is
 // compiled for its backend: in one program they would all be there twice, and it would load CUDA's libraries
 // on machines that have none. `preheat-finetune --device cuda …` replaces itself by the program of the GPU,
-// which lies beside it, with the same words (hand_over, main.cpp).
+// which lies beside it, with the same words (console::become, main.cpp).
 #pragma once
 #include <memory>
 

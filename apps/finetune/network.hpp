@@ -1,5 +1,5 @@
 // The network that all methods train: a decoder, or an encoder with a layer for classes, which sees one type
-// of operator (any_linear.hpp). So every method is compiled once for both.
+// of operator (studies/common/any_linear.hpp). So every method is compiled once for both.
 #pragma once
 #include <algorithm>
 #include <span>
@@ -12,9 +12,13 @@
 #include <preheat/nn/decoder.hpp>
 #include <preheat/nn/key_value_cache.hpp>
 
-#include "any_linear.hpp"
+#include "backend.hpp"
+#include "studies/common/any_linear.hpp"
 
 namespace apps::finetune {
+
+using preheat::index_t;
+using any_linear = studies::common::any_linear<Be>;
 
 // The tokens of a text that are predicted and count: all labels but the first token's.
 inline index_t counted_in(std::span<const index_t> labels) {

@@ -51,6 +51,9 @@ int main_of(const char* program, int argc, char** argv, const Parse& parse, cons
 #if defined(PREHEAT_MPI)
     if (preheat::comm::started_by_mpi()) {
       return preheat::comm::mpi_main(argc, argv, [&](preheat::comm::mpi& world) {
+        if (world.rank() > 0) {
+          apps::console::leave_talking_to_the_first();
+        }
         return with([&](const auto& o) { return run_in_processes<Experiment>(o, run_all, world); });
       });
     }

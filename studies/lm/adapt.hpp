@@ -8,7 +8,8 @@
 #include <string>
 #include <utility>
 
-#include "apps/console/thread_clock.hpp"
+#include <preheat/preheat.hpp>
+
 #include "measure.hpp"
 #include "methods.hpp"
 #include "studies/common/method_list.hpp"
@@ -23,10 +24,10 @@ using common::rank_rule;
 template <class Linear>
 void measure(run_outcome& result, network& net, const base_model& model, const data_set& set,
              const training_settings& s, int step, Linear& linear) {
-  const score validation = evaluate(net, set.validation, linear);
+  const common::score validation = net.evaluate(set.validation, linear);
   common::add_validation(result, step, validation.loss);
-  common::put_scores(result, validation, evaluate(net, set.test, linear));
-  result.measures[drift_loss] = evaluate(net, set.drift, linear).loss;
+  common::put_scores(result, validation, net.evaluate(set.test, linear));
+  result.measures[drift_loss] = net.evaluate(set.drift, linear).loss;
   result.samples = write_samples(net, model, set, s.samples, s.sample_tokens, linear);
 }
 
@@ -52,7 +53,7 @@ template <class Method>
 run_outcome adapt(Method m, rank_rule rank, const base_model& model, const data_set& set,
                   const training_settings& s, const run_definition& run) {
   forget_peak();
-  const double started = apps::console::thread_seconds();
+  const double started = computing_seconds();
   network net = model.start();
   preheat::learning_rate(m.optim) = run.rate;
   vary(m, s.start, rank(std::max(1, run.rank)));
@@ -60,7 +61,7 @@ run_outcome adapt(Method m, rank_rule rank, const base_model& model, const data_
   // For methods that score themselves.
   const batch scored = batch_of<backend>(
       std::span(set.validation).first(std::min<std::size_t>(8, set.validation.size())));
-  const double begun = apps::console::thread_seconds();
+  const double begun = computing_seconds();
   preheat::fit_options options = common::options_of(s, run, rank);
   options.max_gradient_norm = s.most_gradient;
   run_outcome result;
@@ -69,18 +70,18 @@ run_outcome adapt(Method m, rank_rule rank, const base_model& model, const data_
   std::shared_ptr<const full_change> full;
   if constexpr (Method::adapter_type::has_factors) {
     if (s.why) {
-      const double before = apps::console::thread_seconds();
+      const double before = computing_seconds();
       full = full_change_of(model, set, s, run);
       result.measures[full_share_at_start] = share_in_rows(training, *full);
       measure_curvature(result, net, training, set, s, options.seed);
       measure_preheating(result, m, model, set, s, options);
-      aside = apps::console::thread_seconds() - before;
+      aside = computing_seconds() - before;
     }
   }
   while (!training.done()) {
     training.step();
   }
-  const double trained = apps::console::thread_seconds();
+  const double trained = computing_seconds();
   if constexpr (Method::adapter_type::has_factors) {
     if (full) {
       result.measures[full_share_at_end] = share_in_rows(training, *full);
@@ -92,12 +93,12 @@ run_outcome adapt(Method m, rank_rule rank, const base_model& model, const data_
   result.training_curve =
       common::mean_losses(report.losses, s.training_points, result.calibration_steps);
   result.measures[tokens_per_second] = double(batches.tokens()) / (trained - begun - aside);
-  result.measures[peak_memory] = peak_of_process();
+  result.measures[peak_memory] = peak_memory_mb();
   if (report.status == preheat::fit_status::completed) {
     auto adapted = preheat::attach(net, report);
     measure(result, net, model, set, s, s.steps, adapted);
   }
-  result.seconds = apps::console::thread_seconds() - started;
+  result.seconds = computing_seconds() - started;
   return result;
 }
 

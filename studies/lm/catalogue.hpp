@@ -5,6 +5,7 @@
 #include "methods.hpp"
 #include "studies/common/catalogue_policies.hpp"
 #include "studies/common/method_list.hpp"
+#include "whitened.hpp"
 
 namespace studies::lm {
 

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "apps/console/text_table.hpp"
+#include "backend.hpp"
 #include "quotations.hpp"
 #include "studies/common/comparison_setup.hpp"
 

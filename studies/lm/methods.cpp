@@ -15,13 +15,13 @@ namespace studies::lm {
 // The model as it was pretrained.
 static run_outcome measure_base(const base_model& model, const data_set& set,
                                 const training_settings& s, const run_definition&) {
-  const double started = apps::console::thread_seconds();
+  const double started = computing_seconds();
   network net = model.start();
   preheat::adapted<backend, preheat::adapter::lora> base(net);  // nothing attached
   run_outcome result;
   measure(result, net, model, set, s, 0, base);
   result.status = preheat::to_string(preheat::fit_status::completed);
-  result.seconds = apps::console::thread_seconds() - started;
+  result.seconds = computing_seconds() - started;
   return result;
 }
 
@@ -66,10 +66,6 @@ std::string to_text(const training_settings& s) {
 
 std::string describe_backend() {
   return the_backend().describe();
-}
-
-void use_one_blas_thread() {
-  preheat::set_blas_threads(1);
 }
 
 }  // namespace studies::lm

@@ -60,8 +60,6 @@ inline constexpr const char* preheated_directions = "preheated_directions";
 
 // What the program computes with: "cpu<float>, OpenBLAS …".
 std::string describe_backend();
-// Runs are spread over threads by this program, so a BLAS must not start its own.
-void use_one_blas_thread();
 
 // `by_default`: in the reduced grid. Without a rate nothing is trained.
 using run_function = std::function<run_outcome(const base_model&, const data_set&,

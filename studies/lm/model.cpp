@@ -21,7 +21,7 @@ std::shared_ptr<const base_model> read_model(const std::filesystem::path& path) 
       stop.push_back(id);
     }
   }
-  network net(the_backend(), preheat::gguf::read_decoder(the_backend(), file));
+  network net(network::decoder(the_backend(), preheat::gguf::read_decoder(the_backend(), file)));
   const preheat::nn::decoder_config& shape = net.config();
   preheat::require(words.size() <= shape.vocab_size, "tokens of the tokenizer <= of the model",
                    words.size(), shape.vocab_size);

@@ -8,22 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include <preheat/nn/decoder.hpp>
-#include <preheat/preheat.hpp>
-
-#include "examples.hpp"
+#include "network.hpp"
 
 namespace studies::lm {
-
-using backend = preheat::cpu<float>;
-using network = preheat::nn::decoder<backend>;
-using batch = preheat::nn::causal_batch<backend>;
-
-// A backend keeps nothing between calls, so all threads share one.
-inline backend& the_backend() {
-  static backend be;
-  return be;
-}
 
 class base_model {
  public:

@@ -195,7 +195,8 @@ std::vector<std::string> caveats(const report_contents& c) {
       "says from where it drifts.",
       fmt::format(
           "Tokens a second are those of the training, calibration included, by processor time "
-          "of one thread. Memory is the peak of the whole process while {} ran at a time; the "
+          "of one thread, on a GPU by the clock. Memory is the peak of the whole process, on a GPU "
+          "of its matrices, while {} ran at a time; the "
           "base's is in it.",
           c.runs_at_a_time == 1 ? std::string("one run")
                                 : fmt::format("{} runs", c.runs_at_a_time)),

@@ -25,10 +25,11 @@ static std::shared_ptr<const full_change> train_fully(const base_model& model, c
   }
   preheat::merge(after, report);
   network before = model.start();
+  using const_view = preheat::const_view_of<backend>;
   auto change = std::make_shared<full_change>();
   for (std::size_t l = 0; l < after.layers().size(); ++l) {
-    preheat::mat<backend> D = std::move(after.layers()[l].W.dense());
-    be.apply(preheat::linalg::axpby<float>{-1, 1}, D, before.layers()[l].W.dense());
+    preheat::mat<backend> D = preheat::clone(be, const_view(after.layers()[l].W));
+    be.apply(preheat::linalg::axpby<float>{-1, 1}, D, const_view(before.layers()[l].W));
     change->square += double(be.dot(D, D));
     change->D.push_back(std::move(D));
   }

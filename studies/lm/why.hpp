@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <preheat/linalg/factored_product.hpp>
+#include <preheat/preheat.hpp>
 #include <preheat/train/curvature.hpp>
 
 #include "methods.hpp"
@@ -46,6 +47,12 @@ double share_in_rows(Training& training, const full_change& full) {
   return inside / full.square;
 }
 
+// Without what an init that is derived from HRP takes of the data besides.
+template <class Preheat>
+index_t preheating_steps(const preheat::init::hrp<Preheat>& init, index_t all) {
+  return init.calibration_steps(all);
+}
+
 // Trains the preheating of a method once more, from the same base with other draws, and measures its
 // products B·A, the mean over the layers: the share of ‖B·A‖² in the first r directions, and the number of
 // directions (Σσ²)²/Σσ⁴, which is 1 if one has it all.
@@ -60,7 +67,7 @@ void measure_preheating(run_outcome& result, const Method& m, const base_model& 
     preheat::learning_rate(preheating.optim) =
         m.init.lr.value_or(double(preheat::learning_rate(m.optim)));
     const auto r = std::size_t(options.rank);
-    options.steps = m.init.calibration_steps(options.steps);
+    options.steps = preheating_steps(m.init, options.steps);
     options.rank = m.init.rank > 0 ? m.init.rank : m.init.multiple * options.rank;
     options.schedule = preheat::schedule::constant{};
     const auto report = preheat::fit(preheating, net, batches, options);

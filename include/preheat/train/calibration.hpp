@@ -173,4 +173,25 @@ template <class Init, network Net, class Data>
   return all;
 }
 
+// What such an init returns for the layers of the plan, one after the other: of(l, layer). An init that starts all
+// of them at once on this backend (core/optional_members.hpp) does so here; layer_of(l) is a layer.
+template <class Init, class Be, class Learned, class LayerOf>
+auto calibrated_start(const Init& init, Be& be, const start_plan& plan,
+                      const std::vector<Learned>& calibration, LayerOf layer_of) {
+  if constexpr (starts_together<Init, Be, Learned>) {
+    std::vector<target_layer<Be>> layers;
+    std::vector<const Learned*> learned;
+    for (const index_t l : plan.layers) {
+      layers.push_back(layer_of(l));
+      learned.push_back(&calibration[l]);
+    }
+    return [all = init.starts(be, layers, learned), next = std::size_t(0)](
+               index_t, const target_layer<Be>&) mutable { return std::move(all[next++]); };
+  } else {
+    return [&init, &be, &calibration](index_t l, const target_layer<Be>& layer) {
+      return init(be, layer, calibration[l]);
+    };
+  }
+}
+
 }  // namespace preheat

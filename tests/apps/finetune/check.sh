@@ -166,6 +166,8 @@ works "sweep gone on" grid --out good-grid-killed
 [ "$(grep -c '^run ' stdout)" -lt 8 ] || complain "sweep gone on" "runs that were done are done again"
 cmp -s good-grid/adapter_model.safetensors good-grid-killed/adapter_model.safetensors || complain "sweep gone on" "another adapter"
 if [ -n "$mpirun" ]; then  # each process makes whole runs of its own
+  sh "$mpi_test" "$mpirun" 3 "$program" --help >stdout 2>stderr || complain "help of 3 processes" "$(cat stderr)"
+  [ "$(grep -c -- '--rank-pattern' stdout)" = 1 ] || complain "help of 3 processes" "not once: $(cat stdout)"
   sh "$mpi_test" "$mpirun" 3 "$program" model --data train.jsonl --rank 2 --batch 4 --threads 1 --methods lora,pissa --rate 1e-3,1e-2 \
     --seeds 2 --eval held.jsonl --eval-every 30 --steps 60 --out good-grid-spread >stdout 2>stderr || complain "spread sweep" "$(cat stderr)"
   cmp -s good-grid/adapter_model.safetensors good-grid-spread/adapter_model.safetensors || complain "spread sweep" "another adapter"

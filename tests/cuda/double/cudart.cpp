@@ -125,15 +125,19 @@ cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int device) {
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr what, void* value) {
   return call("cudaMemPoolSetAttribute", usual, [&] {
     expect(pool == reinterpret_cast<cudaMemPool_t>(&machine::get()), "there is no such pool");
-    expect(what == cudaMemPoolAttrReleaseThreshold, "the attribute is not known to the double");
-    expect(*static_cast<std::uint64_t*>(value) == UINT64_MAX, "the pool gives memory back");
+    expect(what == cudaMemPoolAttrReleaseThreshold || what == cudaMemPoolAttrUsedMemHigh,
+           "the attribute is not known to the double");
+    const bool high = what == cudaMemPoolAttrUsedMemHigh;
+    expect(*static_cast<std::uint64_t*>(value) == (high ? 0 : UINT64_MAX),
+           high ? "a peak begins at 0" : "the pool gives memory back");
   });
 }
 
 cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, cudaMemPoolAttr what, void* value) {
   return call("cudaMemPoolGetAttribute", usual, [&] {
     expect(pool == reinterpret_cast<cudaMemPool_t>(&machine::get()), "there is no such pool");
-    expect(what == cudaMemPoolAttrReservedMemCurrent, "the attribute is not known to the double");
+    expect(what == cudaMemPoolAttrReservedMemCurrent || what == cudaMemPoolAttrUsedMemHigh,
+           "the attribute is not known to the double");
     *static_cast<std::uint64_t*>(value) = machine::get().bytes_alive;
   });
 }

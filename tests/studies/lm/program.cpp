@@ -171,6 +171,32 @@ TEST_CASE("lm: variants of the starts are methods, and what explains them is mea
         by_method["lora_n0.5"].measures.at(studies::lm::full_share_at_start));
 }
 
+TEST_CASE("lm: shares of the methods are disjoint, and others are refused") {
+  const auto parsed = [](std::vector<const char*> words) {
+    words.insert(words.begin(), {"preheat-lm", "--methods", "lora,hrp,pissa"});
+    return studies::lm::parse(int(words.size()), words.data());
+  };
+  const auto names = [&](const char* share) {
+    std::vector<std::string> all;
+    const studies::lm::options wanted = parsed({"--share", share}).wanted.value();
+    for (const auto& m : wanted.methods) {
+      all.push_back(m.id);
+    }
+    return all;
+  };
+  CHECK(names("1/1") == std::vector<std::string>{"lora", "pissa", "hrp"});
+  CHECK(names("1/2") == std::vector<std::string>{"lora", "hrp"});
+  CHECK(names("2/2") == std::vector<std::string>{"pissa"});
+  for (const char* const share :
+       {"0/2", "3/2", "4/4", "2", "/2", "1/", "1/2/3", "a/b", "1/99999"}) {
+    CAPTURE(share);
+    CHECK(parsed({"--share", share}).exit_code == 2);
+  }
+  CHECK(parsed({"--device", "cuda"}).exit_code == 2);  // by main.cpp, which becomes another program
+  CHECK(parsed({"--device", "tpu"}).exit_code == 2);
+  CHECK(parsed({"--samples", "0"}).wanted.value().training.samples == 0);
+}
+
 TEST_CASE("lm: what is missing is said") {
   const lm_folder folder;
   std::filesystem::remove(folder / "data/literature");
