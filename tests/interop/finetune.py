@@ -1,7 +1,9 @@
 """preheat-finetune against the real PEFT and tokenizers: adapters that the program trains on a tiny model have the held-out loss
 there that the program says, and the merged model has it in transformers.
 
-    python finetune.py PREHEAT_FINETUNE GOLDEN TOKENIZER_JSON
+    python finetune.py PREHEAT_FINETUNE GOLDEN TOKENIZER_JSON [argument of every training, instead of --threads 1...]
+
+With --device cuda it is the program for a GPU that trains.
 """
 import json
 import os
@@ -32,6 +34,7 @@ torch.set_num_threads(1)
 
 program, golden, tokenizer_json = (Path(argument).resolve() for argument in sys.argv[1:4])
 work = Path(tempfile.mkdtemp(prefix="preheat-finetune-"))
+machine = sys.argv[4:] or ["--threads", "1"]
 END_OF_TEXT = 2  # of the fixtures' configs
 
 
@@ -107,7 +110,7 @@ for model in ("llama3", "qwen2", "gpt2"):
         adapter = method != "kasa"  # which leaves other weights
         plain = method != "dora"    # what a GGUF adapter can be
         subprocess.run([program, base, "--data", train, "--eval", held_file, "--method", method, "--rank", "3", "--rate", "1e-2",
-                        "--steps", "20", "--threads", "1", "--merge", merged] + (["--out", out] if adapter else [])
+                        "--steps", "20", "--merge", merged, *machine] + (["--out", out] if adapter else [])
                        + (["--gguf", out.with_suffix(".gguf")] if adapter and plain else []),
                        check=True, stdout=(work / "stdout").open("w"))
         said = float((work / "stdout").read_text().rsplit("held-out loss ", 1)[1].split(" to ")[1].split(";")[0])
@@ -158,7 +161,7 @@ for method in ("lora", "pissa", "dora", "hrp", "full"):
     out, merged = work / f"bert-{method}", work / f"bert-{method}-merged"
     adapter = method != "full"
     subprocess.run([program, base, "--data", train, "--eval", held_file, "--method", method, "--rank", "3", "--rate", "1e-3",
-                    "--steps", "20", "--threads", "1", "--merge", merged] + (["--out", out] if adapter else []),
+                    "--steps", "20", "--merge", merged, *machine] + (["--out", out] if adapter else []),
                    check=True, stdout=(work / "stdout").open("w"))
     words = (work / "stdout").read_text()
     said, accuracy = (float(words.rsplit(f"held-out {what} ", 1)[1].split(" to ")[1].split(";")[0]) for what in ("loss", "accuracy"))

@@ -117,6 +117,16 @@ concept partial_eigen_backend = backend<Be> &&
   { be.eigh_largest(a, k) } -> std::same_as<eigh_result<typename Be::matrix>>;
 };
 
+// A backend on a device that spares the host a wait where only a verdict or signs are asked for.
+template <class Be>
+concept unwaited_backend = backend<Be> &&
+    requires(Be& be, view<typename Be::scalar> x, view<const typename Be::scalar> a) {
+  // As cholesky; where there is no factor, x becomes NaN.
+  { be.cholesky_or_nan(x) } -> std::same_as<void>;
+  // x_j = −1 if the entry of largest magnitude (the first of equals) in column j of a is negative, else 1.
+  { be.signs_of_largest(a, x) } -> std::same_as<void>;
+};
+
 // Runs f(), which makes many elementwise passes over small matrices: be.collect(f) where the backend has it, which
 // may put passes of one kernel that do not depend on each other together.
 template <backend Be, class F>
@@ -136,6 +146,35 @@ template <class Be>
 using const_view_of = view<const typename Be::scalar>;
 template <class Be>
 using view_of = view<typename Be::scalar>;
+
+// A backend on which a network's activations and their gradients have a type of their own, smaller than the
+// scalar (cuda/mixed.hpp). Networks that know of it (nn/decoder.hpp) hold them in it; on another backend, and for
+// policies always, activations are scalars.
+template <class Be>
+concept rounds_activations = backend<Be> && requires {
+  typename Be::activation;
+  typename Be::activation_matrix;
+};
+namespace detail {
+template <class Be>
+struct activation_types {
+  using number = typename Be::scalar;
+  using owner = typename Be::matrix;
+};
+template <rounds_activations Be>
+struct activation_types<Be> {
+  using number = typename Be::activation;
+  using owner = typename Be::activation_matrix;
+};
+}  // namespace detail
+template <class Be>
+using activation_of = typename detail::activation_types<Be>::number;
+template <class Be>
+using activations = typename detail::activation_types<Be>::owner;
+template <class Be>
+using activation_view = view<activation_of<Be>>;
+template <class Be>
+using const_activation_view = view<const activation_of<Be>>;
 
 template <backend Be>
 mat<Be> clone(Be& be, const_view_of<Be> a) {

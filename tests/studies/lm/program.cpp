@@ -178,7 +178,8 @@ TEST_CASE("lm: shares of the methods are disjoint, and others are refused") {
   };
   const auto names = [&](const char* share) {
     std::vector<std::string> all;
-    for (const auto& m : parsed({"--share", share}).wanted.value().methods) {
+    const studies::lm::options wanted = parsed({"--share", share}).wanted.value();
+    for (const auto& m : wanted.methods) {
       all.push_back(m.id);
     }
     return all;
