@@ -4,6 +4,7 @@
 #include <cmath>
 #include <iterator>
 #include <map>
+#include <regex>
 #include <set>
 #include <tuple>
 #include <utility>
@@ -17,18 +18,15 @@
 namespace studies::lm {
 namespace {
 
-// A run's settings without what does not make it another run: a method's fingerprint, the machine, and that its
-// start was measured.
+// A run's settings without what does not make it another run: a method's fingerprint, the machine, the texts that
+// it wrote, and that its start was measured.
 std::string shared_settings(const run_record& r) {
   std::string text = r.settings.substr(0, r.settings.find("; fingerprint"));
   if (text.size() < r.settings.size() && text.find("; texts") != std::string::npos) {
     text.resize(text.rfind("; "));
   }
-  const std::size_t measured = text.find(", starts measured");
-  if (measured != std::string::npos) {
-    text.erase(measured, text.find(';', measured) - measured);
-  }
-  return text;
+  static const std::regex aside(", [0-9]+ samples of [0-9]+ tokens|, starts measured[^;]*");
+  return std::regex_replace(text, aside, "");
 }
 
 // The runs at the rates that have the most seeds.
