@@ -21,7 +21,7 @@ function(preheat_find_cuda)
   add_library(preheat::cuda ALIAS preheat_cuda)
   set_target_properties(preheat_cuda PROPERTIES EXPORT_NAME cuda)
   target_link_libraries(preheat_cuda INTERFACE preheat CUDA::cudart CUDA::cublas CUDA::cusolver)
-  # Options and not features: CMake 3.25 does not know that nvcc 13 speaks C++20, and drops it silently. Kernels
+  # Options and not features: CMake 3.25 has no C++20 flag for nvcc 13, and drops the feature silently. Kernels
   # are constexpr functions. Eigen is for the host alone.
   target_compile_options(preheat_cuda INTERFACE 
     "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--expt-relaxed-constexpr>")

@@ -15,7 +15,7 @@ endif()
 
 function(preheat_add_kernels name library)
   set(sources ${PROJECT_SOURCE_DIR}/kernels)
-  add_library(${name} STATIC ${sources}/float.cpp ${sources}/double.cpp ${sources}/dispatch.cpp ${sources}/name.cpp)
+  add_library(${name} STATIC ${sources}/float.cpp ${sources}/double.cpp ${sources}/any_scalar.cpp ${sources}/dispatch.cpp ${sources}/name.cpp)
   target_link_libraries(${name} PUBLIC ${library} PRIVATE $<BUILD_INTERFACE:preheat_warnings>
                         $<BUILD_INTERFACE:preheat_options>)
   target_compile_definitions(${name} PUBLIC PREHEAT_KERNELS=1)

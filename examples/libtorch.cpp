@@ -76,7 +76,7 @@ void show_pissa(be_type& be, network net, const torch::Tensor& x, const torch::T
     const auto site = target_layer_of(net, l, rank, preheat::singular_side::automatic);
     model.layers[l]->start(preheat::init::pissa{}(be, site), true, true);
   }
-  merge(be, net, model, -scaling);  // W gives s·B·A away
+  merge(be, net, model, -scaling);  // s·B·A is subtracted from W
   check("output at the start against the base's", gap(model.output(x), before), 1e-4);
   const double loss = model.loss(x, y);
   model.train<torch::optim::AdamW>(x, y, 60, 1e-2);
@@ -136,7 +136,7 @@ int main() {
   for (index_t j = 0; j < tokens; ++j) {
     labels.data()[j * labels.ld()] = float(j % classes);
   }
-  // [tokens, features] of torch is features × tokens of ours, the same memory.
+  // torch's [tokens, features] and preheat's features × tokens are the same memory.
   const torch::Tensor x = tensor_on(X).t();
   const torch::Tensor y = tensor_on(labels).flatten().to(torch::kLong);
   preheat::nn::minibatches<be_type> whole_batch(be, preheat::clone<be_type>(be, X),

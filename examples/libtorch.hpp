@@ -25,7 +25,7 @@ inline torch::Tensor tensor_on(matrix& M) {
   return torch::from_blob(M.data(), {M.rows(), M.cols()}, {1, M.ld()}, torch::kFloat32);
 }
 
-// A layer of torch on a layer of ours: y = x·Wᵀ + b + s·(x·Aᵀ)·Bᵀ, x [tokens, in].
+// A layer of torch on a layer of preheat: y = x·Wᵀ + b + s·(x·Aᵀ)·Bᵀ, x [tokens, in].
 class adapted_linear : public torch::nn::Module {
  public:
   explicit adapted_linear(preheat::base_layer<be_type>& base)

@@ -1,9 +1,9 @@
 // Your own training loop, without `fit`: init, adapter and optimizer used alone, on memory that
-// somebody else owns. The owner here is a framework that stores matrices by rows, as PyTorch does.
+// another library owns. The owner here is a framework that stores matrices by rows, as PyTorch does.
 //
 // How its memory is read, with nothing copied but W:
 //   a batch [tokens, features] by rows is the same memory as features × tokens by columns: a view;
-//   a weight [out, in] by rows is in × out by columns, that is Wᵀ. The adapters want W itself, so
+//   a weight [out, in] by rows is in × out by columns, that is Wᵀ. The adapters take W itself, so
 //   it is copied once, transposed (a product can also read it in place, by transpose::yes, see below).
 //
 // The program preheats by hand: a few steps at a high rank, whose singular vectors start the run at

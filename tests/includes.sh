@@ -19,7 +19,7 @@ convert      core linalg train
 methods      core linalg adapter chain init optim rank method
 nn           core linalg
 cpu          core version
-kernels      core linalg cpu operators train
+kernels      core linalg cpu init optim operators train
 cuda         core
 comm         core
 files        core

@@ -29,7 +29,7 @@ stored_factors<T> as_stored(preheat::factors<backend<T>> f) {
   return {std::move(f.B), std::move(f.A)};
 }
 
-// The factors of all terms, and how the library wants them.
+// The factors of all terms, and the same as the library takes them.
 template <class T>
 struct read_terms {
   explicit read_terms(const std::vector<peft::term>& terms) {

@@ -32,7 +32,7 @@ struct stored_factors {
   matrix<T> Bt;  // r×out
 };
 
-// The same in memory that somebody else owns.
+// The same in memory that the caller owns.
 template <class T>
 struct stored_views {
   view<const T> At;

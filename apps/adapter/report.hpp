@@ -1,4 +1,4 @@
-// What a command tells: what it read and wrote, a table by layer type, and the same as JSON.
+// What a command reports: what it read and wrote, a table by layer type, and the same as JSON.
 #pragma once
 #include <algorithm>
 #include <cmath>

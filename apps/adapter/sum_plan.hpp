@@ -121,7 +121,7 @@ inline void plan_sum(const reduce_options& o, const std::vector<peft::reader>& a
     }
     plan.config = peft::united_config(adapters, std::move(modules));
     if (plan.config->has("lora_bias")) {
-      for (peft::planned_layer& p : plan.layers) {  // PEFT wants one for every layer
+      for (peft::planned_layer& p : plan.layers) {  // PEFT needs one for every layer
         if (p.layer.bias.empty() && !p.layer.embedding) {
           p.layer.bias = std::string(peft::module_prefix) + p.layer.module + ".lora_B.bias";
         }

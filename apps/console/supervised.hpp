@@ -23,8 +23,8 @@ inline std::atomic<pid_t> worker{0};
 inline constexpr std::initializer_list<int> polite_signals = {SIGINT, SIGTERM, SIGHUP};
 }  // namespace detail
 
-// Calls work() in a child process and answers what it answers, an exit status. Polite signals are handed
-// on to it. If a signal ends it, calls clean_up(child's process) and answers 128 + the signal, as a shell
+// Calls work() in a child process and returns what it returns, an exit status. Polite signals are handed
+// on to it. If a signal ends it, calls clean_up(child's process) and returns 128 + the signal, as a shell
 // does. If this process is killed, the child gets SIGTERM. Without a second process (fork fails) work()
 // runs in this one. To be called before there are threads.
 template <class Work, class CleanUp>

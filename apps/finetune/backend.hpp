@@ -1,4 +1,4 @@
-// Where the program computes: on a CPU, or on a GPU. Nothing else knows.
+// Where the program computes: on a CPU, or on a GPU. No other header depends on it.
 //
 // The same sources make two programs. preheat-finetune computes on the CPU; preheat-finetune-cuda, for which
 // PREHEAT_FINETUNE_CUDA is defined and nvcc compiles the files that have kernels, on a GPU. Two, because each method is

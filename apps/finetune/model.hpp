@@ -19,7 +19,7 @@ namespace apps::finetune {
 
 using tokenizer = preheat::text::byte_pair_encoding;
 
-// What an encoder tells apart. Examples say a class by its name, by its number, or either, as the model or the
+// The classes of an encoder. Examples name a class by its name, by its number, or either, as the model or the
 // training examples do (classes.hpp).
 struct class_list {
   std::vector<std::string> names;

@@ -73,7 +73,7 @@ std::string best_of(const std::vector<run_choice>& runs,
   return best;
 }
 
-// A row a method and rate: the mean over its seeds, with the interval of 95 %.
+// One row per method and rate: the mean over its seeds, with the interval of 95 %.
 std::string table_of(const std::vector<run_choice>& runs,
                      const std::map<std::string, double>& losses, const std::string& best) {
   using console::align;

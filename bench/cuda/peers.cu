@@ -6,7 +6,7 @@
 //   precision WORD     fp32 or tf32: what products of floats are rounded to from now on; before prepare
 //   prepare WORK FILE  reads the inputs of WORK (bench/peers/make_work.hpp)
 //   check N            runs it N times, for its results
-//   run N              runs it N times; answers the device's milliseconds of one run (stopwatch.hpp), and the clock's,
+//   run N              runs it N times; prints the device's milliseconds of one run (stopwatch.hpp), and the clock's,
 //                      of runs back to back
 //   save FILE          writes the outputs of the last run
 //   memory             bytes of the card that are in use, by whomever

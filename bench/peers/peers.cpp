@@ -5,7 +5,7 @@
 //   threads N              threads of the backend from now on, with one thread of the BLAS in each; before prepare
 //   blas_threads N         the same the other way round: the BLAS's own threads under a backend of one
 //   prepare WORK FILE      reads the inputs of WORK (see make_work); llama_extraction LAYERS THREADS instead of a file
-//   run N                  runs it N times; answers CPU and wall milliseconds of one run
+//   run N                  runs it N times; prints CPU and wall milliseconds of one run
 //   save FILE              writes the outputs of the last run
 //   memory                 peak memory of this process so far, in bytes
 //   peak                   the peak of one core in GFLOP/s, and the name of the loop that reached it (see peak.hpp)

@@ -57,11 +57,14 @@ picture accuracy_figure(const std::string& name, const std::string& title,
   return {name, script(name, title, l, commands, program), data};
 }
 
-static std::string draw(const line_style& look, bool with_points) {
-  return fmt::format(
-      "with {} linewidth 1.7 dashtype {} linecolor rgb \"{}\"{}",
-      with_points ? "linespoints" : "lines", look.dash, look.colour,
-      with_points ? fmt::format(" pointtype {} pointsize 0.7", look.point) : std::string());
+static std::string draw(const line_style& look, const line_figure_settings& settings) {
+  const std::string point =
+      settings.with_points ? fmt::format(" pointtype {} pointsize 0.7", look.point) : std::string();
+  if (!settings.joined) {
+    return fmt::format("with points linecolor rgb \"{}\"{}", look.colour, point);
+  }
+  return fmt::format("with {} linewidth 1.7 dashtype {} linecolor rgb \"{}\"{}",
+                     settings.with_points ? "linespoints" : "lines", look.dash, look.colour, point);
 }
 
 picture line_figure(const line_figure_settings& settings, std::span<const std::string> legend,
@@ -78,9 +81,16 @@ picture line_figure(const line_figure_settings& settings, std::span<const std::s
         continue;
       }
       data += fmt::format("# {}: {}\n{}\n\n", panel.title, line.name, line.points);
-      plots += fmt::format("{} \"{}.dat\" index {} using 1:2 {} notitle",
-                           plots.empty() ? "  plot" : ", \\\n      ", settings.name, index++,
-                           draw(line.look, settings.with_points));
+      const std::string file = fmt::format("\"{}.dat\" index {} using", settings.name, index++);
+      const auto plot = [&](const std::string& what) {
+        plots += (plots.empty() ? "  plot " : ", \\\n       ") + file + what;
+      };
+      if (settings.with_intervals) {  // under the points
+        plot(fmt::format(
+            " 1:2:3 with yerrorbars pointtype 0 linewidth 1 linecolor rgb \"{}\" notitle",
+            line.look.colour));
+      }
+      plot(fmt::format(" 1:2 {} notitle", draw(line.look, settings)));
       drawn.emplace(line.name, line.look);
     }
     commands.push_back(panel_title(panel.title) + settings.axes +
@@ -94,22 +104,24 @@ picture line_figure(const line_figure_settings& settings, std::span<const std::s
     const auto line = drawn.find(name);
     if (line != drawn.end()) {
       keys += fmt::format("{} NaN {} title {}", keys.empty() ? "  plot" : ", \\\n      ",
-                          draw(line->second, settings.with_points), gnuplot_text(name));
+                          draw(line->second, settings), gnuplot_text(name));
       longest = std::max(longest, display_width(name));
     }
   }
   constexpr int sample_width = 64;  // in pixels
   constexpr int letter_width = 8;
   const int legend_width = std::max(240, sample_width + letter_width * int(longest));
-  const layout l{.width = 80 + 330 * int(panels.size()) + legend_width,
-                 .height = std::max(420, 110 + 22 * int(drawn.size())),
-                 .left = 72,
-                 .legend = legend_width,
-                 .panels = panels.size()};
+  const layout l{
+      .width = (settings.with_intervals ? 92 : 80) + 330 * int(panels.size()) + legend_width,
+      .height = std::max(420, 110 + 22 * int(drawn.size())),
+      .left = settings.with_intervals ? 84 : 72,
+      .legend = legend_width,
+      .panels = panels.size()};
   if (!keys.empty()) {
     commands.back() += fmt::format(
         "  unset title\n  unset xlabel\n  unset ylabel\n  unset tics\n  unset border\n"
-        "  unset logscale\n  set xrange [0:1]\n  set yrange [0:1]\n"
+        "  unset logscale\n  unset xzeroaxis\n  unset yzeroaxis\n"
+        "  set xrange [0:1]\n  set yrange [0:1]\n"
         "  set lmargin at screen {0:.5f}\n  set rmargin at screen 0.99\n"
         "  set key at screen {0:.5f},{1:.5f} left top Left reverse samplen 3 spacing 1.15\n{2}\n",
         1 - (legend_width - 8.0) / l.width, 1 - 70.0 / l.height, keys);

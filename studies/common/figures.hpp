@@ -48,6 +48,8 @@ struct line_figure_settings {
   std::string program;
   std::string axes;
   bool with_points = false;
+  bool with_intervals = false;  // points are "x y half": from y − half to y + half, NaN for none
+  bool joined = true;           // by lines
 };
 apps::console::picture line_figure(const line_figure_settings& settings,
                                    std::span<const std::string> legend,

@@ -117,7 +117,7 @@ class grid {
 
   // Runs are done on threads of this process, or by this runner on many processes.
   void run_with(job_runner r) { runner_ = std::move(r); }
-  // Does the run that a line asks for, and answers with the line of its record. Throws
+  // Does the run that a line describes, and returns the line of its record. Throws
   // std::runtime_error if this process computes other numbers than the one that asks.
   std::string answer(const std::string& question) const {
     const run_definition run = from_line(question);

@@ -74,7 +74,7 @@ struct run_record : run_definition, run_outcome {
   std::string name;  // of the method, for readers
 };
 
-// What decides whether a kept run answers a wanted one.
+// The fields by which a kept run is recognized as a wanted one.
 inline std::string key(const run_definition& r) {
   return r.shift + " | " + r.method + " | rank " + std::to_string(r.rank) + " | rate " +
          to_text(r.rate) + " | base " + std::to_string(r.base) + " | seed " +

@@ -115,10 +115,10 @@ inline std::vector<double> values_of(const std::map<int, double>& by_key) {
 }
 
 // How much a number of one method's runs is above another's, each at its own best rate: base by base,
-// on the bases that both have. NaN if one of them has no rate.
+// on the bases that both have. Empty if one of them has no rate.
 template <class Number>
-estimate paired_difference(const run_group& runs, const run_group& reference, Number number,
-                           double confidence = 0.95) {
+std::vector<double> paired_differences(const run_group& runs, const run_group& reference,
+                                       Number number) {
   const std::optional<rate_choice> best = choose_rate(runs);
   const std::optional<rate_choice> other = choose_rate(reference);
   if (!best || !other) {
@@ -132,7 +132,13 @@ estimate paired_difference(const run_group& runs, const run_group& reference, Nu
       differences.push_back(value - it->second);
     }
   }
-  return mean_with_interval(differences, confidence);
+  return differences;
+}
+// Their mean with its interval; NaN if there are none.
+template <class Number>
+estimate paired_difference(const run_group& runs, const run_group& reference, Number number,
+                           double confidence = 0.95) {
+  return mean_with_interval(paired_differences(runs, reference, number), confidence);
 }
 
 // One row of a table. Intervals are t-intervals over bases: bases are what differs between two

@@ -1,8 +1,10 @@
 // Means, spreads, and intervals by Student's t distribution.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <numeric>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -154,6 +156,37 @@ inline estimate mean_with_interval(std::span<const double> x, double confidence 
              std::sqrt(double(x.size()));
   }
   return e;
+}
+
+// The probability, if the mean of what x is drawn from were 0, of one at least as far from 0 as that of x
+// (two-sided t-test). NaN for fewer than two numbers; 0 if all are equal, and not 0.
+inline double t_test(std::span<const double> x) {
+  if (x.size() < 2) {
+    return not_a_number;
+  }
+  const double error = standard_deviation(x) / std::sqrt(double(x.size()));
+  const double distance = std::abs(mean(x));
+  if (error == 0) {
+    return distance > 0 ? 0 : 1;
+  }
+  return t_two_sided_tail(distance / error, double(x.size() - 1));
+}
+
+// Holm's correction: of m tests the one with the k-th smallest p (k from 0) is counted (m − k) times, and none
+// less than one before it. Where the result is at most α, "the mean is 0" is refused, with the probability of
+// at least one mistake in all tests at most α, whatever depends on what.
+inline std::vector<double> holm(std::span<const double> p) {
+  std::vector<std::size_t> order(p.size());
+  std::iota(order.begin(), order.end(), std::size_t(0));
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return p[a] < p[b]; });
+  std::vector<double> adjusted(p.size());
+  double largest = 0;
+  for (std::size_t k = 0; k < order.size(); ++k) {
+    largest = std::max(largest, std::min(1.0, p[order[k]] * double(p.size() - k)));
+    adjusted[order[k]] = largest;
+  }
+  return adjusted;
 }
 
 }  // namespace studies::common

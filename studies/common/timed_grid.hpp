@@ -1,7 +1,7 @@
 // A grid of comparisons under a limit of time: every method on every problem, seed by seed, so that
 // what there is when the time is up is balanced. One run is measured first, and seeds and rates that
 // the others would take too long for are left out, so that what is begun becomes a whole table. No run
-// begins that would end after the limit, as far as the longest run so far tells.
+// begins that would end after the limit, judged by the longest run so far.
 //
 //   common::timed_grid<const set_description*, method_entry> runs(log, threads, 2, 29);
 //   runs.add(&set, m, rank, {.problem = set.name, …});

@@ -13,7 +13,7 @@ class base_models {
  public:
   explicit base_models(training_settings s) : settings_(s) {}
 
-  // The base of a shift's runs; whoever asks while it is being made waits. Threads may share this.
+  // The base of a shift's runs; a call that comes while it is being made waits. Threads may share this.
   const base_model& of(shift s, const shift_data& data, int seed) {
     entry* found;
     {

@@ -177,6 +177,9 @@ parsed parse(int argc, const char* const* argv) {
                   "only print tables of the runs in these files, as Markdown")
       ->type_name("FILE...")
       ->check(CLI::ExistingFile);
+  line.app.add_option("--figures", wanted.figures, "with --report: also draw its figures there")
+      ->type_name("DIR")
+      ->needs("--report");
   const auto list = [] {
     std::vector<method_entry> known = all_methods();
     for (method_entry& m : known) {

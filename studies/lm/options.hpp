@@ -34,6 +34,7 @@ extern const preset full_preset;
 struct options : common::program_options {
   const task* taught = &tasks.front();
   std::vector<std::string> report_of;  // files of runs that a report is made of, and nothing is run
+  std::string figures;                 // where figures of the report go; empty: none
   std::vector<method_entry> methods;   // in the order of the list
   preset amount;
   training_settings training;

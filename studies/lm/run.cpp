@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "evidence.hpp"
+#include "evidence_figures.hpp"
 #include "report.hpp"
 #include "studies/common/run_comparison.hpp"
 
@@ -49,7 +50,12 @@ int run_all(const options& wanted, const common::workers& all) {
         runs.push_back(std::move(r));
       }
     }
-    fmt::print("{}", evidence_of(runs, all_methods()));
+    const std::vector<method_entry> known = all_methods();
+    fmt::print("{}", evidence_of(runs, known));
+    if (!wanted.figures.empty()) {
+      fmt::print("{}\n",
+                 apps::console::draw_pictures(wanted.figures, evidence_figures(runs, known)));
+    }
     return 0;
   }
   return common::run_comparison<study>(wanted, all);

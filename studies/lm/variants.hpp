@@ -1,7 +1,10 @@
 // Variants of the starts: the same method with all directions at another norm, or preheated at another rank
 // or for other steps. A variant is a method of its own in tables and files: "hrp_x64_k4_n0.3".
 #pragma once
+#include <charconv>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -71,6 +74,36 @@ inline std::vector<method_entry> with_variants(const std::vector<method_entry>& 
     }
   }
   return all;
+}
+
+// "hrp_x64_k4_n0.3" of the method "hrp": the variant that it is. Nothing if it is none, "hrp" itself included.
+inline std::optional<start_variant> variant_from(std::string_view id, std::string_view method) {
+  if (!id.starts_with(method) || id.size() == method.size()) {
+    return {};
+  }
+  start_variant v;
+  for (std::string_view rest = id.substr(method.size()); !rest.empty();) {
+    const std::string_view part = rest.substr(0, rest.find('_', 1));
+    if (part.size() < 3 || part[0] != '_') {
+      return {};
+    }
+    const char* const begin = part.data() + 2;
+    const char* const end = part.data() + part.size();
+    const auto read = [&](auto& number) {
+      const auto result = std::from_chars(begin, end, number);
+      return result.ec == std::errc() && result.ptr == end && number > 0;
+    };
+    const char kind = part[1];
+    const bool good = kind == 'x'   ? read(v.preheat_multiple)
+                      : kind == 'k' ? read(v.preheat_steps)
+                      : kind == 'n' ? read(v.row_norm)
+                                    : false;
+    if (!good) {
+      return {};
+    }
+    rest.remove_prefix(part.size());
+  }
+  return v;
 }
 
 }  // namespace studies::lm

@@ -71,7 +71,7 @@ void check_gated_output() {
     CHECK(gap(read<Be>(p.be, f.B), B * diagonal(g.values)) < tolerance<Be>(1));
     CHECK(rank_of(linear.adapter(), p.be, parameters) == 3);
 
-    // A closed gate takes its rank away, an open one leaves it as it is.
+    // A closed gate removes its rank from the product, an open one leaves it as it is.
     write(p.be, columns(identity(3), 1, 1), view_of<Be>(linear.layers()[0].parameters.g));
     p.net.loss(p.batch, linear);
     const table one = scaling_value * (columns(B, 1, 1) * transposed(columns(transposed(A), 1, 1)));

@@ -169,7 +169,7 @@ TEST_CASE("prolora: a step forms neither a weight, nor A, nor B") {
   CHECK(task.be.shapes.contains({4, toy_task<Be>::batch_size}));  // A·X
   const auto report = run.finish();
   CHECK(formed(4) == 0);
-  // Only who asks for the product gets A and B.
+  // Only a call for the product gets A and B.
   report.adapter.product(task.be, report.layers[0].parameters);
   CHECK(task.be.made(4, 10));
   CHECK(task.be.made(15, 4));

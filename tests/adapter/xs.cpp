@@ -158,11 +158,11 @@ TEST_CASE_TEMPLATE("xs: without a core R is the identity", Be, PREHEAT_BACKENDS)
   CHECK_NOTHROW(start(a, b, table(3, 3)));
   CHECK_THROWS_AS(start(a, b, table(2, 3)), invalid_argument);
   CHECK_THROWS_AS(start(a, b, table(3, 2)), invalid_argument);
-  // A zero factor that nobody trains, as init::kaiming leaves it.
+  // A zero factor that is not trained, as init::kaiming leaves it.
   CHECK_THROWS_AS(start(a, table(6, 3), table()), invalid_argument);
   CHECK_THROWS_AS(start(table(3, 7), b, table()), invalid_argument);
 
-  // PiSSA's factors, frozen, with the identity between: W gives them away and nothing moves.
+  // PiSSA's factors, frozen, with the identity between: their product is subtracted from W, so the output is unchanged.
   toy_task<Be> task;
   const table before = task.base_output();
   method<adapter::xs, init::pissa> m{};

@@ -74,7 +74,7 @@ void check_interposition() {
   expect(seen_in([] {}) == 0, "nothing is counted when nothing is allocated");
 }
 
-// An optimizer that wants a scratch vector in every step.
+// An optimizer that allocates a scratch vector in every step.
 struct wasteful_sgd : optim::sgd {
   template <backend Be, class P>
   void step(Be& be, P& p, P& gradient, state<Be, P>& st, const step_context& context) const {

@@ -95,7 +95,7 @@ void check_step() {
   }
 }
 
-// At r = n (train B) or r = m (train A) there is nothing to project away.
+// At r = n (train B) or r = m (train A) the projection changes nothing.
 template <class Be, parameter_role Trained, class Init = init::orthogonal>
 void check_full_rank() {
   chain_problem<Be> p(Trained == parameter_role::B

@@ -186,7 +186,7 @@ TEST_CASE("LoRA sends r(m+n) numbers a layer and step, each as soon as it is fin
   for (int k = 0; k < 3; ++k) {
     log.clear();
     r.step();
-    CHECK(log == log_type{"number",  // whether somebody wants to stop
+    CHECK(log == log_type{"number",  // whether a process was asked to stop
                           "sum 24", "layer 2", "sum 40", "layer 1", "sum 36", "layer 0",
                           "end of backward", "wait", "number"});  // the loss
   }

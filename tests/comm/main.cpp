@@ -1,5 +1,5 @@
 // Every process runs every test, in the same order; the program fails if one of them does. Only the
-// first process tells of success.
+// first process reports success.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 

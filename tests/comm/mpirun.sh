@@ -1,6 +1,6 @@
 #!/bin/sh
 # mpirun.sh MPIEXEC PROCESSES PROGRAM [argument...]: on a machine of any number of cores, as root too (tests in a
-# container), with one BLAS thread a process. Ends all after four minutes.
+# container), with one BLAS thread per process. Ends all after four minutes.
 mpiexec=$1
 processes=$2
 shift 2

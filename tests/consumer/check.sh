@@ -25,7 +25,7 @@ use_cmake() {
   cmake -S "$here/$kind" -B build -DCMAKE_BUILD_TYPE=Debug "$@"
   cmake --build build
 }
-use_meson() {  # copies, because Meson wants the sources it falls back to inside the project
+use_meson() {  # copies, because Meson needs the sources it falls back to inside the project
   mkdir -p project/subprojects/preheat
   cp "$here/meson/meson.build" "$here/main.cpp" "$here/files.cpp" project
   (cd "$root" && cp -r include cmake meson.build meson_options.txt preheat.pc.in preheat-files.pc.in "$dir/project/subprojects/preheat")

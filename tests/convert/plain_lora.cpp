@@ -14,7 +14,7 @@ using namespace preheat;
 
 namespace {
 
-// An init that W gives its product away to, and that is not made of W's singular vectors.
+// An init whose product is subtracted from W, and which is not made of W's singular vectors.
 struct random_residual {
   using axis = axes::init;
   static constexpr initial_product product = initial_product::residual;

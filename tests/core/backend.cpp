@@ -321,7 +321,7 @@ TEST_CASE_TEMPLATE("backend: reductions to the host", Be, PREHEAT_ALL_BACKENDS) 
   CHECK(be.dot(be.zeros(0, 3), be.zeros(0, 3)) == T(0));
   CHECK(be.max_abs(be.zeros(3, 0)) == T(0));
 
-  // The largest magnitude may be negative; a NaN anywhere is the answer; so is an infinity.
+  // The largest magnitude may be negative; a NaN anywhere is the result; so is an infinity.
   t(8, 5) = -1e6;
   CHECK(double(be.max_abs(matrix(be, t))) == 1e6);
   for (const index_t place : {index_t(0), index_t(31), index_t(53)}) {

@@ -1,5 +1,5 @@
 // A frozen weight that stays as its file has it: the products with it are those of the dense matrix of
-// the same numbers, and whoever wants to write to it is refused.
+// the same numbers, and a call that would write to it is refused.
 #include <preheat/core/frozen_weight.hpp>
 
 #include <array>

@@ -24,6 +24,8 @@ void launch_all(cuda<T>& be, cuda_matrix<T>& x, cuda_matrix<T>& y) {
   be.apply(linalg::guarded_quotient<T>{}, x, y);
   be.apply(linalg::multiply<T>{}, x, y);
   be.apply_indexed(linalg::uniform_kernel<T>{}, x);
+  be.apply_indexed(linalg::normal_kernel<T>{}, x);
+  be.apply_indexed(linalg::shifted_copy<T>{}, x);
   be.apply(linalg::root<T>{}, x);
   be.apply(linalg::root_above<T>{}, x);
   be.apply(linalg::scale<T>{}, x);
@@ -76,6 +78,8 @@ void launch_all(cuda<T>& be, cuda_matrix<T>& x, cuda_matrix<T>& y) {
   be.rms_norm(1, y, y, x, x);
   be.rms_norm_gradient(y, y, y, y, x);
   be.gather_cols(y, {}, x);
+  be.cholesky_or_nan(x);
+  be.signs_of_largest(y, x);
   be.add_row_sums(1, y, x);
   be.add_row_dots(1, y, y, x);
   cuda_matrix<double> widened;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Seeds faults into include/preheat/cuda, and into the products of joined layers, and checks that the tests on the double notice them.
+"""Seeds faults into include/preheat/cuda, into the products of joined layers and into the factorizations that do not wait, and checks that the tests on the double notice them.
 
 Mutants are generated mechanically: every argument of every call of cudart, cuBLAS and cuSOLVER (sizes and leading
 dimensions one more and one less, pointers one entry on, transposed operations, other triangles and sides, other
@@ -23,19 +23,19 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 FOLDER = os.path.join(ROOT, 'include', 'preheat', 'cuda')
 FILES = ['error.hpp', 'context.hpp', 'matrix.hpp', 'launch.hpp', 'launch_groups.hpp', 'elementwise.hpp', 'factorizations.hpp', 'reduction.hpp', 'columns.hpp', 'send.hpp', 'collected.hpp', 'clip.hpp',
-         'block_starts.hpp', 'backend.hpp', 'adapted_linear.hpp', '../operators/bordered_group.hpp']
+         'block_starts.hpp', 'unwaited.hpp', 'backend.hpp', 'adapted_linear.hpp', '../operators/bordered_group.hpp', '../linalg/device_gram_svd.hpp', '../linalg/krylov_basis.hpp']
 TESTS = ['core/backend.cpp', 'nn/column_operations.cpp', 'cuda/backend.cpp', 'cuda/columns.cpp', 'cuda/adapted_linear.cpp', 'cuda/hot_path.cpp', 'cuda/context.cpp',
-         'cuda/joined_layers.cpp']
+         'cuda/joined_layers.cpp', 'cuda/svd.cpp']
 
 CALLS = re.compile(r'\b(cublas<T>::\w+|cusolver<T>::\w+|cublasGemmEx|cublasSet\w+|cusolverDnSet\w+|'
-                   r'be\.gemm|cuda(?:Memcpy|Malloc|Free|Stream)\w+|(?:cuda_)?transfer(?:<T>)?|cuda_clone(?:<T>)?|cuda_multiply(?:<T>)?|product|launch|launch_groups|cuda_memory)\(')
+                   r'(?:be|wide_?)\.gemm|cuda(?:Memcpy|Malloc|Free|Stream)\w+|(?:cuda_)?transfer(?:<T>)?|cuda_clone(?:<T>)?|cuda_multiply(?:<T>)?|product|launch|launch_groups|cuda_memory)\(')
 # Statements that are left out, one mutant each.
 STATEMENTS = re.compile(r'^ *(?:(?:context_?(?:->|\.))?(?:synchronize|require_success)\(.*\);|'
                         r'check\((?:cublasSet|cusolverDnSet)|cuda_clear_below_diagonal(?:<T>)?\(|'
-                        r'std::swap\(d\.|take\(be|be\.add_to_cols\(|refresh\(\);|store\(|fill\(|'
+                        r'std::swap\(d\.|take\(be|wide_?\.(?:scale_cols|fill|add_row_dots|cholesky_or_nan|solve_upper|copy)\(|be\.add_to_cols\(|refresh\(\);|store\(|fill\(|'
                         r'(?:detail::)?throw_cuda_error\()')
 # Conditions on a status or an info, taken as if nothing had happened.
-CONDITIONS = re.compile(r'\b(?:status != \w+|info < 0|info != 0|context->read_info\("[^"]*"\) (?:> |== )0)')
+CONDITIONS = re.compile(r'\b(?:status != \w+|info < 0|(?<!\*)info != 0|context->read_info\("[^"]*"\) (?:> |== )0)')
 
 ENUMERATORS = {
     'CUBLAS_OP_N': 'CUBLAS_OP_T', 'CUBLAS_OP_T': 'CUBLAS_OP_N', 'CUBLAS_FILL_MODE_UPPER': 'CUBLAS_FILL_MODE_LOWER',
@@ -91,8 +91,8 @@ def changes(call, position, argument):
         return [f'({a}) + 1', f'({a}) - 1'] if position == 2 else []
     if call.startswith('cuda_multiply'):
         return ['preheat_other_scalar<T>'] if position == 1 else []
-    if call == 'be.gemm' and a in ('0', '1', 's'):
-        return {'0': ['1'], '1': ['2', '0'], 's': ['1', '-s']}[a]
+    if call.endswith('.gemm') and a in ('0', '1', 's', '-1'):
+        return {'0': ['1'], '1': ['2', '0'], 's': ['1', '-s'], '-1': ['1']}[a]
     if call == 'product' and a in ('0', '1'):
         return [f'{a} + 1']
     if a in ENUMERATORS:
@@ -101,7 +101,7 @@ def changes(call, position, argument):
         return [f'({a} == CUBLAS_OP_N ? CUBLAS_OP_T : CUBLAS_OP_N)']
     if re.fullmatch(r'&(alpha|beta|one|zero)', a):
         return [f'&preheat_other_scalar<decltype({a[1:]})>']
-    if re.fullmatch(r'(detail::)?library_int\(.*\)|m|n|first|rank|ld|lda|ldu|ldv|size|bytes|sizeof\(int\)|std::size_t\(.*', a, re.S):
+    if re.fullmatch(r'(detail::)?library_int\(.*\)|m|n|terms|first|rank|ld|lda|ldc|ldu|ldv|size|bytes|sizeof\(int\)|std::size_t\(.*', a, re.S):
         return [f'({a}) + 1', f'({a}) - 1']
     if re.search(r'stream(_|\(\))?$', a) and 'address' not in a:
         return ['cudaStream_t(nullptr)']

@@ -90,7 +90,7 @@ TEST_CASE("nccl: a run of two processes that have the same batches is that of on
     CHECK(two.be.download(together.layers[l].parameters.B) ==
           one.be.download(alone.layers[l].parameters.B));
   }
-  CHECK(cuda_double::calls("ncclAllReduce") - calls == 6 * 3);  // one a step and layer
+  CHECK(cuda_double::calls("ncclAllReduce") - calls == 6 * 3);  // one per step and layer
 }
 
 TEST_CASE("nccl: each of its calls that fails is an exception, and leaves nothing behind") {

@@ -1,5 +1,5 @@
 // PEFT's conversion of adapters on a residual base to plain LoRA on the original one: the converted
-// files are ours bit by bit, α follows, and trained and converted adapter give the same output.
+// files equal preheat's bit by bit, α follows, and trained and converted adapter give the same output.
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <preheat/convert/recompress.hpp>

@@ -36,7 +36,7 @@ site_type target_layer_of(const fixture& file, const matrix& W, std::uint64_t se
           .gen = preheat::generator(seed)};
 }
 
-// Product and base of a start to which W gives its product away.
+// Product and base of a start whose product is subtracted from W.
 void check_absorbed(const fixture& file, const dense& product, const dense& base,
                     const std::string& how) {
   check_close(file, "BA" + how, product, file.matrix("BA"), rtol);

@@ -84,7 +84,7 @@ void check_corda_start(const fixture& file, const dense& A, const dense& B, cons
               stored_A.transpose().lazyProduct(stored_A), corda_rtol);
   check_close(file, "B B^T" + how, B.lazyProduct(B.transpose()),
               stored_B.lazyProduct(stored_B.transpose()), corda_rtol);
-  // Where rank r leaves little of W, what counts is how closely W gives s·B·A away.
+  // Where rank r leaves little of W, what counts is how closely s·B·A is subtracted from W.
   const dense expected = file.matrix("W_base");
   const double given_away = file.param<double>("scaling") * file.matrix("BA").cwiseAbs().maxCoeff();
   golden::check_within(file, "W_base" + how, base, expected,

@@ -54,7 +54,7 @@ started start(const fixture& file) {
           host(be, adapted_layer.parameters.B)};
 }
 
-// OLoRA: the product and the base that gave it away; the factors up to the signs of the QR.
+// OLoRA: the product and the base from which it is subtracted; the factors up to the signs of the QR.
 template <class T>
 void check_olora(const fixture& file) {
   using Be = preheat::cpu<T>;
@@ -168,7 +168,7 @@ TEST_CASE("golden inits: mica_wide") {
   check_both("inits/mica_wide", check_mica<float>, check_mica<double>);
 }
 
-// PEFT's sample obeys the laws that ours must obey; the base is not touched by either.
+// PEFT's sample obeys the laws that preheat's must obey; the base is not touched by either.
 TEST_CASE("golden inits: random_laws of orthogonal") {
   const fixture file("inits/random_laws");
   const dense A = file.matrix("orthogonal.A");

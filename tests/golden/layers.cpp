@@ -33,7 +33,7 @@ void check_gradients(Be& be, const fixture& file, const params_of<Be>& gradient,
   check_close(file, "dB", host(be, gradient.B), file.matrix("dB"), rtol);
 }
 
-// W after merge, its output without an adapter, and W after the product is taken away again.
+// W after merge, its output without an adapter, and W after the product is subtracted again.
 template <class Be>
 void check_merge(Be& be, const fixture& file, recorded_layer<typename Be::scalar>& given,
                  const params_of<Be>& p) {

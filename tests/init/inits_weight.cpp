@@ -47,7 +47,7 @@ void check_spectrum(Be& be, const table& a, const std::vector<double>& values, i
   }
 }
 
-// The answer's factors, whether W is replaced or not.
+// The factors of a result, whether W is replaced or not.
 template <class Be>
 const factors<Be>& factors_of(const factors<Be>& f) {
   return f;

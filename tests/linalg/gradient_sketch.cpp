@@ -13,7 +13,7 @@ using namespace preheat;
 
 namespace {
 
-// The sketch of Σ w_b·dY_b·X_bᵀ, batch by batch, as often as it wants them.
+// The sketch of Σ w_b·dY_b·X_bᵀ, batch by batch, in as many passes as it takes.
 struct batch {
   double weight;
   table dY, X;

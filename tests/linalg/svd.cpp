@@ -214,7 +214,7 @@ TEST_CASE("krylov_svd: the cost is that of the depth asked for") {
   for (const index_t depth : {0, 1, 3}) {
     be.forget();
     linalg::krylov_svd<archetype_double>(be, W, 3, {.block = 4, .depth = depth}, generator(7));
-    CHECK(be.calls["qr"] == 2 + depth);  // the first block, one a step, one for V
+    CHECK(be.calls["qr"] == 2 + depth);  // the first block, one per step, one for V
     CHECK(be.calls["svd"] == 0);
     CHECK_FALSE(be.made(30, 30));
     CHECK_FALSE(be.made(40, 30));

@@ -1,5 +1,5 @@
 // The doors through which calibration is gathered: recorder, calibration_context::watch_inputs and
-// watch_gradients. Which layers are told what, in which order; that the batches are the same every
+// watch_gradients. Which layers get which calls, in which order; that the batches are the same every
 // time; that dY·Xᵀ is the gradient, also of a layer used twice; how gathering ends early; and that
 // nothing of the network changes.
 #include <preheat/adapter/full.hpp>

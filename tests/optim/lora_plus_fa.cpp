@@ -89,7 +89,7 @@ TEST_CASE_TEMPLATE("lora_plus: A at the rate, B at ratio times it, decay with ea
                    PREHEAT_BACKENDS) {
   step_context context;
   context.learning_rate = 0.01;
-  context.rate_scale[int(parameter_role::B)] = 2;  // somebody else's, kept
+  context.rate_scale[int(parameter_role::B)] = 2;  // another decorator's, kept
   const optim::lora_plus<> optim{.base = {.weight_decay = 0.3}, .ratio = 5};
   const auto [A, B] = stepped<Be, adapter::lora>(optim, context);
   CHECK(gap(A, adamw(a_start(), a_gradient, 0.01, 0.3)) < tolerance<Be>(1));

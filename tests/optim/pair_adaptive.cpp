@@ -81,7 +81,7 @@ struct reference_soap {
 // One factor of LoFT's reference, ranks in its columns.
 struct reference_loft {
   table m{}, partner{};
-  std::vector<table> products{};  // r×r, one a row
+  std::vector<table> products{};  // r×r, one per row
 
   void follow(const table& G, const table& Y, const table& C) {
     const table g = G * C;

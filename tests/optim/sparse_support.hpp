@@ -36,7 +36,7 @@ auto random_gradient(Be& be, std::uint64_t seed) {
   return g;
 }
 
-// What an optimizer is told at a step of a run of 1000 steps with the given seed.
+// The context of a step that an optimizer gets in a run of 1000 steps with the given seed.
 inline preheat::step_context context_of(index_t step, double rate = 0.1, std::uint64_t seed = 5) {
   preheat::step_context context;
   context.learning_rate = rate;

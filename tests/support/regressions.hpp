@@ -1,4 +1,4 @@
-// Linear regressions side by side, one a layer, whose gradients are known in closed form: what the
+// Linear regressions side by side, one per layer, whose gradients are known in closed form: what the
 // update rules of every method are compared on with plain loops.
 //
 //   loss = Σ_l ½·‖(W_l + ΔW_l)·X_l − Y_l‖²/N,   ∂loss/∂(W_l + ΔW_l) = ((W_l + ΔW_l)·X_l − Y_l)·X_lᵀ/N

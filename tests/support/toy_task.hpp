@@ -1,5 +1,5 @@
 // A small classification task: an mlp of three layers and two dozen tokens. No activation has the
-// shape of a weight, so that a record of shapes tells one from the other.
+// shape of a weight, so that a record of shapes distinguishes them.
 #pragma once
 #include <preheat/nn/minibatches.hpp>
 #include <preheat/train/report.hpp>

@@ -1,4 +1,4 @@
-// What a run tells and when it ends: the observer, evaluations, early stopping, interruption; and
+// What a run reports and when it ends: the observer, evaluations, early stopping, interruption; and
 // where it goes on: exact resume.
 #include <preheat/methods.hpp>
 #include <preheat/nn/minibatches.hpp>

@@ -1,5 +1,5 @@
 // An adapter, an init and two optimizers that a user wrote (user_policies.hpp) take part in `fit`
-// like ours, on the CPU and on the archetype backend.
+// like the library's, on the CPU and on the archetype backend.
 #include "user_policies.hpp"
 
 #include <doctest/doctest.h>

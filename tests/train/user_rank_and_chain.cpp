@@ -1,4 +1,4 @@
-// A rank policy and a chain that a user wrote (user_policies.hpp) take part in `fit` like ours, on
+// A rank policy and a chain that a user wrote (user_policies.hpp) take part in `fit` like the library's, on
 // the CPU and on the archetype backend.
 #include "user_policies.hpp"
 

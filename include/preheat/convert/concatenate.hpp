@@ -31,7 +31,7 @@ inline factor_weights weights_of_term(combination kind, double weight) {
   return {weight < 0 ? -root : root, root};
 }
 
-// The factors of one term, which somebody else keeps, and their weights.
+// The factors of one term, which the caller keeps, and their weights.
 template <class Be>
 struct weighted_factors {
   const_view_of<Be> A;

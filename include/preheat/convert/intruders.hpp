@@ -1,4 +1,4 @@
-// Intruder dimensions: main directions of W + ΔW that W has not, which low-rank tuning makes and forgetting goes with
+// Intruder dimensions: main directions of W + ΔW that W has not. Low-rank tuning makes them, and forgetting goes with them
 // (Shuttleworth et al., "LoRA vs Full Fine-tuning: An Illusion of Equivalence", arXiv 2410.21228).
 //
 // With u_i all left singular vectors of W (m×n) and u'_j, σ'_j, v'_j the first triplets of W + ΔW, j is an intruder if

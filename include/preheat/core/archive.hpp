@@ -29,6 +29,11 @@ struct training_state {
   std::map<std::string, saved_matrix> entries;  // by path, e.g. "layers.0/optim/m/A"
 };
 
+// A copy of the state.
+template <class = void>  // (error.hpp says why)
+[[gnu::cold, gnu::noinline]] training_state copied_state(const training_state& state) {
+  return state;
+}
 // A hash of the state.
 inline std::uint64_t hash_of(const training_state& state) {
   bit_hash hash;
@@ -40,84 +45,100 @@ inline std::uint64_t hash_of(const training_state& state) {
 }
 
 namespace detail {
-// What an archive does whatever the backend: it knows where it is in the state. Never inlined: a run
-// has dozens of entries.
+// What an archive does whatever the backend: where it is in the state, and the entry there. Its members
+// are not inline, because a run has dozens of entries.
+template <class State>
 class archive_cursor {
  public:
   enum class direction { save, load };
   bool loading() const { return direction_ == direction::load; }
 
  protected:
-  archive_cursor(training_state& state, direction d) : state_(state), direction_(d) {}
+  archive_cursor(State& state, direction d) : state_(state), direction_(d) {}
 
   // Goes on to the entry of this name under the present one, and returns what leave() needs.
-  [[gnu::noinline]] std::size_t enter(std::string_view name) {
-    const std::size_t outer = path_.size();
-    if (outer > 0) {
-      path_ += '/';
-    }
-    path_ += name;
-    return outer;
-  }
+  std::size_t enter(std::string_view name);
   void leave(std::size_t outer) { path_.resize(outer); }
 
-  [[gnu::noinline]] const saved_matrix& find() const {
-    const auto it = state_.entries.find(path_);
-    if (it == state_.entries.end()) {
-      throw invalid_argument("the saved state has no entry '" + path_ +
-                             "': it belongs to another method, network or version");
-    }
-    return it->second;
-  }
-  [[gnu::noinline]] void save(saved_matrix entry) { state_.entries[path_] = std::move(entry); }
-  [[gnu::noinline]] double loaded_number() const { return find().values.at(0); }
-  [[gnu::noinline]] void save_number(double value) { save({1, 1, {value}}); }
-
-  [[gnu::noinline]] void numbers(std::vector<double>& values) {
-    index_t size = index_t(values.size());
-    const std::size_t here = enter("size");
-    if (loading()) {
-      size = index_t(loaded_number());
-    } else {
-      save_number(double(size));
-    }
-    leave(here);
-    values.resize(std::size_t(size));
-    for (index_t i = 0; i < size; ++i) {
-      const std::size_t outer = enter(std::to_string(i));
-      if (loading()) {
-        values[std::size_t(i)] = loaded_number();
-      } else {
-        save_number(values[std::size_t(i)]);
-      }
-      leave(outer);
-    }
-  }
+  const saved_matrix& find() const;
+  void save(saved_matrix entry);
+  double loaded_number() const;
+  void save_number(double value);
+  void numbers(std::vector<double>& values);
 
  private:
-  training_state& state_;
+  State& state_;
   direction direction_;
   std::string path_;
 };
+
+template <class State>
+[[gnu::noinline]] std::size_t archive_cursor<State>::enter(std::string_view name) {
+  const std::size_t outer = path_.size();
+  if (outer > 0) {
+    path_ += '/';
+  }
+  path_ += name;
+  return outer;
+}
+template <class State>
+[[gnu::noinline]] const saved_matrix& archive_cursor<State>::find() const {
+  const auto it = state_.entries.find(path_);
+  if (it == state_.entries.end()) {
+    throw invalid_argument("the saved state has no entry '" + path_ +
+                           "': it belongs to another method, network or version");
+  }
+  return it->second;
+}
+template <class State>
+[[gnu::noinline]] void archive_cursor<State>::save(saved_matrix entry) {
+  state_.entries[path_] = std::move(entry);
+}
+template <class State>
+[[gnu::noinline]] double archive_cursor<State>::loaded_number() const {
+  return find().values.at(0);
+}
+template <class State>
+[[gnu::noinline]] void archive_cursor<State>::save_number(double value) {
+  save({1, 1, {value}});
+}
+template <class State>
+[[gnu::noinline]] void archive_cursor<State>::numbers(std::vector<double>& values) {
+  index_t size = index_t(values.size());
+  const std::size_t here = enter("size");
+  if (loading()) {
+    size = index_t(loaded_number());
+  } else {
+    save_number(double(size));
+  }
+  leave(here);
+  values.resize(std::size_t(size));
+  for (index_t i = 0; i < size; ++i) {
+    const std::size_t outer = enter(std::to_string(i));
+    if (loading()) {
+      values[std::size_t(i)] = loaded_number();
+    } else {
+      save_number(values[std::size_t(i)]);
+    }
+    leave(outer);
+  }
+}
 }  // namespace detail
 
 // Writes to, or reads from, a training_state. Throws invalid_argument when an entry that the run
 // needs is not in the state (it was saved by another method or network).
 template <backend Be>
-class archive : private detail::archive_cursor {
+class archive : private detail::archive_cursor<training_state> {
  public:
-  using archive_cursor::direction;
-  using archive_cursor::loading;
+  using cursor = detail::archive_cursor<training_state>;
+  using cursor::direction;
+  using cursor::loading;
 
-  archive(Be& be, training_state& state, direction d) : archive_cursor(state, d), be_(be) {}
+  archive(Be& be, training_state& state, direction d) : cursor(state, d), be_(be) {}
 
   // One member: a number, a matrix, a parameter set, a vector of these, or a type with archive().
   template <class T>
-  void operator()(std::string_view name, T& value) {
-    const std::size_t outer = enter(name);
-    transfer(value);
-    leave(outer);
-  }
+  void operator()(std::string_view name, T& value);
   // The members that f transfers, under this name.
   template <class F>
   void under(std::string_view name, F f) {
@@ -165,6 +186,13 @@ class archive : private detail::archive_cursor {
   Be& be_;
 };
 
+template <backend Be>
+template <class T>
+void archive<Be>::operator()(std::string_view name, T& value) {
+  const std::size_t outer = enter(name);
+  transfer(value);
+  leave(outer);
+}
 template <backend Be>
 void archive<Be>::matrix(mat<Be>& M) {
   using T = scalar_of<Be>;

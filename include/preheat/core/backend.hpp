@@ -117,6 +117,16 @@ concept partial_eigen_backend = backend<Be> &&
   { be.eigh_largest(a, k) } -> std::same_as<eigh_result<typename Be::matrix>>;
 };
 
+// A backend on a device that spares the host a wait where only a verdict or signs are asked for.
+template <class Be>
+concept unwaited_backend = backend<Be> &&
+    requires(Be& be, view<typename Be::scalar> x, view<const typename Be::scalar> a) {
+  // As cholesky; where there is no factor, x becomes NaN.
+  { be.cholesky_or_nan(x) } -> std::same_as<void>;
+  // x_j = −1 if the entry of largest magnitude (the first of equals) in column j of a is negative, else 1.
+  { be.signs_of_largest(a, x) } -> std::same_as<void>;
+};
+
 // Runs f(), which makes many elementwise passes over small matrices: be.collect(f) where the backend has it, which
 // may put passes of one kernel that do not depend on each other together.
 template <backend Be, class F>

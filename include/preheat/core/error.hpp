@@ -63,12 +63,18 @@ class shown_number {
 };
 
 // Out of line: a program has hundreds of laws, and every one that is kept costs nothing but a jump.
-[[noreturn, gnu::cold, gnu::noinline]] inline void throw_broken_law(std::string_view law,
-                                                                    shown_number left,
-                                                                    shown_number right) {
+//
+// `template <class = void>`, here and elsewhere: an ordinary function of a header would be inline, and the
+// compiler compiles an inline function in every program. A template is not inline, and
+// kernels/training.hpp declares that preheat::kernels has it compiled.
+template <class = void>
+[[noreturn, gnu::cold, gnu::noinline]] void throw_broken_law(std::string_view law,
+                                                             shown_number left,
+                                                             shown_number right) {
   throw invalid_argument(std::string(law) + " (" + left.text() + ", " + right.text() + ")");
 }
-[[noreturn, gnu::cold, gnu::noinline]] inline void throw_broken_law(std::string_view law) {
+template <class = void>
+[[noreturn, gnu::cold, gnu::noinline]] void throw_broken_law(std::string_view law) {
   throw invalid_argument(std::string(law));
 }
 }  // namespace detail

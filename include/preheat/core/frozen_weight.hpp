@@ -37,7 +37,7 @@ concept weight_storing_backend = requires(Be& be, const typename Be::stored_weig
 template <class Be>
 struct weight_room {
   typename Be::stored_weight::template scratch<Be> scratch;
-  mat<Be> dense;  // m×n, if somebody asked for it
+  mat<Be> dense;  // m×n, once it was asked for
 };
 
 template <class Be>
@@ -81,18 +81,21 @@ class frozen_weight : public mat<Be> {
       throw_stored();
     }
   }
-  [[noreturn, gnu::cold, gnu::noinline]] void throw_stored() const {
-    throw invalid_argument(
-        "a weight that is kept as stored (" + stored_.type_name() + ", " + std::to_string(rows()) +
-        "x" + std::to_string(cols()) +
-        ") is not changed, nor used as a matrix: give it one by "
-        "make_dense(be), or read the model with weight_storage::dense; that takes " +
-        std::to_string(std::size_t(rows() * cols()) * sizeof(T)) + " bytes instead of " +
-        std::to_string(stored_.bytes()));
-  }
+  [[noreturn]] void throw_stored() const;
 
   stored_type stored_;
 };
+
+template <class Be>
+[[gnu::cold, gnu::noinline]] void frozen_weight<Be>::throw_stored() const {
+  throw invalid_argument(
+      "a weight that is kept as stored (" + stored_.type_name() + ", " + std::to_string(rows()) +
+      "x" + std::to_string(cols()) +
+      ") is not changed, nor used as a matrix: give it one by "
+      "make_dense(be), or read the model with weight_storage::dense; that takes " +
+      std::to_string(std::size_t(rows() * cols()) * sizeof(T)) + " bytes instead of " +
+      std::to_string(stored_.bytes()));
+}
 
 // A copy; of a stored W it shares what is stored.
 template <class Be, std::same_as<frozen_weight<Be>> W_type>

@@ -105,6 +105,13 @@ concept calibrated_init = requires(const I init, Be& be, const target_layer<Be>&
   { init(be, s, e) } -> std::same_as<init_answer<I, Be>>;
   { init.calibration_steps(index_t(1)) } -> std::same_as<index_t>;
 };
+// One that learns from the data and starts many layers at once: starts(be, layers, what it learned of each).
+template <class I, class Be, class Learned>
+concept starts_together = requires(const I& init, Be& be,
+                                   const std::vector<target_layer<Be>>& layers,
+                                   const std::vector<const Learned*>& learned) {
+  { init.starts(be, layers, learned) } -> std::same_as<std::vector<init_answer<I, Be>>>;
+};
 template <class I, class Be>
 concept init_policy = std::same_as<typename I::axis, axes::init> && names_product<I> &&
     ((calibrates<I, Be> && calibrated_init<I, Be>) || (!calibrates<I, Be> && plain_init<I, Be>));

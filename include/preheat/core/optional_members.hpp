@@ -7,6 +7,7 @@
 //             shared<Be>, make_shared   matrices that all layers share (core/adapter.hpp)   else none
 //             merge(be, p, s, W, b)   W += ΔW, b += Δb                            else W += s·B·A of product(be, p)
 //   init      zero_factors       one factor of the start is zero                  else product == zero
+//             starts(be, layers, learned)   starts of many layers at once         else one after the other
 //             at_restart         the init of every start but a run's first        else the init itself
 //             expected_row_norm(rank, length)   of a row of A, for row_norm_rule  else it is no such rule
 //   kernel    any_value          operator() is a template that takes packets too  else numbers one by one

@@ -18,11 +18,20 @@ index_t cols_of(transpose t, view<T> a) {
   return t == transpose::no ? a.cols() : a.rows();
 }
 
+namespace detail {
+template <class = void>  // (core/error.hpp says why)
+[[gnu::cold, gnu::noinline]] void require_same_sizes(const char* who, index_t rows,
+                                                     index_t other_rows, index_t cols,
+                                                     index_t other_cols) {
+  require(rows == other_rows, std::string(who) + ": rows agree", rows, other_rows);
+  require(cols == other_cols, std::string(who) + ": columns agree", cols, other_cols);
+}
+}  // namespace detail
+
 template <class T, class U>
 void require_same_shape(const char* who, view<T> a, view<U> b) {
   if (a.rows() != b.rows() || a.cols() != b.cols()) {
-    require(a.rows() == b.rows(), std::string(who) + ": rows agree", a.rows(), b.rows());
-    require(a.cols() == b.cols(), std::string(who) + ": columns agree", a.cols(), b.cols());
+    detail::require_same_sizes(who, a.rows(), b.rows(), a.cols(), b.cols());
   }
 }
 // x = op(a)

@@ -288,7 +288,7 @@ struct blas_kernels {
   static const char* letter(transpose t) { return t == transpose::no ? "N" : "T"; }
 };
 
-// How many threads the BLAS may use, where it can be told (OpenBLAS). Returns whether it could.
+// Sets how many threads the BLAS may use, and returns whether it has a function for that (OpenBLAS).
 inline bool set_blas_threads(int threads) {
   if (lapack::openblas_set_num_threads == nullptr) {
     return false;

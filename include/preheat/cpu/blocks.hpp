@@ -61,7 +61,7 @@ inline product_cut blocks_of_product(transpose ta, transpose tb, index_t m, inde
     return {along_columns,
             equal_blocks(length, m * n * k, sizes.multiplications, threads, sizes.unit), k};
   }
-  // Aᵀ·B has kernels of its own, which add up in many registers and want narrow blocks.
+  // Aᵀ·B has kernels of its own, which add up in many registers and are fastest on narrow blocks.
   const bool dots = ta == transpose::yes && tb == transpose::no;
   const index_t longest = dots ? 768 : 384;
   const index_t parts = (k + longest - 1) / longest;

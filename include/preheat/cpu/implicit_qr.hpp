@@ -32,7 +32,7 @@ class rotations {
   void add(index_t column, T c, T s) { list_.push_back({column, c, s}); }
   bool many() const { return list_.size() >= (std::size_t(1) << 16); }
 
-  // To the columns of Z, and forgets them. A few rows of Z at a time, which stay in cache.
+  // Applies them to the columns of Z, and clears the list. A few rows of Z at a time, which stay in cache.
   void apply(view<T> Z) {
     using numbers = packet<T, isa::here>;
     constexpr index_t size = numbers::size;

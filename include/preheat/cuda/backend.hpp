@@ -26,7 +26,6 @@
 #include "../core/frozen_weight.hpp"
 #include "../core/shapes.hpp"
 #include "collected.hpp"
-#include "columns.hpp"
 #include "elementwise.hpp"
 #include "factorizations.hpp"
 #include "kernels.hpp"
@@ -37,11 +36,12 @@
 #include "reduction.hpp"
 #include "send.hpp"
 #include "stored_weight.hpp"
+#include "unwaited.hpp"
 
 namespace preheat {
 
 template <class T, class Storage = T>
-class cuda : public cuda_columns<T>, public detail::cuda_storage<T, Storage> {
+class cuda : public cuda_unwaited<T>, public detail::cuda_storage<T, Storage> {
   static_assert(
       std::same_as<T, Storage> || std::same_as<T, float>,
       "preheat: the storage of cuda<T, Storage> is T, or a smaller type where T is float");
@@ -54,7 +54,7 @@ class cuda : public cuda_columns<T>, public detail::cuda_storage<T, Storage> {
 
   cuda() : cuda(std::make_shared<const cuda_context>()) {}
   explicit cuda(std::shared_ptr<const cuda_context> context)
-      : cuda_columns<T>(std::move(context)) {}
+      : cuda_unwaited<T>(std::move(context)) {}
   // The backend of twice the precision in the same context.
   higher_precision in_higher_precision() const requires std::same_as<T, float> {
     return higher_precision(context_);
@@ -209,13 +209,7 @@ class cuda : public cuda_columns<T>, public detail::cuda_storage<T, Storage> {
     if (k == 0) {
       fill(T(0), c);
     } else if (n > 0) {
-      const T one = 1;
-      const T zero = 0;
-      detail::check(detail::cublas<T>::syrk(
-                        context_->blas(), CUBLAS_FILL_MODE_UPPER, detail::operation(t),
-                        detail::library_int(n), detail::library_int(k), &one, a.data(),
-                        detail::library_int(a.ld()), &zero, c.data(), detail::library_int(c.ld())),
-                    "cublas<t>syrk");
+      detail::cuda_gram(*context_, t, a, k, c);
       launch(*context_, c.size(),
              cuda_kernels::mirror_upper_triangle<T>{cuda_kernels::window_of(c)});
     }
@@ -290,8 +284,8 @@ class cuda : public cuda_columns<T>, public detail::cuda_storage<T, Storage> {
     detail::cuda_transfer(*context_, from, to, kind);
   }
 
-  using cuda_columns<T>::context_;
-  using cuda_columns<T>::reduced_;
+  using cuda_unwaited<T>::context_;
+  using cuda_unwaited<T>::reduced_;
 };
 
 static_assert(mixed_precision_backend<cuda<float>> && backend<cuda<double>>);

@@ -78,9 +78,33 @@ void cuda_multiply(const cuda_context& context, T factor, view<T> x) {
   }
 }
 
-// g = Rᵀ·R becomes R; false if g is not positive definite, or not finite, of which cuSOLVER says nothing.
+// The upper triangle of c = a·aᵀ (t = no) or aᵀ·a, k terms a sum. For few rows cuBLAS computes a product of both
+// triangles sooner than the one triangle: 24 µs against 350 for 128 floats of 4096 terms on an H200.
 template <class T>
-bool cuda_cholesky(const shared_context& context, view<T> g) {
+void cuda_gram(const cuda_context& context, transpose t, view<const T> a, index_t k, view<T> c) {
+  constexpr index_t few = 512;
+  const T one = 1;
+  const T zero = 0;
+  const int n = library_int(c.rows());
+  const int terms = library_int(k);
+  const int lda = library_int(a.ld());
+  const int ldc = library_int(c.ld());
+  if (c.rows() <= few) {
+    const cublasOperation_t other = t == transpose::no ? CUBLAS_OP_T : CUBLAS_OP_N;
+    check(cublas<T>::gemm(context.blas(), operation(t), other, n, n, terms, &one, a.data(), lda,
+                          a.data(), lda, &zero, c.data(), ldc),
+          "cublas<t>gemm");
+  } else {
+    check(cublas<T>::syrk(context.blas(), CUBLAS_FILL_MODE_UPPER, operation(t), n, terms, &one,
+                          a.data(), lda, &zero, c.data(), ldc),
+          "cublas<t>syrk");
+  }
+}
+
+// g = Rᵀ·R becomes R, with an info that says whether there is one; also if g is not finite, of which
+// cuSOLVER says nothing.
+template <class T>
+void cuda_start_cholesky(const shared_context& context, view<T> g) {
   const int n = library_int(g.rows());
   const int ld = library_int(g.ld());
   int size = 0;
@@ -93,6 +117,11 @@ bool cuda_cholesky(const shared_context& context, view<T> g) {
   launch(*context, g.rows(),
          cuda_kernels::refuse_factor_that_is_not_finite<T>{
              cuda_kernels::window_of(view<const T>(g)), context->info()});
+}
+// False if g is not positive definite, or not finite.
+template <class T>
+bool cuda_cholesky(const shared_context& context, view<T> g) {
+  cuda_start_cholesky(context, g);
   if (context->read_info("cusolverDn<t>potrf") > 0) {
     return false;
   }

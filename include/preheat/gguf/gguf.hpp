@@ -2,7 +2,7 @@
 // relatives keep them, often in fewer bits than floats have. The pieces:
 //
 //   reader.hpp                opens a file in place
-//   metadata_reader.hpp       its metadata by type, and which keys nobody read
+//   metadata_reader.hpp       its metadata by type, and which keys were not read
 //   tensor_values.hpp         its tensors as matrices of float or double, whatever their type
 //   writer.hpp                writes files (F32, F16, BF16, Q8_0), which appear whole or not at all
 //   metadata_writer.hpp       the metadata of a file to be written

@@ -1,5 +1,5 @@
 // Typed access to the metadata of a GGUF file that remembers what was asked for, so that a key that
-// nobody read can be refused by name instead of being passed over.
+// was not read can be refused by name instead of being passed over.
 #pragma once
 #include <functional>
 #include <optional>

@@ -1,5 +1,5 @@
 // Opens GGUF files in place: the file is mapped, what stands before the data is checked, and each
-// tensor's bytes stay where they are until somebody unpacks them.
+// tensor's bytes stay where they are until they are unpacked.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -25,9 +25,11 @@
 #include <cmath>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "../adapter/asymmetric.hpp"
+#include "../linalg/factored_svds.hpp"
 #include "../optim/sgd.hpp"
 #include "hrp_start.hpp"
 #include "orthogonal.hpp"
@@ -104,14 +106,25 @@ struct hrp {
 
   // The start of one layer from its preheated factors (B·A of rank R >= r).
   template <backend Be>
-  factors<Be> operator()(Be& be, const target_layer<Be>& s, const factors<Be>& preheated) const {
-    require(preheated.B.cols() >= s.rank, "preheating rank >= rank", preheated.B.cols(), s.rank);
-    require(preheated.B.rows() == s.W.rows(), "init::hrp: rows of the preheated B = out of W",
-            preheated.B.rows(), s.W.rows());
-    require(preheated.A.cols() == s.W.cols(), "init::hrp: columns of the preheated A = in of W",
-            preheated.A.cols(), s.W.cols());
-    return hrp_start(be, preheated.B, preheated.A, s.rank, choose_side<Be>(s.side), row_norm, s.gen)
-        .f;
+  factors<Be> operator()(Be& be, const target_layer<Be>& s, const factors<Be>& preheated) const;
+  // Those of many layers, whose factorizations overlap on a device (linalg/factored_svds.hpp).
+  template <backend Be>
+  requires linalg::detail::wide_on_device<Be> std::vector<factors<Be>> starts(
+      Be& be, const std::vector<target_layer<Be>>& layers,
+      const std::vector<const factors<Be>*>& preheated)
+  const {
+    std::vector<linalg::factored_problem<Be>> problems;
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+      require_fit(layers[l], *preheated[l]);
+      problems.push_back({preheated[l]->B, preheated[l]->A, layers[l].rank, layers[l].gen});
+    }
+    std::vector<svd_result<mat<Be>>> triplets = linalg::factored_svds(be, problems);
+    std::vector<factors<Be>> all;
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+      all.push_back(
+          start_of_triplets(be, std::move(triplets[l]), choose_side<Be>(layers[l].side), row_norm));
+    }
+    return all;
   }
 
   template <backend Be>
@@ -125,6 +138,14 @@ struct hrp {
   }
 
  private:
+  template <class Be>
+  static void require_fit(const target_layer<Be>& s, const factors<Be>& preheated) {
+    require(preheated.B.cols() >= s.rank, "preheating rank >= rank", preheated.B.cols(), s.rank);
+    require(preheated.B.rows() == s.W.rows(), "init::hrp: rows of the preheated B = out of W",
+            preheated.B.rows(), s.W.rows());
+    require(preheated.A.cols() == s.W.cols(), "init::hrp: columns of the preheated A = in of W",
+            preheated.A.cols(), s.W.cols());
+  }
   template <class Be>
   preheat::singular_side choose_side(preheat::singular_side usable) const {
     using preheat_params = typename Preheat::adapter_type::template params<Be>;
@@ -146,5 +167,15 @@ struct hrp {
                                                      : preheat::singular_side::left;
   }
 };
+
+// (Outside the class, and so not inline, that preheat::kernels can have it compiled.)
+template <class Preheat>
+template <backend Be>
+factors<Be> hrp<Preheat>::operator()(Be& be, const target_layer<Be>& s,
+                                     const factors<Be>& preheated) const {
+  require_fit(s, preheated);
+  return hrp_start(be, preheated.B, preheated.A, s.rank, choose_side<Be>(s.side), row_norm, s.gen)
+      .f;
+}
 
 }  // namespace preheat::init

@@ -15,6 +15,26 @@
 
 namespace preheat::init {
 
+// The start from the triplets of B·A. The side is right or left.
+template <backend Be>
+factors<Be> start_of_triplets(Be& be, svd_result<mat<Be>> d, singular_side side,
+                              const row_norm_rule& row_norm) {
+  using T = scalar_of<Be>;
+  const index_t rank = d.S.rows();
+  const index_t out = d.U.rows();
+  const index_t in = d.V.rows();
+  const bool left = side == singular_side::left;
+  mat<Be>& directions = left ? d.U : d.V;
+  if (left) {  // factored_svd has made those of V so
+    linalg::fix_signs(be, d.V, d.U);
+  }
+  be.apply(linalg::scale<T>{T(row_norm(rank, directions.rows()))}, directions);
+  if (left) {
+    return {be.zeros(rank, in), std::move(directions)};
+  }
+  return {linalg::transposed(be, directions), be.zeros(out, rank)};
+}
+
 template <class Be>
 struct hrp_start_result {
   factors<Be> f;              // A r×n, B m×r; one of them is zero
@@ -26,24 +46,11 @@ template <backend Be>
 hrp_start_result<Be> hrp_start(Be& be, const_view_of<Be> B, const_view_of<Be> A, index_t rank,
                                singular_side side, const row_norm_rule& row_norm,
                                const generator& gen) {
-  using T = scalar_of<Be>;
   require(side != singular_side::automatic, "hrp_start: the side is right or left");
   require(B.cols() >= rank, "preheating rank >= rank", B.cols(), rank);
   svd_result<mat<Be>> d = linalg::factored_svd(be, B, A, rank, gen);
-  const bool left = side == singular_side::left;
-  mat<Be>& directions = left ? d.U : d.V;
-  if (left) {  // factored_svd has made those of V so
-    linalg::fix_signs(be, d.V, d.U);
-  }
-  const std::vector<T> sigma = be.download(d.S);
-  be.apply(linalg::scale<T>{T(row_norm(rank, directions.rows()))}, directions);
-  hrp_start_result<Be> result{{}, {sigma.begin(), sigma.end()}};
-  if (left) {
-    result.f = {be.zeros(rank, A.cols()), std::move(directions)};
-  } else {
-    result.f = {linalg::transposed(be, directions), be.zeros(B.rows(), rank)};
-  }
-  return result;
+  const std::vector<scalar_of<Be>> sigma = be.download(d.S);
+  return {start_of_triplets(be, std::move(d), side, row_norm), {sigma.begin(), sigma.end()}};
 }
 
 }  // namespace preheat::init

@@ -17,10 +17,11 @@
 #include <algorithm>
 #include <limits>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "../core/communicator.hpp"
-#include "gram_svd.hpp"
+#include "device_gram_svd.hpp"
 
 namespace preheat::linalg {
 
@@ -28,11 +29,6 @@ namespace preheat::linalg {
 enum class factored_form { automatic, gram, wide_gram, qr };
 
 namespace detail {
-
-template <class Be>
-concept wide_on_device = mixed_precision_backend<Be> && requires {
-  requires Be::memory == memory_kind::device;
-};
 
 // Scaled by their largest entries, so that nothing underflows or overflows.
 template <backend Be>
@@ -63,6 +59,35 @@ live_svd<Be> qr_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A, index_t r,
           count};
 }
 
+// Errors: shapes and a rank that do not fit.
+template <class Be>
+void require_factored_rank(const_view_of<Be> B, const_view_of<Be> A, index_t r) {
+  const index_t R = B.cols();
+  require(R == A.rows(), "factored_svd: columns of B = rows of A", R, A.rows());
+  require(1 <= r && r <= R, "factored_svd: 1 <= rank <= rank of the factors", r, R);
+  const index_t largest_rank = std::min(B.rows(), A.cols());
+  require(r <= largest_rank, "factored_svd: rank <= min(out, in)", r, largest_rank);
+}
+// What no Gram form is sure of. Errors: a NaN or infinite entry.
+template <backend Be>
+live_svd<Be> careful_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A, index_t r) {
+  const double scale_b = require_finite(be, B, "factored_svd: B");
+  const double scale_a = require_finite(be, A, "factored_svd: A");
+  if (scale_b == 0 || scale_a == 0) {
+    return {{be.zeros(B.rows(), r), be.zeros(r, 1), be.zeros(A.cols(), r)}, 0};
+  }
+  return qr_svd<Be>(be, B, A, r, scale_b, scale_a);
+}
+// With random vectors for those that mean nothing, and signs.
+template <backend Be, random_generator G>
+svd_result<mat<Be>> completed(Be& be, live_svd<Be> found, const G& gen) {
+  svd_result<mat<Be>>& d = found.d;
+  complete_orthonormal(be, d.U, found.significant, gen.fork(purpose::completion, 0));
+  complete_orthonormal(be, d.V, found.significant, gen.fork(purpose::completion, 1));
+  fix_signs(be, d.U, d.V);
+  return std::move(d);
+}
+
 }  // namespace detail
 
 // The first r singular triplets of B·A: U m×r, S r×1, V n×r. Singular values that are zero to
@@ -72,12 +97,7 @@ live_svd<Be> qr_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A, index_t r,
 template <backend Be, random_generator G>
 svd_result<mat<Be>> factored_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A, index_t r,
                                  const G& gen, factored_form form = factored_form::automatic) {
-  const index_t R = B.cols();
-  require(R == A.rows(), "factored_svd: columns of B = rows of A", R, A.rows());
-  require(1 <= r && r <= R, "factored_svd: 1 <= rank <= rank of the factors", r, R);
-  const index_t largest_rank = std::min(B.rows(), A.cols());
-  require(r <= largest_rank, "factored_svd: rank <= min(out, in)", r, largest_rank);
-
+  detail::require_factored_rank<Be>(B, A, r);
   std::optional<detail::live_svd<Be>> result;
   if (form == factored_form::gram ||
       (form == factored_form::automatic && !detail::wide_on_device<Be>)) {
@@ -85,24 +105,17 @@ svd_result<mat<Be>> factored_svd(Be& be, const_view_of<Be> B, const_view_of<Be> 
   }
   if constexpr (mixed_precision_backend<Be>) {
     if (!result && (form == factored_form::automatic || form == factored_form::wide_gram)) {
-      result = detail::wide_gram_svd<Be>(be, B, A, r);
+      if constexpr (detail::wide_on_device<Be>) {
+        result = detail::unwaited_gram_svd<Be>(be, B, A, r);
+      } else {
+        result = detail::wide_gram_svd<Be>(be, B, A, r);
+      }
     }
   }
   if (!result) {
-    const double scale_b = require_finite(be, B, "factored_svd: B");
-    const double scale_a = require_finite(be, A, "factored_svd: A");
-    if (scale_b == 0 || scale_a == 0) {
-      result = {{be.zeros(B.rows(), r), be.zeros(r, 1), be.zeros(A.cols(), r)}, 0};
-    } else {
-      result = detail::qr_svd<Be>(be, B, A, r, scale_b, scale_a);
-    }
+    result = detail::careful_svd<Be>(be, B, A, r);
   }
-
-  svd_result<mat<Be>>& d = result->d;
-  complete_orthonormal(be, d.U, result->significant, gen.fork(purpose::completion, 0));
-  complete_orthonormal(be, d.V, result->significant, gen.fork(purpose::completion, 1));
-  fix_signs(be, d.U, d.V);
-  return std::move(d);
+  return detail::completed(be, std::move(*result), gen);
 }
 
 }  // namespace preheat::linalg

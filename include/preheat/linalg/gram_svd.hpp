@@ -7,9 +7,9 @@
 // K has the eigenvalues of (BA)ᵀ(BA). Squares cost digits: G_B and G_A are known to ε·‖B‖² and
 // ε·‖A‖², so σ errs by (ε/2)·‖A‖²‖B‖²/σ² of itself, and the vectors likewise. `gram_svd` works in
 // the backend's own precision, for σ not far below ‖A‖‖B‖, and restores the orthonormality of U and
-// V where squaring may have cost digits; `wide_gram_svd` has Gram matrices and core in double, which
-// grants every σ that float can tell from zero, whatever the conditioning of the factors, and
-// orthonormalizes U and V once more. Both return nothing where they are not sure.
+// V where squaring may have cost digits. `wide_gram_svd` has Gram matrices and core in double: it
+// resolves every singular value above float rounding, whatever the conditioning of the factors, and
+// orthonormalizes U and V once more. Both return nullopt when they cannot bound their error.
 //
 // Cost: (m + n)·R² operations for the Gram matrices, O(R³) for the core, 2·(m + n)·R·r for U and V,
 // and up to 3·(m + n)·r² where orthonormality is in doubt.
@@ -30,12 +30,23 @@ inline constexpr double magnification = 128;
 // Up to here the orthonormality of U and V is not in doubt: the defect grows in proportion, and was
 // measured to be at most 1.5·ε·‖A‖²‖B‖²/σ².
 inline constexpr double harmless_magnification = 16;
+// As the first, for T with Gram matrices and core in double.
+template <class T>
+inline constexpr double wide_magnification =
+    magnification* double(std::numeric_limits<T>::epsilon()) /
+    std::numeric_limits<double>::epsilon();
 
 // An SVD of which the first `significant` triplets are more than rounding; the other vectors mean nothing.
 template <class Be>
 struct live_svd {
   svd_result<mat<Be>> d;
   index_t significant;
+};
+
+// How many columns count, and a bound of ‖A‖²‖B‖²/σ² for these.
+struct gram_weight {
+  index_t significant = 0;
+  double magnified = 0;
 };
 
 // U = B·left and V = Aᵀ·right, R×r each; sigma has r numbers in decreasing order. From column
@@ -45,8 +56,7 @@ struct gram_core {
   mat<Be> left;
   mat<Be> right;
   std::vector<scalar_of<Be>> sigma;
-  index_t significant;
-  double magnified;  // bounds ‖A‖²‖B‖²/σ² for the columns before `significant`
+  gram_weight weight;
 };
 
 // The largest absolute sum of a column, an upper bound of the norm; NaN if any entry is.
@@ -64,19 +74,43 @@ double one_norm(Be& be, const mat<Be>& G) {
   return largest;
 }
 
-// Singular values up to `negligible`·σ₁ count as zero; below 0, none do. Nothing if AAᵀ is not
-// positive definite, or if a σ that counts has ‖A‖²‖B‖² > worst·σ².
+// Whether products of three numbers like this one neither underflow nor overflow.
+template <class T>
+bool products_in_range(double norm) {
+  return std::cbrt(double(std::numeric_limits<T>::min())) <= norm &&
+         norm <= std::cbrt(double(std::numeric_limits<T>::max()));
+}
+
+// σ² become σ, and inverse 1/σ. Singular values up to `negligible`·σ₁ count as zero, with 0 for 1/σ; below 0,
+// none do. Nothing if a σ that counts has ‖A‖²‖B‖² > worst·σ²; `norms` is that product.
+template <class T>
+std::optional<gram_weight> weigh_squares(std::vector<T>& sigma, std::vector<T>& inverse,
+                                         double norms, double worst, double negligible) {
+  gram_weight weight;
+  inverse.assign(sigma.size(), T(0));
+  for (std::size_t j = 0; j < sigma.size(); ++j) {
+    const T square = std::max(sigma[j], T(0));
+    sigma[j] = std::sqrt(square);
+    if (double(sigma[j]) > negligible * double(sigma[0])) {
+      if (!(double(square) * worst >= norms)) {
+        return std::nullopt;
+      }
+      weight.magnified = norms / double(square);
+      inverse[j] = 1 / sigma[j];
+      ++weight.significant;
+    }
+  }
+  return weight;
+}
+
+// Nothing if AAᵀ is not positive definite, or if a σ that counts has ‖A‖²‖B‖² > worst·σ².
 template <backend Be>
 std::optional<gram_core<Be>> solve_gram_core(Be& be, const mat<Be>& G_B, mat<Be> G_A, index_t r,
                                              double worst, double negligible) {
   using T = scalar_of<Be>;
   const double norm_B = one_norm(be, G_B);
   const double norm_A = one_norm(be, G_A);
-  // The products of three of these numbers neither underflow nor overflow.
-  const double least = std::cbrt(double(std::numeric_limits<T>::min()));
-  const double most = std::cbrt(double(std::numeric_limits<T>::max()));
-  const auto within = [&](double norm) { return least <= norm && norm <= most; };
-  if (!within(norm_B) || !within(norm_A) || !be.cholesky(G_A)) {
+  if (!products_in_range<T>(norm_B) || !products_in_range<T>(norm_A) || !be.cholesky(G_A)) {
     return std::nullopt;
   }
   const mat<Be> RG = product(be, transpose::no, G_A, transpose::no, G_B);
@@ -84,21 +118,13 @@ std::optional<gram_core<Be>> solve_gram_core(Be& be, const mat<Be>& G_B, mat<Be>
   const eigh_result<mat<Be>> e = largest_eigenpairs<Be>(be, K, r);
 
   const index_t R = G_B.rows();
-  gram_core<Be> core{be.zeros(R, r), be.zeros(R, r), be.download(e.values), 0, 0};
-  std::vector<T> inverse(std::size_t(r), T(0));
-  for (std::size_t j = 0; j < inverse.size(); ++j) {
-    const T square = std::max(core.sigma[j], T(0));
-    const T sigma = std::sqrt(square);
-    core.sigma[j] = sigma;
-    if (double(sigma) > negligible * double(core.sigma[0])) {
-      if (!(double(square) * worst >= norm_B * norm_A)) {
-        return std::nullopt;
-      }
-      core.magnified = norm_B * norm_A / double(square);
-      inverse[j] = 1 / sigma;
-      ++core.significant;
-    }
+  gram_core<Be> core{be.zeros(R, r), be.zeros(R, r), be.download(e.values), {}};
+  std::vector<T> inverse;
+  const auto weight = weigh_squares(core.sigma, inverse, norm_B * norm_A, worst, negligible);
+  if (!weight) {
+    return std::nullopt;
   }
+  core.weight = *weight;
   mat<Be> reciprocal = be.zeros(r, 1);
   be.upload(inverse, reciprocal);
   be.gemm(1, transpose::yes, G_A, transpose::no, e.vectors, 0, core.left);
@@ -120,21 +146,13 @@ std::optional<live_svd<Be>> gram_svd(Be& be, const_view_of<Be> B, const_view_of<
   }
   mat<Be> U = product<Be>(be, transpose::no, B, transpose::no, core->left);
   mat<Be> V = product<Be>(be, transpose::yes, A, transpose::no, core->right);
-  if (core->magnified > harmless_magnification &&
+  if (core->weight.magnified > harmless_magnification &&
       !(restore_orthonormality(be, U) && restore_orthonormality(be, V))) {
     return std::nullopt;
   }
   mat<Be> S = be.zeros(r, 1);
   be.upload(core->sigma, S);
   return live_svd<Be>{{std::move(U), std::move(S), std::move(V)}, r};
-}
-
-// Numbers of another precision, in the backend's own.
-template <backend Be, class Number>
-mat<Be> narrowed(Be& be, const std::vector<Number>& numbers, index_t rows, index_t cols) {
-  mat<Be> M = be.zeros(rows, cols);
-  be.upload(std::vector<scalar_of<Be>>(numbers.begin(), numbers.end()), M);
-  return M;
 }
 
 // The backend of twice the precision; one that says which (on a device: in the same stream) gives it.
@@ -163,9 +181,8 @@ std::optional<live_svd<Be>> wide_gram_svd(Be& be, const_view_of<Be> B, const_vie
   const double shift = double(R) * higher_epsilon * double(core_backend.max_abs(G_A));
   core_backend.apply_indexed(add_to_diagonal<scalar_of<higher_precision>>{shift, R}, G_A);
 
-  const auto core = solve_gram_core<higher_precision>(core_backend, G_B, std::move(G_A), r,
-                                                      magnification * epsilon / higher_epsilon,
-                                                      double(R) * epsilon);
+  const auto core = solve_gram_core<higher_precision>(
+      core_backend, G_B, std::move(G_A), r, wide_magnification<scalar_of<Be>>, double(R) * epsilon);
   if (!core) {
     return std::nullopt;
   }
@@ -176,7 +193,7 @@ std::optional<live_svd<Be>> wide_gram_svd(Be& be, const_view_of<Be> B, const_vie
   };
   return live_svd<Be>{{side(transpose::no, B, core->left), narrowed(be, core->sigma, r, 1),
                        side(transpose::yes, A, core->right)},
-                      core->significant};
+                      core->weight.significant};
 }
 
 }  // namespace preheat::linalg::detail

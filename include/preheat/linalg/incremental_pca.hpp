@@ -6,10 +6,10 @@
 //   [ diag(S)·Vᵀ ; (X − x̄)ᵀ ; √(t·N/(t + N))·(x̄ − μ)ᵀ ]  =  U·S'·V'ᵀ,  the first k triplets kept
 //
 // While k is at least the rank of the centred tokens, S' and V' are exactly those of all tokens so
-// far, less their mean; beyond that each batch forgets what the components before it left out. The
-// total variance leaves nothing out, so the explained ratios are those of all tokens.
+// far, less their mean. Otherwise each update loses the variance outside the components kept so far.
+// The total variance counts every token, so the explained ratios are those of all tokens.
 //
-// Singular values that are zero to rounding are no components: constant tokens have none, t tokens
+// Singular values that are zero to rounding are not components: constant tokens have none, t tokens
 // have at most t − 1. In every component the entry of largest magnitude is positive.
 // Errors: k < 1; NaN or infinity; batches of different numbers of features. An empty batch changes
 // nothing. Cost of a batch: an exact SVD, O((k + N)·features·min(k + N, features)), where PEFT takes
@@ -91,7 +91,7 @@ class incremental_pca {
   const std::vector<double>& agreement() const { return agreement_; }
 
  private:
-  // Takes the mean of the columns away and returns it. The second time removes what rounding left.
+  // Subtracts the mean of the columns and returns it. The second pass subtracts what rounding left.
   static mat<Be> centre(Be& be, mat<Be>& X) {
     mat<Be> mean = be.zeros(X.rows(), 1);
     for (int time = 0; time < 2; ++time) {

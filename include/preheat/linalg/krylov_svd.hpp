@@ -7,6 +7,8 @@
 //
 //   Q₀ = qr(M·Ω),  P_j = Mᵀ·Q_j,  Q_{j+1} = qr of M·P_j less its part in span(Q₀ … Q_j)
 //
+// On a device the Q_j are made without waiting, by Cholesky factors in double (krylov_basis.hpp).
+//
 // After `depth` such steps M ≈ Q·Pᵀ with all Q_j and P_j side by side, and the SVD of that product
 // is the answer. Where power iteration keeps the last block only, this keeps all of them: the error
 // of a singular value falls as exp(−4·depth·√gap), not as exp(−2·depth·gap).
@@ -18,6 +20,7 @@
 #include <vector>
 
 #include "factored_svd.hpp"
+#include "krylov_basis.hpp"
 #include "truncated_svd.hpp"
 
 namespace preheat::linalg {
@@ -30,38 +33,6 @@ struct krylov_options {
 };
 
 namespace detail {
-
-// X becomes an orthonormal basis of what its columns add to the orthonormal columns of Q.
-template <backend Be, random_generator G>
-void orthonormalize_against(Be& be, const_view_of<Be> Q, mat<Be>& X, const G& gen) {
-  using T = scalar_of<Be>;
-  if (Q.cols() == 0) {
-    X = be.qr(X).Q;
-    return;
-  }
-  // Takes away the part of X in span(Q), and answers ‖QᵀX‖².
-  const auto project = [&] {
-    const mat<Be> part = product<Be>(be, transpose::yes, Q, transpose::no, X);
-    be.gemm(-1, transpose::no, Q, transpose::no, part, 1, X);
-    return double(be.dot(part, part));
-  };
-  const double rounding = 8 * double(std::numeric_limits<T>::epsilon()) * double(be.max_abs(X));
-  project();
-  qr_result<mat<Be>> f = be.qr(X);
-  if (smallest_diagonal(be, f.R) <= 8 * rounding) {
-    // Some column adds nothing: what is left of it is rounding, which lies anywhere. A random part
-    // larger than that gives it a direction of its own.
-    const double level = rounding > 0 ? rounding : 1;
-    be.apply(axpby<T>{1, 1}, X, normal(be, X.rows(), X.cols(), level, gen));
-    project();
-    f = be.qr(X);
-  }
-  X = std::move(f.Q);
-  // Now XᵀX = I, and I − (QᵀX)ᵀ(QᵀX) after what rounding left in span(Q) is taken away.
-  if (project() > double(std::numeric_limits<T>::epsilon()) / 4) {
-    X = be.qr(X).Q;
-  }
-}
 
 // The SVD of Q·Pᵀ, Q with orthonormal columns, by the eigenvectors of PᵀP where squares are good
 // enough for r singular values.
@@ -118,19 +89,34 @@ svd_result<mat<Be>> krylov_svd(Be& be, const_view_of<Be> W, index_t r,
     magnitude = std::max(magnitude, 4 * double(std::numeric_limits<T>::min()));
     be.apply(scale<T>{T(1 / magnitude)}, X);
   }
-  for (index_t first = 0; first < columns; first += block) {
-    const index_t count = std::min(block, columns - first);
-    mat<Be> next = clone<Be>(be, view(X).col_range(0, count));
-    detail::orthonormalize_against<Be>(be, view(Q).col_range(0, first), next,
-                                       gen.fork(purpose::completion, std::uint64_t(first)));
-    be.copy(transpose::no, next, view(Q).col_range(first, count));
-    be.gemm(T(1 / magnitude), backward, W, transpose::no, next, 0, view(P).col_range(first, count));
-    if (first + block < columns) {
-      be.resize(X, small, count);
-      be.gemm(T(1 / magnitude), forward, W, transpose::no, view(P).col_range(first, count), 0, X);
+  const auto space_of = [&](auto basis, mat<Be> next) {
+    for (index_t first = 0; first < columns; first += block) {
+      const index_t count = std::min(block, columns - first);
+      const mat<Be> added = basis(first, view(next).col_range(0, count));
+      be.copy(transpose::no, added, view(Q).col_range(first, count));
+      be.gemm(T(1 / magnitude), backward, W, transpose::no, added, 0,
+              view(P).col_range(first, count));
+      if (first + block < columns) {
+        be.resize(next, small, count);
+        be.gemm(T(1 / magnitude), forward, W, transpose::no, view(P).col_range(first, count), 0,
+                next);
+      }
     }
+    return basis.holds();
+  };
+  const detail::careful_basis<Be, G> careful{be, Q, gen};
+  svd_result<mat<Be>> d;
+  if constexpr (detail::wide_on_device<Be>) {
+    if (space_of(detail::unwaited_basis<Be>(be, small, columns), clone<Be>(be, X))) {
+      d = factored_svd<Be>(be, Q, transposed<Be>(be, P), r, gen);
+    } else {
+      space_of(careful, std::move(X));
+      d = detail::ritz_svd<Be>(be, Q, P, r, gen);
+    }
+  } else {
+    space_of(careful, std::move(X));
+    d = detail::ritz_svd<Be>(be, Q, P, r, gen);
   }
-  svd_result<mat<Be>> d = detail::ritz_svd<Be>(be, Q, P, r, gen);
   if (!wide) {
     std::swap(d.U, d.V);
   }

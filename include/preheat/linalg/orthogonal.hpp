@@ -91,6 +91,14 @@ bool restore_orthonormality(Be& be, mat<Be>& X) {
 template <backend Be>
 void fix_signs(Be& be, mat<Be>& U, mat<Be>& V) {
   using T = scalar_of<Be>;
+  if constexpr (unwaited_backend<Be>) {
+    mat<Be> d;
+    be.resize(d, V.cols(), 1);
+    be.signs_of_largest(V, d);
+    be.scale_cols(d, U);
+    be.scale_cols(d, V);
+    return;
+  }
   const std::vector<T> v = be.download(V);
   std::vector<T> signs(std::size_t(V.cols()), T(1));
   for (index_t j = 0; j < V.cols(); ++j) {

@@ -20,14 +20,15 @@ class least_squares {
 
   // W and the target M are out×in.
   [[gnu::cold]] least_squares(Be& be, mat<Be> W, mat<Be> target)
-      : be_(&be), target_(std::move(target)) {
+      : be_(&be), body_(1), target_(std::move(target)) {
     require(W.rows() == target_.rows(), "rows of W = rows of its target", W.rows(), target_.rows());
     require(W.cols() == target_.cols(), "columns of W = columns of its target", W.cols(),
             target_.cols());
     linalg::require_finite(be, W, "least_squares: W");
     linalg::require_finite(be, target_, "least_squares: target");
     identity_ = linalg::identity(be, W.cols());
-    body_.push_back({"weight", std::move(W), {}});
+    body_[0].name = "weight";
+    body_[0].W = std::move(W);
   }
 
   Be& backend() const { return *be_; }

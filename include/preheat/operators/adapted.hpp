@@ -40,18 +40,9 @@ class adapted {
   template <network Net>
   explicit adapted(Net& net, Adapter adapter = {},
                    layer_products products = layer_products::one_by_one)
-      : be_(&net.backend()),
-        layers_(net.layers()),
-        adapter_(std::move(adapter)),
-        joined_{products} {
-    adapted_layers_.resize(layers_.size());
-    uses_.resize(layers_.size());
-    input_gradients_.resize(layers_.size());
-    for (index_t l = 0; l < index_t(layers_.size()); ++l) {
-      outputs_.push_back(l);
-      gradients_.push_back(l);
-    }
-  }
+      : adapted(net.backend(), net.layers(), std::move(adapter), products) {}
+  // The same by the layers of a network.
+  adapted(Be& be, std::span<base_layer<Be>> layers, Adapter adapter, layer_products products);
 
   Be& backend() const { return *be_; }
   const Adapter& adapter() const { return adapter_; }
@@ -61,15 +52,7 @@ class adapted {
   frozen_linear<Be> base(index_t l) const {
     return {weight(l), layers_[l].b, adapted_layers_[l].scaling};
   }
-  void attach(index_t l, params p, scalar scaling) {
-    adapted_layer& s = adapted_layers_[l];
-    s.parameters = std::move(p);
-    s.scaling = scaling;
-    s.gradient = zeros_like(*be_, s.parameters);
-    s.attached = true;
-    ++s.starts;
-    room_ = {};  // an init may have asked for all of W
-  }
+  void attach(index_t l, params p, scalar scaling);
   void detach(index_t l) { adapted_layers_[l].attached = false; }
   // The parameters of a layer, in memory of their own.
   params take_parameters(index_t l) {
@@ -83,15 +66,7 @@ class adapted {
                view_of<Be>(frozen.b));
     s.attached = false;
   }
-  void zero_gradients() {
-    in_few_launches(*be_, [&] {
-      for (adapted_layer& s : adapted_layers_) {
-        if (s.attached) {
-          set_zero(*be_, s.gradient);
-        }
-      }
-    });
-  }
+  void zero_gradients();
 
   // Dropout on the adapters' inputs in training passes; `stream` is new for every batch. If the
   // batch is the `part`-th of several equal parts, every token gets the mask that it has in the
@@ -209,87 +184,6 @@ class adapted {
   index_t part_ = 0;
 };
 
-// (Outside the class, and so not inline, that preheat::kernels can have them compiled.)
-template <backend Be, class Adapter>
-view_of<Be> adapted<Be, Adapter>::forward(index_t l, const_view_of<Be> X) {
-  require(begun_, "a network calls linear.begin(pass_kind) before the first forward of a pass");
-  const adapted_layer& s = adapted_layers_[l];
-  if constexpr (joins_adapters<Be, Adapter>) {
-    if (joins(l, 1)) {
-      return forward_joined(l, 1, X);
-    }
-  }
-  const index_t number = next_use(l);
-  use& u = uses_of(l).list[number];
-  const frozen_linear<Be> frozen = base(l);
-  require(X.rows() == frozen.W.cols(), "features of the input = in of the layer", X.rows(),
-          frozen.W.cols());
-  be_->resize(u.Y, frozen.W.rows(), X.cols());
-  if (!s.attached) {
-    adapter::frozen_forward<Be>(*be_, frozen, X, u.Y);
-    return u.Y;
-  }
-  if (training_ && observe_input && !again_) {
-    observe_input(l, X);
-  }
-  const_view_of<Be> adapter_input = X;
-  if (drops()) {
-    be_->resize(u.dropped, X.rows(), X.cols());
-    be_->apply_indexed(mask(l, number, X), u.dropped, X);
-    adapter_input = u.dropped;
-  }
-  adapter_.forward(*be_, s.parameters, frozen, layer_input<Be>{X, adapter_input}, view_of<Be>(u.Y),
-                   u.saved_activations);
-  return u.Y;
-}
-
-template <backend Be, class Adapter>
-view_of<Be> adapted<Be, Adapter>::backward(index_t l, const_view_of<Be> X, const_view_of<Be> dY,
-                                           bool need_dx) {
-  if constexpr (joins_adapters<Be, Adapter>) {
-    if (joins(l, 1)) {
-      return backward_joined(l, 1, X, dY, need_dx, [](view_of<Be>) {});
-    }
-  }
-  adapted_layer& s = adapted_layers_[l];
-  uses& all = uses_of(l);
-  require(all.depth > 0, "backward follows a forward of the same pass", all.depth, index_t(1));
-  const index_t number = --all.depth;
-  use& u = all.list[number];
-  const frozen_linear<Be> frozen = base(l);
-  mat<Be>& dX = buffer_of_gradient(l, number);
-  if (need_dx) {
-    be_->resize(dX, X.rows(), X.cols());
-  }
-  if (!s.attached) {
-    if (!need_dx) {
-      return {};
-    }
-    adapter::frozen_backward<Be>(*be_, frozen, dY, dX);
-    return dX;
-  }
-  const bool dropping = drops();
-  input_gradient<Be> dx;
-  if (need_dx) {
-    dx = {dX, dX};
-    if (dropping) {
-      be_->resize(u.d_dropped, X.rows(), X.cols());
-      be_->fill(0, u.d_dropped);
-      dx.adapter_input = u.d_dropped;
-    }
-  }
-  const const_view_of<Be> adapter_input = dropping ? const_view_of<Be>(u.dropped) : X;
-  adapter_.backward(*be_, s.parameters, frozen, layer_input<Be>{X, adapter_input}, dY, s.gradient,
-                    dx, u.saved_activations);
-  if (need_dx && dropping) {
-    be_->apply_indexed(add_dropout_kernel<scalar>{mask(l, number, X)}, dX, u.d_dropped);
-  }
-  if (number == 0 && gradient_final && all.part.is_last(X.cols())) {
-    gradient_final(l);
-  }
-  return dx.base;
-}
-
 // The base alone.
 template <backend Be>
 using base_operator = adapted<Be, adapter::lora>;
@@ -297,3 +191,4 @@ using base_operator = adapted<Be, adapter::lora>;
 }  // namespace preheat
 
 #include "adapted_joined.hpp"
+#include "adapted_members.hpp"

@@ -128,15 +128,15 @@ struct adam_family {
     ++st.t;
     for_each_trained(
         [&](auto parameter, mat<Be>& x, mat<Be>& g, mat<Be>& m, mat<Be>& v, mat<Be>& largest) {
-          const auto update = kernel<scalar_of<Be>>(context, parameter.role, st.t);
-          if (amsgrad) {
-            be.apply(update, x, m, v, largest, g);
-          } else {
-            be.apply(update, x, m, v, g);
-          }
+          step_matrix(be, x, g, {m, v, st.t}, largest, context, parameter.role);
         },
         p, gradient, st.m, st.v, st.largest);
   }
+
+  // The step of one matrix x of the parameters.
+  template <backend Be>
+  void step_matrix(Be& be, view_of<Be> x, view_of<Be> gradient, adam_state<view_of<Be>> moments,
+                   view_of<Be> largest, const step_context& context, parameter_role role) const;
 
  private:
   template <class T>
@@ -151,6 +151,20 @@ struct adam_family {
             .decay = T(Decoupled ? 0 : decay)};
   }
 };
+
+// (Outside the class, and so not inline, that preheat::kernels can have it compiled.)
+template <bool Decoupled>
+template <backend Be>
+void adam_family<Decoupled>::step_matrix(Be& be, view_of<Be> x, view_of<Be> gradient,
+                                         adam_state<view_of<Be>> moments, view_of<Be> largest,
+                                         const step_context& context, parameter_role role) const {
+  const auto update = kernel<scalar_of<Be>>(context, role, moments.t);
+  if (amsgrad) {
+    be.apply(update, x, moments.m, moments.v, largest, gradient);
+  } else {
+    be.apply(update, x, moments.m, moments.v, gradient);
+  }
+}
 
 using adam = adam_family<false>;
 using adamw = adam_family<true>;

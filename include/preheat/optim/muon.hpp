@@ -6,7 +6,7 @@
 //   p ← (1 − η·λ)·p − η·√max(1, rows/columns)·D
 //
 // msign(X) is the polar factor of X (linalg/polar.hpp). μ = 0.95, λ = 0.1 [torch]. Of a pair (A, B) this
-// knows only the factors; optim::lora_muon takes its step in the product.
+// sees only the factors; optim::lora_muon takes its step in the product.
 // Cost: O((m + n)·r²) per step. State: one number per entry. Errors: an adapter that trains vectors
 // (gates, magnitudes, a bias), for which Muon is not defined; μ outside [0, 1).
 #pragma once

@@ -224,7 +224,7 @@ constexpr bool representable(From x) {
 }
 
 // x as a To. Requires representable<To>(x). Floating-point results are rounded to nearest, ties to
-// even, once, except that an integer is not turned into a 16-bit format (a caller that wants that
+// even, once, except that an integer is not turned into a 16-bit format (a caller that needs that
 // chooses the way through float or double). Beyond the largest finite number: infinity.
 template <class To, class From>
 constexpr To convert(From x) {

@@ -1,5 +1,5 @@
 // Reads .safetensors files in place: the file is mapped, its header checked, and each tensor's
-// bytes stay where they are until somebody asks for its values.
+// bytes stay where they are until its values are asked for.
 #pragma once
 #include <algorithm>
 #include <cstddef>

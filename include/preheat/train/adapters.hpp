@@ -58,9 +58,9 @@ class training_adapters
         options_(options),
         all_reduce_(net.backend(), options.processes, net.layers().size()),
         gen_(options.seed),
-        targets_(layers_to_adapt<Method>(net, options.targets)) {
-    optim_.resize(net.layers().size());
-    clamped_.resize(net.layers().size());
+        targets_(layers_to_adapt<Method>(net, options.targets)),
+        optim_(net.layers().size()),
+        clamped_(net.layers().size()) {
     if (!options.processes.alone()) {
       this->gradient_final = [this](index_t l) { all_reduce_.start(l, layers()[l].gradient); };
     }
@@ -219,18 +219,18 @@ class training_adapters
 
   // The layers in the form of the run's report. The parameters are moved out.
   [[gnu::cold]] std::vector<layer_report<params>> report() {
-    std::vector<layer_report<params>> all;
-    for (const index_t l : targets_) {
+    std::vector<layer_report<params>> all(targets_.size());
+    for (std::size_t i = 0; i < targets_.size(); ++i) {
+      const index_t l = targets_[i];
       auto& s = layers()[l];
-      all.push_back({.index = l,
-                     .name = net_->layers()[l].name,
-                     .rank = s.attached ? rank_of(l) : 0,
-                     .scaling = double(s.scaling),
-                     .clamped = clamped_[l] != 0,
-                     .attached = s.attached,
-                     .parameters = {}});
-      if (s.attached) {  // no conditional expression above: nvcc 13.0 crashes on it
-        all.back().parameters = this->take_parameters(l);
+      all[i].index = l;
+      all[i].name = net_->layers()[l].name;
+      all[i].scaling = double(s.scaling);
+      all[i].clamped = clamped_[l] != 0;
+      all[i].attached = s.attached;
+      if (s.attached) {
+        all[i].rank = rank_of(l);
+        all[i].parameters = this->take_parameters(l);
       }
     }
     return all;
@@ -242,8 +242,7 @@ class training_adapters
     const index_t limit = max_rank(l);
     clamped_[l] = options_.clamp_rank && wanted > limit;
     const index_t r = options_.clamp_rank ? std::min(wanted, limit) : wanted;
-    require(1 <= r && r <= limit,
-            "layer '" + net_->layers()[l].name + "': 1 <= rank <= min(out, in)", r, limit);
+    require_start_rank(net_->layers()[l].name, r, limit);
     return r;
   }
   target_layer<Be> target_layer_of(index_t l, index_t rank, double s) const {

@@ -8,8 +8,10 @@
 #pragma once
 #include <cmath>
 #include <concepts>
+#include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -26,6 +28,25 @@ namespace preheat {
 template <class... Policies, class Net, can_train<Net, method<Policies...>> Data>
 fit_report<typename Net::backend_type, typename method<Policies...>::adapter_type> fit(
     const method<Policies...>& m, Net& net, Data&& batches, const fit_options& options = {});
+
+// The main run's options for a run that preheats; the layers and their scales are the caller's to set.
+template <class = void>  // (core/error.hpp says why)
+[[gnu::cold]] fit_options preheating_options(fit_options o, index_t rank, index_t steps,
+                                             std::uint64_t seed) {
+  o.rank = rank;
+  o.steps = steps;
+  o.seed = seed;
+  o.layer_ranks.clear();
+  o.clamp_rank = true;
+  o.schedule = schedule::constant{};
+  o.evaluate_every = 0;
+  o.patience = 0;
+  o.checkpoint_every = 0;
+  o.checkpoint = nullptr;
+  o.resume = nullptr;
+  o.phase = "preheating";
+  return o;
+}
 
 // What an init's calibrate(context) may use. W is read-only.
 template <network Net, class Data>
@@ -88,24 +109,12 @@ class calibration_context {
     static_assert(Preheat::leaves_base,
                   "preheat: calibration leaves W unchanged, so the preheating method must neither "
                   "subtract a product from W (init::pissa) nor merge into it (a chain)");
-    fit_options o = options;
-    o.rank = rank;
-    o.steps = steps;
-    o.seed = gen.fork(purpose::preheat).key();
-    o.targets.clear();
-    for (const index_t l : targets) {
-      o.targets.push_back(layers()[l].name);
+    fit_options o = preheating_options(options, rank, steps, gen.fork(purpose::preheat).key());
+    o.targets = std::vector<std::string>(targets.size());
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+      o.targets[i] = layers()[targets[i]].name;
     }
     o.layer_scaling = scalings;
-    o.layer_ranks.clear();
-    o.clamp_rank = true;
-    o.schedule = schedule::constant{};
-    o.evaluate_every = 0;
-    o.patience = 0;
-    o.checkpoint_every = 0;
-    o.checkpoint = nullptr;
-    o.resume = nullptr;
-    o.phase = "preheating";
     [[maybe_unused]] const unchanged_head<Net> keep(*net_);
     auto report = fit(preheating, *net_, data_, o);
     status = report.status;
@@ -137,6 +146,16 @@ class calibration_context {
   Data& data_;
 };
 
+namespace detail {
+// `init` is a function's name (train/start.hpp).
+template <class = void>
+void require_entries(std::size_t entries, std::size_t layers, std::string_view init) {
+  require(entries == layers,
+          type_name(init) + ": calibrate returns one entry per layer of the network", entries,
+          layers);
+}
+}  // namespace detail
+
 // What this init computes from the data, one entry per layer of the network.
 template <class Init, network Net, class Data>
 [[gnu::cold]] auto calibrate(const Init& init, calibration_context<Net, Data>& context) {
@@ -148,10 +167,31 @@ template <class Init, network Net, class Data>
       "preheat: an init that learns from the data needs std::vector<calibration<Be>> "
       "calibrate(Context& context) const, one entry per layer of the network");
   std::vector<learned> all = init.calibrate(context);
-  require(context.ended() || all.size() == context.layers().size(),
-          detail::type_name<Init>() + ": calibrate returns one entry per layer of the network",
-          all.size(), context.layers().size());
+  if (!context.ended()) {
+    detail::require_entries(all.size(), context.layers().size(), detail::naming_function<Init>());
+  }
   return all;
+}
+
+// What such an init returns for the layers of the plan, one after the other: of(l, layer). An init that starts all
+// of them at once on this backend (core/optional_members.hpp) does so here; layer_of(l) is a layer.
+template <class Init, class Be, class Learned, class LayerOf>
+auto calibrated_start(const Init& init, Be& be, const start_plan& plan,
+                      const std::vector<Learned>& calibration, LayerOf layer_of) {
+  if constexpr (starts_together<Init, Be, Learned>) {
+    std::vector<target_layer<Be>> layers;
+    std::vector<const Learned*> learned;
+    for (const index_t l : plan.layers) {
+      layers.push_back(layer_of(l));
+      learned.push_back(&calibration[l]);
+    }
+    return [all = init.starts(be, layers, learned), next = std::size_t(0)](
+               index_t, const target_layer<Be>&) mutable { return std::move(all[next++]); };
+  } else {
+    return [&init, &be, &calibration](index_t l, const target_layer<Be>& layer) {
+      return init(be, layer, calibration[l]);
+    };
+  }
 }
 
 }  // namespace preheat

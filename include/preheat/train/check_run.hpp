@@ -69,7 +69,8 @@ struct no_report {
 }  // namespace detail
 
 // Throws invalid_argument for a setting out of range; `layers` is the network's number of layers.
-inline void require_settings(const fit_options& options, std::size_t layers) {
+template <class = void>  // (core/error.hpp says why)
+[[gnu::cold]] void require_settings(const fit_options& options, std::size_t layers) {
   require(options.rank >= 1, "rank >= 1", options.rank, 1);
   require(options.steps >= 1, "steps >= 1", options.steps, 1);
   require(options.accumulate >= 1, "accumulated batches >= 1", options.accumulate, 1);

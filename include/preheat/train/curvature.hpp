@@ -5,7 +5,7 @@
 //
 // and a learning rate from it. The best rate of a start falls where λ rises ("Learning Rate Matters:
 // Vanilla LoRA May Suffice for LLM Fine-tuning", arXiv 2602.04998, which measures λ of single layers by
-// automatic differentiation): a start with ten times the curvature wants about a tenth of the rate.
+// automatic differentiation): a start with ten times the curvature needs about a tenth of the rate.
 //
 //   auto run = start_run(pissa{}, network, batches, options);   // (a residual init changes W)
 //   const auto c = curvature(network, run.adapters, batches);

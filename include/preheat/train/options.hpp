@@ -77,7 +77,8 @@ struct fit_options {
 };
 
 // The settings as this process applies them: only process 0 has an observer and checkpoints.
-inline fit_options for_this_process(fit_options options) {
+template <class = void>  // (core/error.hpp says why)
+fit_options for_this_process(fit_options options) {
   if (!options.processes.first()) {
     options.observer = nullptr;
     options.checkpoint = nullptr;
@@ -86,8 +87,9 @@ inline fit_options for_this_process(fit_options options) {
 }
 
 // Calls the observer, if there is one: `step` of `steps` steps are done after `seconds`.
-inline void report_progress(const fit_options& options, index_t step, index_t steps, double loss,
-                            double rate, double seconds, std::optional<double> validation_loss) {
+template <class = void>
+void report_progress(const fit_options& options, index_t step, index_t steps, double loss,
+                     double rate, double seconds, std::optional<double> validation_loss) {
   if (options.observer) {
     options.observer({.phase = options.phase,
                       .step = step,
@@ -120,7 +122,8 @@ inline bool matches_pattern(const char* name, const char* pattern) {
 }  // namespace detail
 
 // Whether some target matches a layer's name; an empty list matches every layer.
-inline bool matches_target(const std::string& name, const std::vector<std::string>& targets) {
+template <class = void>
+bool matches_target(const std::string& name, const std::vector<std::string>& targets) {
   for (const std::string& target : targets) {
     const bool suffix = name.size() > target.size() && name.ends_with(target) &&
                         name[name.size() - target.size() - 1] == '.';

@@ -67,7 +67,7 @@ class training_run {
       };
     }
     if (options.resume != nullptr) {
-      training_state saved = *options.resume;
+      training_state saved = copied_state(*options.resume);
       transfer(saved, archive<backend_type>::direction::load);
       return;
     }
@@ -244,13 +244,13 @@ class training_run {
         return end(context.status);
       }
       plan.ranks = context.ranks;  // an init may redistribute them (init::eva); s stays
-      adapters.start(init, plan, [&](index_t l, const target_layer<backend_type>& layer) {
-        return init(backend(), layer, calibration[l]);
-      });
+      const auto layer_of = [&](index_t l) {
+        return adapters.target_layer_of(l, plan.ranks[l], plan.scalings[l]);
+      };
+      adapters.start(init, plan, calibrated_start(init, backend(), plan, calibration, layer_of));
     } else {
-      adapters.start(init, plan, [&](index_t, const target_layer<backend_type>& layer) {
-        return init(backend(), layer);
-      });
+      adapters.start(init, plan,
+                     [&](index_t, const auto& layer) { return init(backend(), layer); });
     }
   }
 

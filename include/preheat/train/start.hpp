@@ -23,8 +23,9 @@ struct start_plan {
 
 namespace detail {
 // The numbers of the names that some target names. Errors: a target that names none.
-[[gnu::cold]] inline std::vector<index_t> targeted(const std::vector<std::string>& names,
-                                                   const std::vector<std::string>& targets) {
+template <class = void>  // (core/error.hpp says why)
+[[gnu::cold]] std::vector<index_t> targeted(const std::vector<std::string>& names,
+                                            const std::vector<std::string>& targets) {
   std::vector<index_t> chosen;
   for (std::size_t l = 0; l < names.size(); ++l) {
     if (matches_target(names[l], targets)) {
@@ -50,15 +51,24 @@ namespace detail {
 template <network Net>
 [[gnu::cold]] std::vector<index_t> target_layers(Net& net,
                                                  const std::vector<std::string>& targets) {
-  std::vector<std::string> names;
-  for (const auto& l : net.layers()) {
-    names.push_back(l.name);
+  const auto layers = net.layers();
+  std::vector<std::string> names(layers.size());
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    names[l] = layers[l].name;
   }
   return detail::targeted(names, targets);
 }
 
+// Throws unless a layer can have adapters of this rank.
+template <class = void>
+[[gnu::cold]] void require_start_rank(const std::string& layer, index_t rank, index_t most) {
+  require(1 <= rank && rank <= most, "layer '" + layer + "': 1 <= rank <= min(out, in)", rank,
+          most);
+}
+
 // The factor s of layer l at this rank. Errors: s <= 0, or not finite.
-inline double start_scaling(const fit_options& options, index_t l, index_t rank) {
+template <class = void>
+[[gnu::cold]] double start_scaling(const fit_options& options, index_t l, index_t rank) {
   const double s = options.layer_scaling.empty() ? options.scaling(rank, options.rank)
                                                  : options.layer_scaling[l];
   require(s > 0 && std::isfinite(s), "0 < scaling < infinity", s, 0.0);
@@ -145,16 +155,18 @@ shape shape_of(const M& matrix) {
   return {matrix.rows(), matrix.cols()};
 }
 // Throws if what `init` (a function's name, see above) returned for a layer has another shape.
-[[gnu::cold]] inline void require_shape(shape is, const char* name, shape wanted,
-                                        std::string_view init, const std::string& layer) {
+template <class = void>
+[[gnu::cold]] void require_shape(shape is, const char* name, shape wanted, std::string_view init,
+                                 const std::string& layer) {
   if (!(is == wanted)) {
     throw invalid_argument(type_name(init) + " for layer '" + layer + "': " + name + " is " +
                            is.text() + " and should be " + wanted.text());
   }
 }
 // The same for the factors of a layer whose W has shape `base`.
-inline void require_factor_shapes(shape A, shape B, shape R, shape base, index_t rank,
-                                  std::string_view init, const std::string& layer) {
+template <class = void>
+[[gnu::cold]] void require_factor_shapes(shape A, shape B, shape R, shape base, index_t rank,
+                                         std::string_view init, const std::string& layer) {
   require_shape(A, "A (rank x in)", {rank, base.cols}, init, layer);
   require_shape(B, "B (out x rank)", {base.rows, rank}, init, layer);
   if (R.rows > 0) {

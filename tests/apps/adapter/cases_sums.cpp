@@ -133,7 +133,7 @@ TEST_CASE("sums: PEFT loads every module of the result") {
     CHECK(c["lora_bias"] == true);
     CHECK(sum.layers().size() == 2);
     for (const peft::adapter_layer& l : sum.layers()) {
-      CHECK_FALSE(l.bias.empty());  // of every layer, as PEFT wants it
+      CHECK_FALSE(l.bias.empty());  // of every layer, as PEFT needs it
     }
   }
   const fs::path other = folder(d / "c", {{"trainable_token_indices", {6}}}, one);

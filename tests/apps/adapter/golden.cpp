@@ -121,7 +121,7 @@ void check_merging(const std::string& name) {
   }
 }
 
-// PEFT's conversion, tensor by tensor and bit by bit; and a recompression with the error it tells.
+// PEFT's conversion, tensor by tensor and bit by bit; and a recompression with the error that it reports.
 void check_conversion(const std::string& name) {
   const temporary_directory directory;
   apps::adapter::convert_options o;
@@ -426,7 +426,7 @@ TEST_CASE("adapter: hrp reads the side of the factor that was trained") {
   const factors right = start("frozen_B", "A");
   CHECK(right.B.norm() == 0);
   CHECK_THROWS_AS(start("initial", "initial"), preheat::invalid_argument);
-  // What the start had is taken away: B·(2A) − B·A has the directions of B·A.
+  // The product of the start is subtracted: B·(2A) − B·A has the directions of B·A.
   const dense V = right.A.transpose();
   const Eigen::VectorXd sigma = Eigen::JacobiSVD<dense>(B * A).singularValues();
   CHECK((B * A * V).squaredNorm() == doctest::Approx(sigma.head(2).squaredNorm()).epsilon(1e-12));

@@ -40,7 +40,7 @@ TEST_CASE("as one process, on devices: LoRA with accumulation, clipping and drop
   options.dropout = 0.2;
   const long sums = cuda_double::calls("ncclAllReduce");
   comm_test::check_same<Be>(devices(), lora{.optim = {.lr = 1e-2}}, options);
-  CHECK(cuda_double::calls("ncclAllReduce") - sums == 20 * 3);  // one a step and layer
+  CHECK(cuda_double::calls("ncclAllReduce") - sums == 20 * 3);  // one per step and layer
 }
 
 TEST_CASE("as one process, on devices: HRP, its preheating too") {

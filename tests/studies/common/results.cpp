@@ -132,6 +132,25 @@ TEST_CASE("results: Spearman's rank correlation, with equal numbers") {
   CHECK(std::isnan(rank_correlation({}, {})));
 }
 
+TEST_CASE("statistics: the t-test is the interval's other side, and Holm's correction") {
+  const std::vector<double> x = {0.2, 0.5, 0.1, 0.4};
+  const estimate e = mean_with_interval(x);
+  CHECK(t_test(x) < 0.05);
+  CHECK(std::abs(e.mean) > e.half);
+  CHECK(t_test(std::vector<double>{0.2 - e.mean + e.half, 0.5 - e.mean + e.half,
+                                   0.1 - e.mean + e.half, 0.4 - e.mean + e.half}) ==
+        doctest::Approx(0.05));
+  CHECK(std::isnan(t_test(std::vector<double>{1})));
+  CHECK(t_test(std::vector<double>{2, 2}) == 0);
+  CHECK(t_test(std::vector<double>{0, 0}) == 1);
+  const std::vector<double> expected = {0.03, 0.06, 0.06, 0.02};
+  const std::vector<double> adjusted = holm(std::vector<double>{0.01, 0.04, 0.03, 0.005});
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    CHECK(adjusted[i] == doctest::Approx(expected[i]));
+  }
+  CHECK(holm(std::vector<double>{0.6, 0.9}) == std::vector<double>{1, 1});
+}
+
 TEST_CASE("results: a run's line reads back as the run") {
   const run_record r = example_run();
   const run_record back = from_line(to_line(r));

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "studies/lm/evidence_figures.hpp"
+#include "studies/lm/variants.hpp"
 #include "support/scratch.hpp"
 
 namespace {
@@ -54,10 +56,71 @@ TEST_CASE("lm: kept runs: rates with fewer seeds choose nothing, differences are
   CHECK(has("| the lora | 3 | 0.004 |  | 3.110 ± 0.025 |  |"));
   CHECK(has("| the hrp_x4_k2 | 3 | 0.001 | −0.100 ± 0.000 | 3.010 ± 0.025 | −0.100 ± 0.000 |"));
   CHECK(has("| the lora |  |  | 3.500; 4.000 (1) | **3.010**; 4.000 | 2.500; 4.000 (1) |"));
-  CHECK(has("Room: tuned LoRA's eval loss less that of full fine-tuning is +0.200 ± 0.000."));
-  CHECK(has("Of 2 differences"));
-  CHECK(text.find("the full") < text.find("the lora"));
-  CHECK(text.find("the lora") < text.find("the hrp_x4_k2"));
+  CHECK(has("| definitions, 32 steps, rank 4 | 0.004 | 1e-04 | 3.110 | +0.200 ± 0.000 | 3 |"));
+  CHECK(has("1 comparisons with tuned Kaiming, of 3 seeds or more. 1 exclude 0 at 95 %"));
+  CHECK(text.find("| the full | 3 |") < text.find("| the lora | 3 |"));
+  CHECK(text.find("| the lora | 3 |") < text.find("| the hrp_x4_k2 | 3 |"));
+}
+
+TEST_CASE("lm: a variant is read from its identifier as it was written") {
+  const studies::lm::method_entry hrp{
+      .id = "hrp", .name = "HRP", .citation = "", .has_row_norm = true, .preheats = true};
+  const auto all = studies::lm::with_variants(
+      {hrp}, {.row_norms = {0.3}, .preheat_multiples = {64}, .preheat_steps = {4}});
+  REQUIRE(all.size() == 1);
+  const studies::lm::start_variant v{.row_norm = 0.3, .preheat_multiple = 64, .preheat_steps = 4};
+  CHECK(studies::lm::variant_from(all.front().id, "hrp") == v);
+  for (const char* const other : {"hrp", "hrp_classic", "hrp_x", "hrp_x4z", "hrp_k-1", "hrpx_x4"}) {
+    CAPTURE(other);
+    CHECK(!studies::lm::variant_from(other, "hrp"));
+  }
+}
+
+TEST_CASE("lm: kept runs: all comparisons are corrected together, and small rates are compared") {
+  std::vector<run_record> runs;
+  for (const int steps : {32, 64, 128}) {
+    for (int base = 0; base < 5; ++base) {
+      const double seed = 0.01 * base;
+      const double chance = 0.001 * double((base * 7 + steps) % 5);
+      const auto add = [&](const char* method, double rate, double loss) {
+        runs.push_back(record(method, rate, base, loss));
+        runs.back().steps = steps;
+        runs.back().measures["start_curvature"] = method == std::string("lora") ? 1 : 4;
+      };
+      add("lora", 0.004, 3.0 + seed);
+      add("lora", 0.001, 3.3 + seed);
+      add("hrp_k4", 0.001, 2.95 + seed + chance);       // surely better
+      add("hrp", 0.001, 2.9985 + seed + 0.5 * chance);  // not surely
+      if (steps == 32) {
+        add("hrp_x1_k4", 0.001, 2.97 + seed);
+      }
+    }
+  }
+  const std::vector<studies::lm::condition> conditions = studies::lm::conditions_of(runs, known);
+  REQUIRE(conditions.size() == 3);
+  const auto compared = studies::lm::comparisons_of(conditions);
+  CHECK(compared.size() == 7);
+  for (const auto& one : compared) {
+    CAPTURE(one.who->method.id);
+    CHECK(one.adjusted >= one.p);
+    CHECK(one.remains() == (one.who->method.id != "hrp"));
+    CHECK(one.who->widely_run == (one.who->method.id != "hrp_x1_k4"));
+  }
+  const std::string text = studies::lm::evidence_of(runs, known);
+  CAPTURE(text);
+  const auto has = [&](const std::string& part) { return text.find(part) != std::string::npos; };
+  CHECK(has("7 comparisons with tuned Kaiming"));
+  // At 0.001, a quarter of Kaiming's best rate: 2.952 against 3.3.
+  CHECK(has("| the hrp_k4 | −0.348 ± 0.002 | −0.348 ± 0.002 | −0.348 ± 0.002 |"));
+  CHECK(has("| definitions, 32 steps, rank 4 | the hrp | 4 | 0.001 | 0.001 |"));
+  CHECK(has("the prediction is wrong by a factor of 1.00 on average"));
+  const auto pictures = studies::lm::evidence_figures(runs, known);
+  std::set<std::string> names;
+  for (const auto& p : pictures) {
+    names.insert(p.name);
+  }
+  CHECK(names == std::set<std::string>{"lm_drift", "lm_predicted", "lm_preheating_rank", "lm_rates",
+                                       "lm_steps"});
 }
 
 // The numbers with three digits after the point: losses, shares, intervals.
