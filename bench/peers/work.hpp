@@ -42,15 +42,21 @@ class inputs {
     return weight(name);
 #endif
   }
-  bool has(const std::string& name) const { return file_.contains(name); }
+  bool has(const std::string& name) const {
+    return file_.contains(name);
+  }
   // A batch [tokens, features] as features × tokens.
   matrix batch(const std::string& name) const {
     const auto& shape = file_.info(name).shape;
     require(shape.size() == 2, "a batch has two dimensions", shape.size(), 2);
     return uploaded(shape[1], shape[0], file_.values<float>(name));
   }
-  index_t whole(const std::string& name) const { return index_t(file_.scalar(name)); }
-  float number(const std::string& name) const { return float(file_.scalar(name)); }
+  index_t whole(const std::string& name) const {
+    return index_t(file_.scalar(name));
+  }
+  float number(const std::string& name) const {
+    return float(file_.scalar(name));
+  }
 
  private:
   matrix uploaded(index_t rows, index_t cols, const std::vector<float>& values) const {

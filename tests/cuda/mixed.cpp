@@ -200,6 +200,44 @@ TEST_CASE("mixed: columns are those of float, rounded once") {
   }
 }
 
+TEST_CASE("mixed: a group with room has the numbers of one without, in fewer passes") {
+  Be be;
+  const index_t m = 24, n = 16, r = 3, tokens = 37;
+  const auto wave = [](index_t rows, index_t cols, double step) {
+    table t(rows, cols, 0);
+    for (std::size_t k = 0; k < t.values.size(); ++k) {
+      t.values[k] = std::sin(step * double(k + 1));
+    }
+    return t;
+  };
+  weight_of<Be> W(be.store(matrix(be, wave(m, n, 0.7))));
+  auto bias = matrix(be, wave(m, 1, 0.3));
+  adapter::lora::params<Be> factors{matrix(be, wave(r, n, 1.1)), matrix(be, wave(m, r, 1.3))};
+  const auto run = [&](index_t room) {
+    adapter::lora::params<Be> gradient{be.zeros(r, n), be.zeros(m, r)};
+    bordered_group<Be> group(0);
+    const std::vector<bordered_group<Be>::member> members{{&W, &bias, &factors, &gradient}};
+    group.gather(be, 0.5F, members);
+    activations<Be> X, dY, Y, dX;
+    be.resize(X, n + r, tokens);
+    be.resize(dY, m + r, tokens);
+    be.copy(transpose::no, matrix(be, wave(n + r, tokens, 0.11)), X);
+    be.copy(transpose::no, matrix(be, wave(m + r, tokens, 0.13)), dY);
+    const table y = widened(be, group.forward(be, 0.5F, view(X).row_range(0, n), room, Y));
+    const table dx =
+        widened(be, group.backward(be, 0.5F, view(X).row_range(0, n), view(dY).row_range(0, m),
+                                   room, Y, dX, true, [](activation_view<Be>) {}));
+    return std::vector<table>{y, dx, read<Be>(be, gradient.A), read<Be>(be, gradient.B)};
+  };
+  const auto folded = run(r);
+  const auto apart = run(0);
+  for (std::size_t k = 0; k < folded.size(); ++k) {
+    CAPTURE(k);
+    CHECK(gap(folded[k], apart[k]) <= 4 * unit * largest(apart[k]));
+    CHECK(largest(apart[k]) > 0);
+  }
+}
+
 namespace {
 
 using linear_of = adapted<Be, adapter::lora>;

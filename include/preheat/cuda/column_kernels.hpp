@@ -107,8 +107,7 @@ struct layer_norm_column_gradient {
     mean = group.sum(mean) / T(d.rows);
     slope = group.sum(slope) / T(d.rows);
     for (index_t i = group.rank(); i < d.rows; i += group.size()) {
-      d(i, j) =
-          X(inverse_deviations[j] * (gamma[i] * T(d(i, j)) - mean - T(x(i, j)) * slope));
+      d(i, j) = X(inverse_deviations[j] * (gamma[i] * T(d(i, j)) - mean - T(x(i, j)) * slope));
     }
   }
 };
@@ -129,22 +128,22 @@ struct softmax_cross_entropy {
     const T given = labels(0, j);
     const index_t label = given >= 0 && given < T(classes) ? index_t(given) : 0;
     const T at_label = T(z(label, j));
-    T top = T(z(0, j));
-    for (index_t i = first_chunk<X>(group); i < classes; i += chunk_step<X>(group)) {
-      const auto a = read<T>(z, i, j, packed);
-      for (index_t k = 0; k < chunk_size<X>; ++k) {
-        top = i + k < classes && a.at[k] > top ? a.at[k] : top;
-      }
-    }
-    top = group.max(top);
+    // Σ exp(z − top) with the largest z so far, in one pass over the column.
+    T largest = T(z(0, j));
     T sum = 0;
     for (index_t i = first_chunk<X>(group); i < classes; i += chunk_step<X>(group)) {
       const auto a = read<T>(z, i, j, packed);
+      const T before = largest;
       for (index_t k = 0; k < chunk_size<X>; ++k) {
-        sum += i + k < classes ? std::exp(a.at[k] - top) : T(0);
+        largest = i + k < classes && a.at[k] > largest ? a.at[k] : largest;
+      }
+      sum *= std::exp(before - largest);
+      for (index_t k = 0; k < chunk_size<X>; ++k) {
+        sum += i + k < classes ? std::exp(a.at[k] - largest) : T(0);
       }
     }
-    sum = group.sum(sum);
+    const T top = group.max(largest);
+    sum = group.sum(sum * std::exp(largest - top));
     for (index_t i = first_chunk<X>(group); i < classes; i += chunk_step<X>(group)) {
       auto a = read<T>(z, i, j, packed);
       for (index_t k = 0; k < chunk_size<X>; ++k) {

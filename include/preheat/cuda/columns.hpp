@@ -44,11 +44,11 @@ class cuda_columns {
       return T(0);
     }
     losses_.resize(context_, z.cols(), 1);
-    launch_groups(*context_, group_for(z.rows()), z.cols(),
-                  cuda_kernels::softmax_cross_entropy<T, X>{
-                      cuda_kernels::window_of(z), cuda_kernels::window_of(labels),
-                      cuda_kernels::window_of(d), T(1) / T(z.cols()), losses_.data(),
-                      detail::columns_are_packed(z, d)});
+    launch_groups(
+        *context_, group_for(z.rows()), z.cols(),
+        cuda_kernels::softmax_cross_entropy<T, X>{
+            cuda_kernels::window_of(z), cuda_kernels::window_of(labels), cuda_kernels::window_of(d),
+            T(1) / T(z.cols()), losses_.data(), detail::columns_are_packed(z, d)});
     const T loss = reduced_(
         context_, cuda_kernels::sum<T>{cuda_kernels::window_of(view<const T>(losses_))}, z.cols());
     if (loss != loss) {  // a wrong label, or outputs that are NaN
@@ -67,11 +67,11 @@ class cuda_columns {
       return;
     }
     losses_.resize(context_, z.cols(), 1);
-    launch_groups(*context_, group_for(z.rows()), z.cols(),
-                  cuda_kernels::softmax_cross_entropy<T, X>{
-                      cuda_kernels::window_of(view<const X>(z)), cuda_kernels::window_of(labels),
-                      cuda_kernels::window_of(z), weight, losses_.data(),
-                      detail::columns_are_packed(z)});
+    launch_groups(
+        *context_, group_for(z.rows()), z.cols(),
+        cuda_kernels::softmax_cross_entropy<T, X>{
+            cuda_kernels::window_of(view<const X>(z)), cuda_kernels::window_of(labels),
+            cuda_kernels::window_of(z), weight, losses_.data(), detail::columns_are_packed(z)});
     launch_groups(*context_, group_kind::block, 1,
                   cuda_kernels::add_row_sums<T>{1, {losses_.data(), 1, 1}, z.cols(), total.data()});
   }
@@ -95,15 +95,15 @@ class cuda_columns {
     require_layer_norm_shapes<T>("layer_norm", beta, x, y, r);
     launch_groups(*context_, group_for(x.rows()), x.cols(),
                   cuda_kernels::layer_norm_column<T, X>{epsilon, gamma.data(), beta.data(),
-                                                     cuda_kernels::window_of(x), r.data(),
-                                                     cuda_kernels::window_of(y)});
+                                                        cuda_kernels::window_of(x), r.data(),
+                                                        cuda_kernels::window_of(y)});
   }
   void layer_norm_gradient(view<const T> gamma, view<const X> x, view<const T> r, view<X> d) {
     require_layer_norm_shapes<T>("layer_norm_gradient", gamma, x, d, r);
     launch_groups(
         *context_, group_for(d.rows()), d.cols(),
         cuda_kernels::layer_norm_column_gradient<T, X>{gamma.data(), cuda_kernels::window_of(x),
-                                                    r.data(), cuda_kernels::window_of(d)});
+                                                       r.data(), cuda_kernels::window_of(d)});
   }
 
   // For decoders (nn/decoder_backend.hpp).
@@ -116,10 +116,10 @@ class cuda_columns {
     require_causal_shape("softmax_cols_causal", shift, window,
                          x.col_range(0, std::min(period, x.cols())));
     if (!x.empty()) {
-      launch_groups(*context_, group_for(x.rows()), x.cols(),
-                    cuda_kernels::causal_softmax_column<T, X>{shift, window, period,
-                                                              cuda_kernels::window_of(x),
-                                                              detail::columns_are_packed(x)});
+      launch_groups(
+          *context_, group_for(x.rows()), x.cols(),
+          cuda_kernels::causal_softmax_column<T, X>{
+              shift, window, period, cuda_kernels::window_of(x), detail::columns_are_packed(x)});
     }
   }
   void turn_heads(T sign, view<const T> c, view<const T> s, view<X> x) {
@@ -127,10 +127,12 @@ class cuda_columns {
     require(c.cols() == x.cols(), "turn_heads: angles of every column", c.cols(), x.cols());
     require(c.rows() >= 1 && x.rows() % (2 * c.rows()) == 0,
             "turn_heads: rows % rows of a head = 0", x.rows(), 2 * c.rows());
-    launch_groups(*context_, group_for(x.rows()), x.cols(),
-                  cuda_kernels::turn_heads_of_column<T, X>{sign, cuda_kernels::window_of(c),
-                                                        cuda_kernels::window_of(s),
-                                                        cuda_kernels::window_of(x)});
+    launch_groups(
+        *context_, group_for(x.rows()), x.cols(),
+        cuda_kernels::turn_heads_of_column<T, X>{
+            sign, cuda_kernels::window_of(c), cuda_kernels::window_of(s),
+            cuda_kernels::window_of(x),
+            detail::columns_are_packed(c, s, x) && c.rows() % cuda_kernels::chunk_size<X> == 0});
   }
   void rms_norm(T epsilon, view<const T> gamma, view<const X> x, view<T> r, view<X> y) {
     require_layer_norm_shapes<T>("rms_norm", gamma, x, y, r);
@@ -145,11 +147,11 @@ class cuda_columns {
                     view<X> y) {
     require_layer_norm_shapes<T>("add_rms_norm", gamma, x, y, r);
     require_same_shape("add_rms_norm", a, x);
-    launch_groups(*context_, group_for(x.rows()), x.cols(),
-                  cuda_kernels::add_rms_norm_column<T, X>{
-                      epsilon, gamma.data(), cuda_kernels::window_of(a), cuda_kernels::window_of(x),
-                      r.data(), cuda_kernels::window_of(y),
-                      detail::columns_are_packed(a, x, y, gamma_start(gamma))});
+    launch_groups(
+        *context_, group_for(x.rows()), x.cols(),
+        cuda_kernels::add_rms_norm_column<T, X>{
+            epsilon, gamma.data(), cuda_kernels::window_of(a), cuda_kernels::window_of(x), r.data(),
+            cuda_kernels::window_of(y), detail::columns_are_packed(a, x, y, gamma_start(gamma))});
   }
   void rms_norm_gradient(view<const T> gamma, view<const X> x, view<const T> r, view<const X> d,
                          view<X> dx) {
@@ -225,8 +227,8 @@ class cuda_columns {
     require(k > 0 && !c.first.empty(), "gemm_grid: no block is empty", k, c.first.size());
     const index_t count = c.count();
     const detail::cuda_block_starts<X>& starts = starts_(context_, a, b, c);
-    detail::cuda_grid_gemm<T, X>(*context_, alpha, ta, a.first, tb, b.first, beta, c.first, starts, k,
-                                 count);
+    detail::cuda_grid_gemm<T, X>(*context_, alpha, ta, a.first, tb, b.first, beta, c.first, starts,
+                                 k, count);
   }
 
  protected:

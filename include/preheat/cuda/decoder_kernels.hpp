@@ -157,9 +157,14 @@ struct turn_heads_of_column {
   window<const T> c;
   window<const T> s;
   window<X> x;
+  bool packed;  // of half a head too
   template <class Group>
   constexpr void operator()(const Group& group, index_t j) const {
     const index_t half = c.rows;
+    if (packed) {
+      turn_chunks(group, j);
+      return;
+    }
     for (index_t k = group.rank(); k < x.rows / 2; k += group.size()) {
       const index_t i = k % half;
       X& first = x(2 * (k - i) + i, j);
@@ -170,6 +175,26 @@ struct turn_heads_of_column {
       const T sine = sign * s(i, j);
       first = X(a * cosine - b * sine);
       second = X(b * cosine + a * sine);
+    }
+  }
+  template <class Group>
+  constexpr void turn_chunks(const Group& group, index_t j) const {
+    constexpr index_t n = chunk_size<X>;
+    const index_t half = c.rows;
+    for (index_t k = first_chunk<X>(group); k < x.rows / 2; k += chunk_step<X>(group)) {
+      const index_t i = k % half;
+      const index_t row = 2 * (k - i) + i;
+      auto a = read<T>(x, row, j, packed);
+      auto b = read<T>(x, row + half, j, packed);
+      const auto cosine = read_vector<n>(c.data + j * c.ld, i, half, packed);
+      const auto sine = read_vector<n>(s.data + j * s.ld, i, half, packed);
+      for (index_t e = 0; e < n; ++e) {
+        const T turned = a.at[e] * cosine.at[e] - b.at[e] * (sign * sine.at[e]);
+        b.at[e] = b.at[e] * cosine.at[e] + a.at[e] * (sign * sine.at[e]);
+        a.at[e] = turned;
+      }
+      write(a, x, row, j, packed);
+      write(b, x, row + half, j, packed);
     }
   }
 };

@@ -63,7 +63,8 @@ class causal_attention {
 
   // Q, K and V must not change until backward. C is heads·d × queries and is written.
   void forward(Be& be, const attention_shape& shape, std::span<const attention_span> sequences,
-               const_activation_view<Be> Q, const_activation_view<Be> K, const_activation_view<Be> V, activation_view<Be> C, scratch&) {
+               const_activation_view<Be> Q, const_activation_view<Be> K,
+               const_activation_view<Be> V, activation_view<Be> C, scratch&) {
     Q_ = Q;
     K_ = K;
     V_ = V;
@@ -80,7 +81,8 @@ class causal_attention {
       return;
     }
     each_tile(be, shape, sequences, [&](index_t, const place& at) {
-      const activation_view<Be> P = activation_view<Be>(P_).block(0, at.column, at.keys, at.queries);
+      const activation_view<Be> P =
+          activation_view<Be>(P_).block(0, at.column, at.keys, at.queries);
       be.gemm(scale(at.size), transpose::yes, at.key_block(K), transpose::no, at.query_block(Q), 0,
               P);
       be.softmax_cols_causal(at.shift, at.window, P);
@@ -91,8 +93,9 @@ class causal_attention {
 
   // Writes those of dQ, dK and dV that are wanted.
   void backward(Be& be, const attention_shape& shape, std::span<const attention_span> sequences,
-                const_activation_view<Be> dC, const wanted_gradients& wanted, activation_view<Be> dQ,
-                activation_view<Be> dK, activation_view<Be> dV, scratch& s) {
+                const_activation_view<Be> dC, const wanted_gradients& wanted,
+                activation_view<Be> dQ, activation_view<Be> dK, activation_view<Be> dV,
+                scratch& s) {
     if (adds_to_gradients(sequences)) {
       if (wanted.key) {
         be.fill(0, dK);
@@ -109,7 +112,8 @@ class causal_attention {
       return;
     }
     each_tile(be, shape, sequences, [&](index_t worker, const place& at) {
-      const const_activation_view<Be> P = const_activation_view<Be>(P_).block(0, at.column, at.keys, at.queries);
+      const const_activation_view<Be> P =
+          const_activation_view<Be>(P_).block(0, at.column, at.keys, at.queries);
       if (wanted.value) {
         be.gemm(1, transpose::no, at.query_block(dC), transpose::yes, P, 1, at.key_block(dV));
       }
@@ -150,8 +154,8 @@ class causal_attention {
     }
   };
   void backward_of_grid(Be& be, const grid_tile& at, const_activation_view<Be> dC,
-                        const wanted_gradients& wanted, activation_view<Be> dQ, activation_view<Be> dK,
-                        activation_view<Be> dV, activations<Be>& room) {
+                        const wanted_gradients& wanted, activation_view<Be> dQ,
+                        activation_view<Be> dK, activation_view<Be> dV, activations<Be>& room) {
     const const_activation_view<Be> P = at.part_of(const_activation_view<Be>(P_));
     if (wanted.value) {
       // Heads that share keys add to one block, one after the other.

@@ -5,10 +5,7 @@
 //   X₀ = words (+ positions),  X_{i+1} = block_i(X_i)           (nn/decoder_block.hpp)
 //   loss = cross entropy of the next token of head(norm(X_last))  (nn/token_head.hpp)
 //
-// Hidden states, their gradients and all buffers between layers are activations<Be>: of the scalar, or rounded to a
-// smaller type where the backend says so (nn/rounding_linear.hpp).
-//
-// Embedding and norms are frozen and shared by copies. A tied head is the embedding and has no layer;
+// Hidden states and gradients are activations<Be>, which a backend may round (nn/rounding_linear.hpp). Embedding and norms are frozen and shared by copies. A tied head is the embedding and has no layer;
 // untie_head (nn/decoder_weights.hpp) makes one. Texts are stored without padding
 // (nn/causal_batch.hpp). Nothing below the lowest trained layer is differentiated.
 //
@@ -20,6 +17,7 @@
 //
 // Errors: invalid_argument. A step allocates nothing once its shapes have been seen.
 #pragma once
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <span>
@@ -104,18 +102,23 @@ class decoder {
     const const_activation_view<Be> X = run_blocks(batch, true, linear);
     const index_t lowest = linear.first_trained();
     const bool in_blocks = lowest < block_layers();
+    activation_view<Be> dX;
+    index_t room = 0;
     if (in_blocks) {
-      be_->resize(dX_, X.rows(), X.cols());
+      for (index_t i = 0; i < config_->blocks; ++i) {
+        room = std::max(room, block_at(i).gradient_room(linear));
+      }
+      be_->resize(dX_, X.rows() + room, X.cols());
+      dX = view(dX_).row_range(0, X.rows());
     }
-    const T value = head_->loss(*be_, *frozen_, batch, X, linear,
-                                in_blocks ? activation_view<Be>(dX_) : activation_view<Be>(), true);
+    const T value = head_->loss(*be_, *frozen_, batch, X, linear, dX, true);
     const pass_type pass = pass_of(nullptr);
     for (index_t i = config_->blocks; i-- > 0 && lowest < first_layer_after(i);) {
       block_type& block = block_at(i);
       if (recompute_ == recompute::blocks) {
         repeat_block(i, block, pass, linear);
       }
-      block.backward(*be_, frozen_->blocks[i], pass, dX_, linear);
+      block.backward(*be_, frozen_->blocks[i], pass, dX, room, linear);
     }
     return value;
   }
@@ -205,7 +208,8 @@ class decoder {
   }
   // The tokens of sequences_ through embedding and blocks.
   template <class Linear>
-  const_activation_view<Be> run(std::span<const index_t> ids, key_value_cache<Be>* cache, Linear& linear) {
+  const_activation_view<Be> run(std::span<const index_t> ids, key_value_cache<Be>* cache,
+                                Linear& linear) {
     share_buffers(linear);
     embed(ids);
     unfinished_sum<Be> X{embedded_};

@@ -7,6 +7,7 @@
 // buffers hold Q, K, V, A and Y. X is hidden × tokens. Backward stops at the lowest layer that is
 // trained: nothing below it is differentiated.
 #pragma once
+#include <algorithm>
 #include <span>
 #include <tuple>
 
@@ -15,7 +16,7 @@
 #include "head_norm.hpp"
 #include "key_value_cache.hpp"
 #include "layers_together.hpp"
-#include "pre_norm.hpp"
+#include "normed_input.hpp"
 #include "rotary.hpp"
 
 namespace preheat::nn {
@@ -64,6 +65,7 @@ class decoder_block {
  public:
   using T = scalar_of<Be>;
   using pass_type = decoder_pass<Be, Attention>;
+  using number = activation_of<Be>;
 
   decoder_block(const decoder_config& c, index_t number)
       : fused_(c.fused_qkv), mlp_(c.gated, c.activation) {
@@ -83,13 +85,14 @@ class decoder_block {
     const decoder_config& c = pass.config;
     const activation_view<Be> X = input.states;
     activations<Be>& attention_input = attention_input_of(pass);
+    attention_norm_.leave_room(projection_room(linear));
     if (input.branch.cols() > 0) {
       attention_norm_.forward_of_sum(be, c.norm, c.norm_epsilon, norms.attention, input.branch, X,
                                      attention_input);
     } else {
       attention_norm_.forward(be, c.norm, c.norm_epsilon, norms.attention, X, attention_input);
     }
-    project(attention_input, linear, c);
+    project(view(attention_input).row_range(0, X.rows()), linear, c);
     if (c.qk_norm) {
       Q_ = query_norm_.forward(be, c.norm_epsilon, norms.query, Q_);
       K_ = key_norm_.forward(be, c.norm_epsilon, norms.key, K_);
@@ -107,34 +110,44 @@ class decoder_block {
     if (pass.cache != nullptr) {
       std::tie(keys, values) = pass.cache->append(be, number_, K_, V_);
     }
-    be.resize(C_, Q_.rows(), Q_.cols());
-    attention_.forward(be, shape(c), pass.sequences, Q_, keys, values, C_,
-                       pass.scratch.attention);
-    A_ = linear.forward(output_layer(), C_);
+    const index_t room = border<number>(linear, output_layer(), 1);
+    be.resize(C_, Q_.rows() + room, Q_.cols());
+    const activation_view<Be> C = view(C_).row_range(0, Q_.rows());
+    attention_.forward(be, shape(c), pass.sequences, Q_, keys, values, C, pass.scratch.attention);
+    A_ = forward_together<number>(linear, output_layer(), 1, C, room);
     activations<Be>& mlp_input = mlp_input_of(pass);
+    mlp_norm_.leave_room(mlp_.input_room(linear));
     mlp_norm_.forward_of_sum(be, c.norm, c.norm_epsilon, norms.mlp, X, A_, mlp_input);
-    Y_ = mlp_.forward(be, mlp_input, linear, gates_of(pass));
+    Y_ = mlp_.forward(be, view(mlp_input).row_range(0, X.rows()), linear, gates_of(pass));
     return {Y_, A_};
   }
 
-  // d is ∂/∂Y, and becomes ∂/∂X if a layer before this block is trained.
+  // The room that its layers can use below d of backward.
   template <class Linear>
-  void backward(Be& be, const decoder_block_norms<Be>& norms, const pass_type& pass, activation_view<Be> d,
-                Linear& linear) {
+  index_t gradient_room(Linear& linear) const {
+    return std::max(mlp_.output_room(linear), border<number>(linear, output_layer(), 1));
+  }
+  // d is ∂/∂Y, with `room` below, and becomes ∂/∂X if a layer before this block is trained.
+  template <class Linear>
+  void backward(Be& be, const decoder_block_norms<Be>& norms, const pass_type& pass,
+                activation_view<Be> d, index_t room, Linear& linear) {
     const index_t lowest = linear.first_trained();
-    input_of_layers mlp_input(be, pass, norms.mlp, mlp_norm_, mlp_input_of(pass), d);
-    const activation_view<Be> through_mlp = mlp_.backward(be, mlp_input.view_of_it(), d, linear,
-                                                  pass.scratch.mlp, gates_of(pass), mlp_input);
+    const bool again = makes_norms_again(pass);
+    normed_input<Be> mlp_input(be, pass.config, again, norms.mlp, mlp_norm_, mlp_input_of(pass), d);
+    const activation_view<Be> through_mlp = mlp_.backward(
+        be, mlp_input.view_of_it(), d, linear, pass.scratch.mlp, room, gates_of(pass), mlp_input);
     if (lowest >= mlp_.first_layer()) {
       return;
     }
     mlp_input.finish(through_mlp);
-    const activation_view<Be> dC = linear.backward(output_layer(), C_, d, lowest < output_layer());
+    const activation_view<Be> dC = backward_together<number>(
+        linear, output_layer(), 1, view(C_).row_range(0, Q_.rows()), d, lowest < output_layer(),
+        [](activation_view<Be>) {}, room);
     if (lowest >= output_layer()) {
       return;
     }
-    input_of_layers attention_input(be, pass, norms.attention, attention_norm_,
-                                    attention_input_of(pass), d);
+    normed_input<Be> attention_input(be, pass.config, again, norms.attention, attention_norm_,
+                                     attention_input_of(pass), d);
     const activation_view<Be> through_attention =
         attention_backward(be, norms, pass, dC, linear, attention_input);
     if (lowest < first_) {
@@ -163,45 +176,10 @@ class decoder_block {
   }
   // How many layers q, k and v are that are computed at once: one layer, or three together.
   index_t projections() const { return fused_ ? 1 : 3; }
-  // The input of layers behind a norm, in backward: it is written again if it was not kept, before the layers read it
-  // (backward_together), and its gradient becomes that of the norm's input.
-  class input_of_layers {
-   public:
-    input_of_layers(Be& be, const pass_type& pass, const norm_weights<Be>& weights,
-                    pre_norm<Be>& norm, activations<Be>& X, activation_view<Be> sum)
-        : be_(be), pass_(pass), weights_(weights), norm_(norm), X_(X), sum_(sum) {
-      if (makes_norms_again(pass)) {
-        be.resize(X, sum.rows(), sum.cols());
-      }
-    }
-    const_activation_view<Be> view_of_it() const { return X_; }
-    void operator()(activation_view<Be> gradient) {
-      if (!makes_norms_again(pass_)) {
-        return;
-      }
-      const decoder_config& c = pass_.config;
-      if (gradient.cols() > 0) {
-        norm_.backward_and_repeat(be_, c.norm, c.norm_epsilon, weights_, gradient, sum_, X_);
-        done_ = true;
-      } else {
-        norm_.repeat(be_, c.norm, c.norm_epsilon, weights_, X_);
-      }
-    }
-    void finish(activation_view<Be> gradient) {
-      if (!done_) {
-        norm_.backward(be_, pass_.config.norm, weights_, gradient, sum_);
-      }
-    }
-
-   private:
-    Be& be_;
-    const pass_type& pass_;
-    const norm_weights<Be>& weights_;
-    pre_norm<Be>& norm_;
-    activations<Be>& X_;
-    activation_view<Be> sum_;
-    bool done_ = false;
-  };
+  template <class Linear>
+  index_t projection_room(Linear& linear) const {
+    return border<number>(linear, first_, projections());
+  }
   // Whether K has the rows below those of Q in one matrix, and the view of all.
   static bool lies_below(activation_view<Be> Q, activation_view<Be> K) {
     return K.data() == Q.data() + Q.rows() && K.ld() == Q.ld() && Q.rows() + K.rows() <= Q.ld();
@@ -211,8 +189,9 @@ class decoder_block {
   }
   template <class Linear>
   void project(const_activation_view<Be> X, Linear& linear, const decoder_config& c) {
-    if (fused_ || together<activation_of<Be>>(linear, first_, 3)) {
-      const activation_view<Be> all = forward_together<activation_of<Be>>(linear, first_, projections(), X);
+    if (fused_ || together<number>(linear, first_, 3)) {
+      const activation_view<Be> all =
+          forward_together<number>(linear, first_, projections(), X, projection_room(linear));
       Q_ = all.row_range(0, c.query_rows());
       K_ = all.row_range(c.query_rows(), c.key_rows());
       V_ = all.row_range(c.query_rows() + c.key_rows(), c.key_rows());
@@ -226,16 +205,17 @@ class decoder_block {
   // From dC = ∂/∂C to the gradient of the attention's input, empty unless a lower block is trained.
   template <class Linear>
   activation_view<Be> attention_backward(Be& be, const decoder_block_norms<Be>& norms,
-                                 const pass_type& pass, const_activation_view<Be> dC, Linear& linear,
-                                 input_of_layers& input) {
+                                         const pass_type& pass, const_activation_view<Be> dC,
+                                         Linear& linear, normed_input<Be>& input) {
     const decoder_config& c = pass.config;
     const index_t lowest = linear.first_trained();
-    const bool at_once = fused_ || together<activation_of<Be>>(linear, first_, 3);
+    const bool at_once = fused_ || together<number>(linear, first_, 3);
     const wanted_gradients wanted{.query = at_once || lowest <= first_,
                                   .key = at_once || lowest <= first_ + 1,
                                   .value = true};
-    be.resize(pass.scratch.dQKV, c.query_rows() + 2 * c.key_rows(), dC.cols());
-    const activation_view<Be> all(pass.scratch.dQKV);
+    const index_t rows = c.query_rows() + 2 * c.key_rows();
+    be.resize(pass.scratch.dQKV, rows + projection_room(linear), dC.cols());
+    const activation_view<Be> all = view(pass.scratch.dQKV).row_range(0, rows);
     const activation_view<Be> dQ = all.row_range(0, c.query_rows());
     const activation_view<Be> dK = all.row_range(c.query_rows(), c.key_rows());
     const activation_view<Be> dV = all.row_range(c.query_rows() + c.key_rows(), c.key_rows());
@@ -255,7 +235,8 @@ class decoder_block {
     const const_activation_view<Be> X = input.view_of_it();
     const bool below = lowest < first_;
     if (at_once) {
-      return backward_together<activation_of<Be>>(linear, first_, projections(), X, all, below, input);
+      return backward_together<number>(linear, first_, projections(), X, all, below, input,
+                                       projection_room(linear));
     }
     input(activation_view<Be>());
     const activation_view<Be> through_value = linear.backward(first_ + 2, X, dV, below);

@@ -32,8 +32,9 @@ struct decoder_frozen {
   mat<Be>
       words;  // hidden × vocab_size, one column per token; empty if the embedding is kept stored
   stored_matrix word_rows{};  // then it is here, vocab_size × hidden, one row per token
-  activations<Be> rounded_words{};  // words in the type of activations, if that is another; words is then empty
-  mat<Be> positions{};              // hidden × max_positions; empty with rotary positions
+  activations<Be>
+      rounded_words{};  // words in the type of activations, if that is another; words is then empty
+  mat<Be> positions{};  // hidden × max_positions; empty with rotary positions
   std::vector<decoder_block_norms<Be>> blocks;
   norm_weights<Be> norm;  // after the last block
 };

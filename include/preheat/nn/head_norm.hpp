@@ -9,7 +9,8 @@ template <decoder_backend Be>
 class head_norm {
  public:
   // Y = norm(X) of every head of X (heads·d × N), d = rows of γ. X must not change until backward.
-  activation_view<Be> forward(Be& be, double epsilon, const mat<Be>& gamma, const_activation_view<Be> X) {
+  activation_view<Be> forward(Be& be, double epsilon, const mat<Be>& gamma,
+                              const_activation_view<Be> X) {
     X_ = X;
     be.resize(r_, X.cols(), X.rows() / gamma.rows());
     be.resize(Y_, X.rows(), X.cols());

@@ -34,8 +34,8 @@ class key_value_cache {
   }
 
   // --- for the network: stores K and V of new tokens of one block, and returns those of all tokens.
-  std::pair<const_activation_view<Be>, const_activation_view<Be>> append(Be& be, index_t block, const_activation_view<Be> K,
-                                                         const_activation_view<Be> V) {
+  std::pair<const_activation_view<Be>, const_activation_view<Be>> append(
+      Be& be, index_t block, const_activation_view<Be> K, const_activation_view<Be> V) {
     const index_t n = K.cols();
     be.copy(transpose::no, K, view(keys_[block]).col_range(length_, n));
     be.copy(transpose::no, V, view(values_[block]).col_range(length_, n));

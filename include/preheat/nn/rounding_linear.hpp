@@ -67,17 +67,17 @@ class rounding_linear {
   activation_view<Be> forward(index_t l, const_activation_view<Be> X) {
     if constexpr (joins_layers<Linear, X_type>) {
       if (linear_.joins(l, 1)) {
-        return linear_.forward_joined(l, 1, X);
+        return linear_.forward_joined(l, 1, X, 0);
       }
     }
     return buffers_.round(be_, linear_.forward(l, buffers_.widen(be_, X, buffers_.wide_X)),
                           buffers_.outputs, buffers_.places_of(l).output);
   }
-  activation_view<Be> backward(index_t l, const_activation_view<Be> X,
-                               const_activation_view<Be> dY, bool need_dx) {
+  activation_view<Be> backward(index_t l, const_activation_view<Be> X, const_activation_view<Be> dY,
+                               bool need_dx) {
     if constexpr (joins_layers<Linear, X_type>) {
       if (linear_.joins(l, 1)) {
-        return linear_.backward_joined(l, 1, X, dY, need_dx, [](activation_view<Be>) {});
+        return linear_.backward_joined(l, 1, X, dY, 0, need_dx, [](activation_view<Be>) {});
       }
     }
     const const_view_of<Be> wide_X = buffers_.widen(be_, X, buffers_.wide_X);
@@ -88,35 +88,40 @@ class rounding_linear {
   }
 
   // --- layers that compute together
-  bool joins(index_t first, index_t count)
-  requires joins_layers<Linear, X_type> {
+  bool joins(index_t first, index_t count) requires joins_layers<Linear, X_type> {
     return linear_.joins(first, count);
   }
-  activation_view<Be> forward_joined(index_t first, index_t count, const_activation_view<Be> X)
-  requires joins_layers<Linear, X_type> {
-    return linear_.forward_joined(first, count, X);
+  index_t border(index_t first, index_t count) requires joins_layers<Linear, X_type> {
+    return linear_.border(first, count);
+  }
+  activation_view<Be> forward_joined(index_t first, index_t count, const_activation_view<Be> X,
+                                     index_t room) requires joins_layers<Linear, X_type> {
+    return linear_.forward_joined(first, count, X, room);
   }
   template <class Make>
   activation_view<Be> backward_joined(index_t first, index_t count, const_activation_view<Be> X,
-                                      const_activation_view<Be> dY, bool need_dx, Make&& make)
-  requires joins_layers<Linear, X_type> {
-    return linear_.backward_joined(first, count, X, dY, need_dx, make);
+                                      const_activation_view<Be> dY, index_t room, bool need_dx,
+                                      Make&& make) requires joins_layers<Linear, X_type> {
+    return linear_.backward_joined(first, count, X, dY, room, need_dx, make);
   }
 
   // --- what a network may ask for besides, if the operator has it
-  void next_chunk(index_t l, index_t first, index_t columns)
-  requires requires(Linear& linear) { linear.next_chunk(l, first, columns); } {
-    linear_.next_chunk(l, first, columns);
+  void next_chunk(index_t l, index_t first, index_t columns) requires requires(Linear& linear) {
+    linear.next_chunk(l, first, columns);
   }
-  void share_buffers(index_t l, index_t outputs, index_t gradient)
-  requires requires(Linear& linear) { linear.share_buffers(l, outputs, gradient); } {
+  { linear_.next_chunk(l, first, columns); }
+  void share_buffers(index_t l, index_t outputs, index_t gradient) requires
+      requires(Linear& linear) {
+    linear.share_buffers(l, outputs, gradient);
+  }
+  {
     linear_.share_buffers(l, outputs, gradient);
     buffers_.share(l, outputs, gradient);
   }
-  void forget_use(index_t l)
-  requires requires(Linear& linear) { linear.forget_use(l); } { linear_.forget_use(l); }
-  void repeat(bool again)
-  requires requires(Linear& linear) { linear.repeat(again); } { linear_.repeat(again); }
+  void forget_use(index_t l) requires requires(Linear& linear) { linear.forget_use(l); }
+  { linear_.forget_use(l); }
+  void repeat(bool again) requires requires(Linear& linear) { linear.repeat(again); }
+  { linear_.repeat(again); }
 
  private:
   Be& be_;

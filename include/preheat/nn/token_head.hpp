@@ -184,8 +184,8 @@ class token_head {
     }
   }
   // to = op(E)·x for the embedding E, hidden × vocab_size.
-  void tied_product(Be& be, const decoder_frozen<Be>& frozen, transpose t, const_activation_view<Be> x,
-                    activation_view<Be> to) {
+  void tied_product(Be& be, const decoder_frozen<Be>& frozen, transpose t,
+                    const_activation_view<Be> x, activation_view<Be> to) {
     if constexpr (stored_matrix_backend<Be>) {
       if (!frozen.word_rows.empty()) {
         multiply_stored<Be>(be, 1, t == transpose::yes ? transpose::no : transpose::yes,
@@ -197,7 +197,7 @@ class token_head {
   }
   template <class Linear>
   activation_view<Be> product(Be& be, const decoder_frozen<Be>& frozen, const_activation_view<Be> y,
-                      Linear& linear) {
+                              Linear& linear) {
     if (!tied()) {
       return linear.forward(layer_, y);
     }

@@ -28,6 +28,8 @@ class adapted {
  public:
   using scalar = scalar_of<Be>;
   using params = typename Adapter::template params<Be>;
+  using input = const_activation_view<Be>;  // of layers that compute together
+  using output = activation_view<Be>;
 
   struct adapted_layer {
     bool attached = false;
@@ -143,13 +145,16 @@ class adapted {
     return joined_.asked() && !drops() &&
            joined_.fit_together(layers_, adapted_layers_, first, count);
   }
+  index_t border(index_t first, index_t count) const {
+    return joined_.border(adapted_layers_, first, count);
+  }
   template <class B = Be>
-  requires joins_adapters<B, Adapter> activation_view<B> forward_joined(index_t first, index_t count,
-                                                                        const_activation_view<B> X);
+  requires joins_adapters<B, Adapter> output forward_joined(index_t first, index_t count, input X,
+                                                            index_t room);
   template <class Make, class B = Be>
-  requires joins_adapters<B, Adapter> activation_view<B> backward_joined(
-      index_t first, index_t count, const_activation_view<B> X, const_activation_view<B> dY,
-      bool need_dx, Make&& make);
+  requires joins_adapters<B, Adapter> output backward_joined(index_t first, index_t count, input X,
+                                                             input dY, index_t room, bool need_dx,
+                                                             Make&& make);
 
   index_t first_trained() const {
     index_t l = 0;
@@ -220,7 +225,7 @@ view_of<Be> adapted<Be, Adapter>::forward(index_t l, const_view_of<Be> X) {
   const adapted_layer& s = adapted_layers_[l];
   if constexpr (joins_adapters<Be, Adapter> && !rounds_activations<Be>) {
     if (joins(l, 1)) {
-      return forward_joined(l, 1, X);
+      return forward_joined(l, 1, X, 0);
     }
   }
   const index_t number = next_use(l);
@@ -252,7 +257,7 @@ view_of<Be> adapted<Be, Adapter>::backward(index_t l, const_view_of<Be> X, const
                                            bool need_dx) {
   if constexpr (joins_adapters<Be, Adapter> && !rounds_activations<Be>) {
     if (joins(l, 1)) {
-      return backward_joined(l, 1, X, dY, need_dx, [](view_of<Be>) {});
+      return backward_joined(l, 1, X, dY, 0, need_dx, [](view_of<Be>) {});
     }
   }
   adapted_layer& s = adapted_layers_[l];

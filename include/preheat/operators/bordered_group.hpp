@@ -12,15 +12,18 @@
 // adapter has rank 0. Between the Bᵢ, ∂B has numbers that nobody reads.
 //
 // Where activations are of a smaller type than the scalar (rounds_activations) M is of that type too: W must be stored
-// in it, and becomes a part; A and B stay in their own type, and refresh() writes rounded copies of them to M before
-// every pass. Their gradients are scalars.
+// in it, and becomes a part; A and B stay in their own type, and refresh() writes rounded copies of A and s·B to M before
+// every pass. Their gradients are scalars. If there is room for P below X, and for D below dY, the thin parts are columns
+// of the large products, and no pass over Y and dX adds them:
+//
+//   P = A·X,  Y = [W sB]·[X; P] + b;    D = sBᵀ·dY,  dX = [W; A]ᵀ·[dY; D],  ∂A += D·Xᵀ
 //
 // Needs a backend on which a matrix may be a part of another one (joins_matrices). All layers have the same s.
 // Cost: the products with W, and four thin ones of 2·R·N·(m or n) operations. Memory: W, A and B once, and R·N
 // numbers a pass; while they are gathered, the W of one group twice.
 //
-// Source: the layout `stacked` forward and `beside` backward of a study of Llama's step on a GPU, whose products
-// with beta = 1 took 5 % more of a step at 8B than borders of X and dY, which networks would have to leave room for.
+// Source: layouts of a study of Llama's step on a GPU, `bordered` where there is room, else `stacked` forward and
+// `beside` backward, whose products with beta = 1 took 5 % more of a step at 8B.
 #pragma once
 #include <concepts>
 #include <memory>
@@ -46,10 +49,24 @@ bool joins_weight(const weight_of<Be>& W) {
   }
 }
 
+// x = s·y
+template <class T>
+struct scaled_copy {
+  T s;
+  template <class V>
+  constexpr void operator()(V& x, const V& y) const {
+    x = s * y;
+  }
+};
+
 template <backend Be>
 class bordered_group {
  public:
   using T = scalar_of<Be>;
+  // An elementwise pass over so many entries takes as long as a call.
+  explicit bordered_group(index_t entries_worth_a_call = index_t(1) << 21)
+      : entries_worth_a_call_(entries_worth_a_call) {}
+
   struct member {
     weight_of<Be>* W;
     mat<Be>* b;                           // empty: none
@@ -61,7 +78,7 @@ class bordered_group {
   std::size_t count() const { return shapes_.size(); }
 
   // Makes parts of M of what is not yet one.
-  void gather(Be& be, std::span<const member> members) {
+  void gather(Be& be, T s, std::span<const member> members) {
     const bool fresh = !has_shape_of(members);
     if (fresh) {
       make_room(be, members);
@@ -86,12 +103,13 @@ class bordered_group {
       rank += one.rank();
     }
     if (fresh) {
-      refresh(be, members);
+      refresh(be, s, members);
     }
   }
 
-  // The factors as they are now, rounded, to their places in M; nothing where they are parts of it.
-  void refresh([[maybe_unused]] Be& be, [[maybe_unused]] std::span<const member> members) {
+  // A and s·B as they are now, rounded, to their places in M; nothing where they are parts of it.
+  void refresh([[maybe_unused]] Be& be, [[maybe_unused]] T s,
+               [[maybe_unused]] std::span<const member> members) {
     if constexpr (rounds_activations<Be>) {
       if (!has_shape_of(members)) {
         return;  // gather makes room for them
@@ -102,7 +120,8 @@ class bordered_group {
         if (one.rank() > 0) {
           const index_t r = one.rank();
           be.copy(transpose::no, one.factors->A, view(*M_).block(m_ + rank, 0, r, n_));
-          be.copy(transpose::no, one.factors->B, view(*M_).block(row, n_ + rank, one.W->rows(), r));
+          be.apply(scaled_copy<T>{s}, view(*M_).block(row, n_ + rank, one.W->rows(), r),
+                   const_view_of<Be>(one.factors->B));
           rank += r;
         }
         row += one.W->rows();
@@ -110,42 +129,72 @@ class bordered_group {
     }
   }
 
-  // Y becomes [Y; P], (m + R)×N. Returns the view of Y.
-  activation_view<Be> forward(Be& be, T s, const_activation_view<Be> X, activations<Be>& Y) const {
+  // Y becomes [Y; P], (m + R)×N. Returns the view of Y. With R rows of room below X, and where a pass over Y takes longer
+  // than a call, B·P is a part of the large product.
+  activation_view<Be> forward(Be& be, T s, const_activation_view<Be> X, index_t room,
+                              activations<Be>& Y) const {
     be.resize(Y, m_ + R_, X.cols());
     const activation_view<Be> y = view(Y).row_range(0, m_);
-    be.gemm(1, transpose::no, all().col_range(0, n_), transpose::no, X, 0, Y);
-    be.gemm(s, transpose::no, B(), transpose::no, const_activation_view<Be>(Y).row_range(m_, R_), 1, y);
+    const activation_view<Be> P = view(Y).row_range(m_, R_);
+    if (rounds_activations<Be> && room >= R_ && m_ * X.cols() >= entries_worth_a_call_) {
+      const activation_view<Be> whole = extended(X);
+      const activation_view<Be> below = whole.row_range(n_, R_);
+      be.gemm(1, transpose::no, A(), transpose::no, X, 0, below);
+      be.copy(transpose::no, below, P);  // X may be written again before backward
+      be.gemm(1, transpose::no, all().row_range(0, m_), transpose::no, whole, 0, y);
+    } else {
+      be.gemm(1, transpose::no, all().col_range(0, n_), transpose::no, X, 0, Y);
+      be.gemm(of_B(s), transpose::no, B(), transpose::no, P, 1, y);
+    }
     if (bias_ != nullptr) {
       be.add_to_cols(*bias_, y);
     }
     return y;
   }
 
-  // Y is what forward left. dX becomes [dX; D], (n + R)×N, or D alone; returns the view of dX, empty unless wanted.
-  // X is not read before make(dX) has been called, which may write it, and use or overwrite dX.
+  // Y is what forward left. dX becomes the gradient of X, with R rows more unless dY has the room for D, or D alone;
+  // returns the view of the gradient, empty unless wanted. X is not read before make(dX) has been called, which may write
+  // it, and use or overwrite dX.
   template <class Make>
-  activation_view<Be> backward(Be& be, T s, const_activation_view<Be> X, const_activation_view<Be> dY, const activations<Be>& Y,
-                       activations<Be>& dX, bool wanted, Make&& make) {
-    const const_activation_view<Be> P = const_activation_view<Be>(Y).row_range(m_, R_);
-    be.gemm(s, transpose::no, dY, transpose::yes, P, 1, *gradient_B_);
-    const index_t above = wanted ? n_ : 0;
-    be.resize(dX, above + R_, dY.cols());
-    be.gemm(1, transpose::yes, wanted ? all().row_range(0, m_) : B(), transpose::no, dY, 0, dX);
-    const const_activation_view<Be> D = const_activation_view<Be>(dX).row_range(above, R_);
+  activation_view<Be> backward(Be& be, T s, const_activation_view<Be> X,
+                               const_activation_view<Be> dY, index_t room, const activations<Be>& Y,
+                               activations<Be>& dX, bool wanted, Make&& make) {
+    be.gemm(s, transpose::no, dY, transpose::yes, const_activation_view<Be>(Y).row_range(m_, R_), 1,
+            *gradient_B_);
     activation_view<Be> dx;
-    if (wanted) {
-      dx = view(dX).row_range(0, n_);
-      be.gemm(s, transpose::yes, all().block(m_, 0, R_, n_), transpose::no, D, 1, dx);
+    const_activation_view<Be> D;
+    if (rounds_activations<Be> && wanted && room >= R_) {
+      const activation_view<Be> whole = extended(dY);
+      be.gemm(1, transpose::yes, B(), transpose::no, dY, 0, whole.row_range(m_, R_));
+      D = whole.row_range(m_, R_);
+      be.resize(dX, n_, dY.cols());
+      dx = dX;
+      be.gemm(1, transpose::yes, all().col_range(0, n_), transpose::no, whole, 0, dx);
+    } else {
+      const index_t above = wanted ? n_ : 0;
+      be.resize(dX, above + R_, dY.cols());
+      be.gemm(1, transpose::yes, wanted ? all().row_range(0, m_) : B(), transpose::no, dY, 0, dX);
+      D = view(dX).row_range(above, R_);
+      if (wanted) {
+        dx = view(dX).row_range(0, n_);
+        be.gemm(of_B(s), transpose::yes, A(), transpose::no, D, 1, dx);
+      }
     }
     make(dx);
-    be.gemm(s, transpose::no, D, transpose::yes, X, 1, *gradient_A_);
+    be.gemm(of_B(s), transpose::no, D, transpose::yes, X, 1, *gradient_A_);
     return dx;
   }
 
  private:
   const_activation_view<Be> all() const { return *M_; }
   const_activation_view<Be> B() const { return all().block(0, n_, m_, R_); }
+  const_activation_view<Be> A() const { return all().block(m_, 0, R_, n_); }
+  // What the B of M lacks of s·B.
+  static T of_B(T s) { return rounds_activations<Be> ? T(1) : s; }
+  // With the R rows below.
+  activation_view<Be> extended(const_activation_view<Be> x) const {
+    return {const_cast<activation_of<Be>*>(x.data()), x.rows() + R_, x.cols(), x.ld()};
+  }
 
   bool has_shape_of(std::span<const member> members) const {
     if (M_ == nullptr || members.size() != shapes_.size()) {
@@ -211,6 +260,7 @@ class bordered_group {
     return {one.W->rows(), one.W->cols(), one.rank(), one.b->rows() > 0};
   }
 
+  index_t entries_worth_a_call_;
   std::vector<shape> shapes_;
   index_t m_ = 0, n_ = 0, R_ = 0;
   std::shared_ptr<activations<Be>> M_;

@@ -2,8 +2,10 @@
 // may ask for it, if its operator has these members (nn/layers_together.hpp):
 //
 //   joins(first, count)                         whether these consecutive layers compute together in this pass
-//   forward_joined(first, count, X)             their outputs, one below the other
-//   backward_joined(first, count, X, dY, need_dx, make)   from the gradients of those; the sum of dX, empty unless
+//   border(first, count)                        how many rows of room the operator can use: below X in forward, below dY
+//                                               in backward; numbers there are overwritten
+//   forward_joined(first, count, X, room)       their outputs, one below the other
+//   backward_joined(first, count, X, dY, room, need_dx, make)   from the gradients of those; the sum of dX, empty unless
 //                                               wanted. X is read only after make(dX), which may write X and change dX
 //
 // Layers are joined if the operator was made so (layer_products::joined, as fit's is), the backend can, the adapter is adapter::lora, at least one
@@ -36,6 +38,10 @@ class joined_layers {
   static Params own(Be&, Params p) {
     return p;
   }
+  template <class Adapted>
+  static index_t border(const Adapted&, index_t, index_t) {
+    return 0;
+  }
 };
 
 template <class Be, class Adapter>
@@ -51,7 +57,8 @@ class joined_layers<Be, Adapter> {
     index_t attached = count;  // the first that is
     for (index_t k = 0; k < count; ++k) {
       const std::size_t l = std::size_t(first + k);
-      if (!joins_weight<Be>(layers[l].W) || layers[l].W.cols() != layers[std::size_t(first)].W.cols()) {
+      if (!joins_weight<Be>(layers[l].W) ||
+          layers[l].W.cols() != layers[std::size_t(first)].W.cols()) {
         return false;
       }
       if (adapted[l].attached) {
@@ -80,6 +87,17 @@ class joined_layers<Be, Adapter> {
     }
   }
 
+  template <class Adapted>
+  static index_t border(const Adapted& adapted, index_t first, index_t count) {
+    index_t rows = 0;
+    if constexpr (rounds_activations<Be>) {
+      for (std::size_t l = std::size_t(first); l < std::size_t(first + count); ++l) {
+        rows += adapted[l].attached ? adapted[l].parameters.A.rows() : 0;
+      }
+    }
+    return rows;
+  }
+
   // The scale of those that have an adapter.
   template <class Adapted>
   static scalar_of<Be> scaling(const Adapted& adapted, index_t first) {
@@ -98,7 +116,7 @@ class joined_layers<Be, Adapter> {
         for (std::size_t first = 0; first < groups_.size(); ++first) {
           if (groups_[first].count() > 0) {
             members_of(layers, adapted, index_t(first), index_t(groups_[first].count()));
-            groups_[first].refresh(be, members_);
+            groups_[first].refresh(be, scaling(adapted, index_t(first)), members_);
           }
         }
       });
@@ -112,7 +130,7 @@ class joined_layers<Be, Adapter> {
     groups_.resize(layers.size());
     members_of(layers, adapted, first, count);
     bordered_group<Be>& found = groups_[std::size_t(first)];
-    found.gather(be, members_);
+    found.gather(be, scaling(adapted, first), members_);
     return found;
   }
 

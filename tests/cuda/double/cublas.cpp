@@ -319,8 +319,16 @@ cublasStatus_t cublasGemmEx(cublasHandle_t h, cublasOperation_t ta, cublasOperat
     check_scalar(static_cast<const float*>(alpha));
     check_scalar(static_cast<const float*>(beta));
     const bool into_half = c_type == CUDA_R_16BF;
-    const half_product product{letter(ta), letter(tb), m, n, k, lda, ldb, ldc,
-                               *static_cast<const float*>(alpha), *static_cast<const float*>(beta)};
+    const half_product product{letter(ta),
+                               letter(tb),
+                               m,
+                               n,
+                               k,
+                               lda,
+                               ldb,
+                               ldc,
+                               *static_cast<const float*>(alpha),
+                               *static_cast<const float*>(beta)};
     const auto* pa = static_cast<const __nv_bfloat16*>(A);
     const auto* pb = static_cast<const __nv_bfloat16*>(B);
     const auto c16 = matrix("C", static_cast<__nv_bfloat16*>(C), into_half ? m : 0, n, ldc);
@@ -351,8 +359,16 @@ cublasStatus_t cublasGemmBatchedEx(cublasHandle_t h, cublasOperation_t ta, cubla
     expect(k > 0 && count >= 0, "the inner dimension is not positive, or the count is negative");
     check_scalar(static_cast<const float*>(alpha));
     check_scalar(static_cast<const float*>(beta));
-    const half_product product{letter(ta), letter(tb), m, n, k, lda, ldb, ldc,
-                               *static_cast<const float*>(alpha), *static_cast<const float*>(beta)};
+    const half_product product{letter(ta),
+                               letter(tb),
+                               m,
+                               n,
+                               k,
+                               lda,
+                               ldb,
+                               ldc,
+                               *static_cast<const float*>(alpha),
+                               *static_cast<const float*>(beta)};
     const auto left = matrix("the pointers to A", A, count, 1, count);
     const auto right = matrix("the pointers to B", B, count, 1, count);
     const auto results = matrix("the pointers to C", C, count, 1, count);
