@@ -64,7 +64,7 @@ template <class Storage>
 cuda_matrix<Storage> stored(backend_of<Storage>& be, index_t m, index_t n, std::uint64_t number) {
   using T = typename storage<Storage>::scalar;
   cuda_matrix<Storage> M(be.context(), m, n);
-  be.apply(cuda_kernels::convert<Storage, T>{1}, M, random(be, m, n, number));
+  be.apply(cuda_kernels::convert<T>{1}, M, random(be, m, n, number));
   return M;
 }
 
@@ -172,7 +172,7 @@ void add_folded(const layer_shape& s) {
     cuda_adapted_linear<T, Storage> layer(be, random(be, s.out, s.in, 1),
                                           random(be, s.rank, s.in, 4), random(be, s.out, s.rank, 5),
                                           2, s.tokens);
-    be.apply(cuda_kernels::convert<Storage, T>{1}, layer.input(), random(be, s.in, s.tokens, 2));
+    be.apply(cuda_kernels::convert<T>{1}, layer.input(), random(be, s.in, s.tokens, 2));
     const auto dY = random(be, s.out, s.tokens, 3);
     measure(be.context(), state, [&] {
       layer.refresh();

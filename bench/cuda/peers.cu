@@ -3,7 +3,8 @@
 // error is "error MESSAGE".
 //
 //   about              what it runs on
-//   precision WORD     fp32 or tf32: what products of floats are rounded to from now on; before prepare
+//   precision WORD     fp32 or tf32: what products of floats are rounded to from now on; before prepare. The program
+//                      that is compiled with PREHEAT_PEERS_BF16 computes in bf16 and has that word alone
 //   prepare WORK FILE  reads the inputs of WORK (bench/peers/make_work.hpp)
 //   check N            runs it N times, for its results
 //   run N              runs it N times; prints the device's milliseconds of one run (stopwatch.hpp), and the clock's,
@@ -40,7 +41,11 @@ class session {
     if (command == "precision") {
       std::string word;
       words >> word;
+#if defined(PREHEAT_PEERS_BF16)
+      require(word == "bf16", "precision bf16");
+#else
       require(word == "fp32" || word == "tf32", "precision fp32 or tf32");
+#endif
       begin(word == "tf32");
       return "ok";
     }

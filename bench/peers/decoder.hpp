@@ -4,6 +4,10 @@
 #include <algorithm>
 #include <memory>
 #include <preheat/nn/decoder.hpp>
+#if defined(PREHEAT_CUDNN)
+#include <preheat/cuda/fused_attention.hpp>
+#include <preheat/nn/fused_attention.hpp>
+#endif
 #include <string>
 #include <utility>
 
@@ -11,7 +15,8 @@
 
 namespace peers {
 
-// The weights that Hugging Face's names for Llama mean, with a tied head.
+// The weights that Hugging Face's names for Llama mean, with a tied head. A file may have those of its first blocks only,
+// "given_blocks", which later blocks repeat.
 inline nn::decoder_weights<backend_type> given_decoder(const inputs& given) {
   nn::decoder_weights<backend_type> w;
   const auto norm = [&](const std::string& name) {
@@ -29,10 +34,12 @@ inline nn::decoder_weights<backend_type> given_decoder(const inputs& given) {
   c.intermediate_size = given.whole("wide");
   c.max_positions = given.whole("positions");
   c.tied_head = true;
+  const index_t distinct = given.has("given_blocks") ? given.whole("given_blocks") : c.blocks;
   for (index_t i = 0; i < c.blocks; ++i) {
-    const std::string block = nn::block_prefix(c, i);
+    const std::string block = nn::block_prefix(c, i % distinct);
     for (const nn::decoder_layer_shape& layer : nn::linear_layers_of_block(c)) {
-      w.layers.push_back({block + layer.name, given.weight(block + layer.name + ".weight")});
+      w.layers.push_back({nn::block_prefix(c, i) + layer.name,
+                          given.frozen_weight(block + layer.name + ".weight")});
     }
     w.frozen.blocks.push_back(
         {norm(block + "input_layernorm"), norm(block + "post_attention_layernorm")});
@@ -47,7 +54,13 @@ struct copy_decoder_batch {
     to = from;
   }
 };
+#if defined(PREHEAT_CUDNN)
+template <class Be>
+using cudnn_attention = nn::fused_attention<Be, cuda_fused_attention>;
+using language_model = nn::decoder<backend_type, cudnn_attention>;
+#else
 using language_model = nn::decoder<backend_type>;
+#endif
 using decoder_step = network_step<language_model, copy_decoder_batch>;
 
 inline std::unique_ptr<work> make_decoder_step(backend_type& be, const inputs& given) {

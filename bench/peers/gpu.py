@@ -3,7 +3,8 @@
 
 One process runs PyTorch, a child runs preheat; they take turns on the same card. A time is the device's between two
 events, the L2 cache flushed before; "clock" is the host's time of runs back to back, which shows who waits for the host.
-Both sides compute in fp32, or both in tf32. Errors are those against double precision. "over floor" is our time over
+Both sides compute in fp32, both in tf32, or both in bf16 with factors in
+fp32 (PEFT's in bf16 too, which is faster). Large decoders run one side after the other. Errors are those against double precision. "over floor" is our time over
 the least that the work can take on this card: its operations at the rate of a large product, or its bytes at the rate
 of a large copy, both measured here. Without a device it says so and exits with 77. Exit status 1: results disagree.
 """
@@ -21,7 +22,8 @@ parser = argparse.ArgumentParser(prog="./run peers --gpu", description=__doc__,
                                  formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--rows", metavar="REGEX", default="", help="only rows whose name matches")
 parser.add_argument("--repeats", metavar="N", type=int, default=9, help="turns of each side (9)")
-parser.add_argument("--precision", choices=("fp32", "tf32"), action="append", help="only this one (both)")
+parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), action="append",
+                    help="only this one (all)")
 parser.add_argument("--compiled", action="store_true",
                     help="encoders beside torch.compile too, plain and in CUDA graphs; minutes of compiling")
 parser.add_argument("--list", action="store_true", help="print the names of the rows")
@@ -29,7 +31,7 @@ parser.add_argument("--out", metavar="FOLDER", default=os.path.join(ROOT, "resul
 parser.add_argument("--program", default=os.path.join(ROOT, "build", "bench", "bench", "cuda", "preheat_gpu_peers"),
                     help=argparse.SUPPRESS)
 options = parser.parse_args()
-precisions = options.precision or ["fp32", "tf32"]
+precisions = options.precision or ["fp32", "tf32", "bf16"]
 
 
 def skip(reason):
@@ -46,6 +48,7 @@ if not torch.cuda.is_available():
     skip("PyTorch sees no CUDA device")
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import bf16_decoder  # noqa: E402
 import decoder  # noqa: E402
 import encoder  # noqa: E402
 import rows as row_list  # noqa: E402
@@ -95,9 +98,9 @@ class Stopwatch:
         return device / count, 1e3 * wall / count
 
 
-def measured_ceilings(watch):
+def measured_ceilings(watch, dtype):
     """Operations and bytes a millisecond of a large product and of a large copy."""
-    a, b = torch.randn(8192, 8192, device=GPU), torch.randn(8192, 8192, device=GPU)
+    a, b = (torch.randn(8192, 8192, device=GPU).to(dtype) for _ in range(2))
     x, y = torch.empty(1 << 28, device=GPU), torch.randn(1 << 28, device=GPU)
     for work in (lambda: torch.mm(a, b), lambda: x.copy_(y)):
         watch.milliseconds(work)
@@ -128,6 +131,40 @@ def decoder_row(name, shape, attention=("sdpa", "eager")):
                decoder.error_function(given, shape), 1e-3, flops=flops)
 
 
+def bf16_step(tokens, n, m, r):
+    """A layer with W and activations in bf16; the row's inputs are rounded numbers."""
+    W, X, dY = (row_list.seeded(*size, seed=seed, scale=scale).bfloat16() for size, seed, scale in
+                (((m, n), 1, n ** -0.5), ((tokens, n), 2, 1.0), ((tokens, m), 3, 1.0)))
+    A, B = row_list.seeded(r, n, seed=4, scale=n ** -0.5), row_list.seeded(m, r, seed=5, scale=0.02)
+    peers = []
+    for label, kind in (("PEFT, bf16 factors", torch.bfloat16), ("PEFT, fp32 factors", torch.float32)):
+        layer = row_list.adapted_linear(W, r, 2 * r).base_model.model.fc
+        a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+        a.data, b.data = A.to(kind), B.to(kind)
+        x, made = X.clone().requires_grad_(True), {}
+
+        def step(layer=layer, a=a, b=b, x=x, made=made):
+            a.grad = b.grad = x.grad = None
+            with torch.autocast("cuda", torch.bfloat16, enabled=a.dtype == torch.float32):
+                made["Y"] = layer(x)
+            made["Y"].backward(dY)
+
+        def result(a=a, b=b, x=x, made=made):
+            return {"Y": made["Y"].detach(), "dX": x.grad, "dA": a.grad, "dB": b.grad}
+
+        peers.append((Peer(label, step, result), {}))
+
+    def error(result):
+        w, x, d, a, b = (t.double() for t in (W, X, dY, A, B))
+        exact = {"Y": x @ w.T + 2 * (x @ a.T) @ b.T, "dX": d @ w + 2 * (d @ b) @ a, "dA": 2 * (d @ b).T @ x,
+                 "dB": 2 * d.T @ (x @ a.T)}
+        return max(row_list.relative(result[k], t) for k, t in exact.items())
+
+    given = {"W": W, "X": X, "dY": dY, "A": A, "B": B, "scaling": torch.tensor(2.0)}
+    return Row(f"adapted step, N{tokens} {n}→{m} r{r}", "adapted_step", given, peers, error, 2e-2,
+               flops=2.0 * tokens * (2 * m * n + 3 * r * (m + n)))
+
+
 def with_bytes(row, count):
     row.bytes = count
     return row
@@ -156,6 +193,38 @@ def all_rows(folder):
         makers[f"AdamW, {rows}×{cols}"] = (
             lambda tf32, rows=rows, cols=cols: with_bytes(row_list.adamw(rows, cols), 28.0 * rows * cols))
     return makers
+
+
+def bf16_rows():
+    """Of one layer: these take turns, as all rows above do."""
+    return {"adapted step, N4096 4096→4096 r16": lambda tf32: bf16_step(4096, 4096, 4096, 16),
+            "adapted step, N4096 768→768 r16": lambda tf32: bf16_step(4096, 768, 768, 16)}
+
+
+class OutputFile:
+    """What our program has saved."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __call__(self):
+        return load_file(self.path)
+
+
+def bf16_decoder_rows(names, scratch, watch):
+    given, output = (os.path.join(scratch, f"decoder_{part}.safetensors") for part in ("in", "out"))
+
+    def save(tensors):
+        save_file({k: t.cpu().contiguous() for k, t in tensors.items()}, given)
+        return given
+
+    for name in names:
+        begun = time.perf_counter()
+        lines = bf16_decoder.row(name, lambda: Child(options.program + "_bf16", threads=None), watch, save,
+                                 OutputFile(output), options.repeats, options.compiled)
+        wrong = [f"{name}, bf16: ours has error {line['error_ours']:.1e}" for line in lines
+                 if not line.get("error_ours", 0) <= 0.1]
+        yield name, lines, wrong, time.perf_counter() - begun
 
 
 def run_row(name, make, precision, child, watch, ceilings, scratch):
@@ -209,7 +278,7 @@ def run_row(name, make, precision, child, watch, ceilings, scratch):
 
     floor = max((row.flops or 0) / ceilings[0], getattr(row, "bytes", 0) / ceilings[1])
     broken = []
-    if not errors[0] <= (max(row.tolerance, 2e-2) if tf32 else row.tolerance):
+    if not errors[0] <= (max(row.tolerance, 2e-2) if precision != "fp32" else row.tolerance):
         broken.append(f"{row.name}, {precision}: ours has error {errors[0]:.1e}")
     lines = []
     our_device, our_wall = median(ours)
@@ -229,7 +298,7 @@ def run_row(name, make, precision, child, watch, ceilings, scratch):
 
 
 COLUMNS = ["row", "precision", "peer", "ours_ms", "peer_ms", "ratio", "spread_low", "spread_high", "ours_clock_ms",
-           "peer_clock_ms", "clock_ratio", "error_ours", "error_peer", "floor_ms", "over_floor", "note"]
+           "peer_clock_ms", "clock_ratio", "ours_gb", "peer_gb", "error_ours", "error_peer", "floor_ms", "over_floor", "note"]
 
 
 def shown(column, value):
@@ -241,37 +310,56 @@ def shown(column, value):
 def main():
     with tempfile.TemporaryDirectory() as scratch:
         makers = {n: m for n, m in all_rows(scratch).items() if re.search(options.rows, n)}
+        bf16_makers, decoders = ({n: m for n, m in rows.items() if re.search(options.rows, n)}
+                                 for rows in (bf16_rows(), bf16_decoder.SHAPES))
         if options.list:
-            print("\n".join(makers))
+            print("\n".join([*makers, *(f"{n}, bf16" for n in (*bf16_makers, *decoders))]))
             return 0
-        if not makers:
+        if not makers and not bf16_makers and not decoders:
             print(f"no row matches {options.rows!r}; ./run peers --gpu --list names them", file=sys.stderr)
             return 2
-        child, watch = Child(options.program, threads=None), Stopwatch()
+        watch = Stopwatch()
+        wider = [p for p in precisions if p != "bf16"]
+        child = Child(options.program if wider else options.program + "_bf16", threads=None)
         print(f"card:  {torch.cuda.get_device_name()}")
         print(f"ours:  {child.about}")
         print(f"peers: torch {torch.__version__}; {options.repeats} turns", flush=True)
         lines, broken, ceilings = [], [], {}
         for precision in precisions:
             torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-            ceilings[precision] = measured_ceilings(watch)
+            ceilings[precision] = measured_ceilings(watch, torch.bfloat16 if precision == "bf16" else torch.float32)
             print(f"ceilings, {precision}: {1e-9 * ceilings[precision][0]:.0f} TFLOP/s, "
                   f"{1e-9 * ceilings[precision][1]:.2f} TB/s", flush=True)
+        def keep(name, precision, more, wrong, seconds):
+            lines.extend(more)
+            broken.extend(wrong)
+            for line in more:
+                print(f"  {name}, {precision}, {line['peer']}: ours {line['ours_ms']:.3f} ms, "
+                      f"{shown('', line.get('peer_ms'))} ms, ratio {shown('', line.get('ratio'))} ({seconds:.0f} s)",
+                      file=sys.stderr, flush=True)
+            torch.cuda.empty_cache()
+
+        def take_turns(name, make, precision, child):
+            begun = time.perf_counter()
+            try:
+                more, wrong = run_row(name, make, precision, child, watch,
+                                      ceilings.get(precision, ceilings[precisions[0]]), scratch)
+            except Exception as problem:  # noqa: BLE001  (the other rows are still worth having)
+                more, wrong = [], [f"{name}, {precision}: {problem}"]
+            keep(name, precision, more, wrong, time.perf_counter() - begun)
+
         for name, make in makers.items():
-            for precision in precisions if re.search("step", name) else ["fp32"]:
-                begun = time.perf_counter()
-                try:
-                    more, wrong = run_row(name, make, precision, child, watch, ceilings.get(precision, ceilings[precisions[0]]),
-                                          scratch)
-                except Exception as problem:  # noqa: BLE001  (the other rows are still worth having)
-                    more, wrong = [], [f"{name}, {precision}: {problem}"]
-                lines += more
-                broken += wrong
-                for line in more:
-                    print(f"  {name}, {precision}, {line['peer']}: ours {line['ours_ms']:.3f} ms, "
-                          f"{shown('', line.get('peer_ms'))} ms, ratio {shown('', line.get('ratio'))} "
-                          f"({time.perf_counter() - begun:.0f} s)", file=sys.stderr, flush=True)
-                torch.cuda.empty_cache()
+            for precision in wider if re.search("step", name) else wider[:1]:
+                take_turns(name, make, precision, child)
+        if "bf16" in precisions:
+            child.close()
+            if bf16_makers:
+                child = Child(options.program + "_bf16", threads=None)
+                for name, make in bf16_makers.items():
+                    take_turns(name, make, "bf16", child)
+                child.close()
+            for name, more, wrong, seconds in bf16_decoder_rows(decoders, scratch, watch):
+                keep(name, "bf16", more, wrong, seconds)
         print("\n| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS))
         for line in lines:
             print("| " + " | ".join(shown(c, line.get(c)) for c in COLUMNS) + " |")

@@ -7,8 +7,29 @@
 #include "encoder.hpp"
 #include "factorizations.hpp"
 #include "steps.hpp"
+#if defined(PREHEAT_PEERS_BF16)
+#include "joined_step.hpp"
+#endif
 
 namespace peers {
+
+#if defined(PREHEAT_PEERS_BF16)
+// In bf16: a layer as a decoder computes it, and decoders.
+inline std::unique_ptr<work> make_work(backend_type& be, const std::string& name,
+                                       std::istringstream& arguments) {
+  std::string path;
+  arguments >> std::ws;
+  std::getline(arguments, path);
+  const inputs given(be, path);
+  if (name == "adapted_step") {
+    return std::make_unique<joined_step>(be, given);
+  }
+  if (name == "decoder_step") {
+    return make_decoder_step(be, given);
+  }
+  throw invalid_argument("no work in bf16 is called '" + name + "'");
+}
+#else
 
 inline std::unique_ptr<work> make_work(backend_type& be, const std::string& name,
                                        std::istringstream& arguments) {
@@ -62,5 +83,6 @@ inline std::unique_ptr<work> make_work(backend_type& be, const std::string& name
   }
   throw invalid_argument("no work is called '" + name + "'");
 }
+#endif
 
 }  // namespace peers

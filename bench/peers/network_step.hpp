@@ -39,9 +39,12 @@ class network_step : public work {
 
   network_step(const inputs& given, Net net, batch_type batch, Copy copy)
       : net_(std::move(net)), data_{copy, std::move(batch)} {
-    for (std::size_t l = 0; l < net_.layers().size(); ++l) {
-      A_.push_back(given.weight("A" + std::to_string(l)));
-      B_.push_back(given.weight("B" + std::to_string(l)));
+    const std::size_t layers = net_.layers().size();
+    const std::size_t distinct =
+        given.has("given_factors") ? std::size_t(given.whole("given_factors")) : layers;
+    for (std::size_t l = 0; l < layers; ++l) {
+      A_.push_back(given.weight("A" + std::to_string(l % distinct)));
+      B_.push_back(given.weight("B" + std::to_string(l % distinct)));
     }
     fit_options options;
     options.rank = A_.front().rows();

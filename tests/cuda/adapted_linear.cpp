@@ -26,7 +26,7 @@ void check_step(double tolerance) {
   const table X = random_table(in_size, tokens, 4);
   const table dY = random_table(out_size, tokens, 5);
   cuda_adapted_linear<T, Storage> layer(be, matrix(be, W), matrix(be, A), matrix(be, B), s, tokens);
-  be.apply(cuda_kernels::convert<Storage, T>{1}, layer.input(), matrix(be, X));
+  be.apply(cuda_kernels::convert<T>{1}, layer.input(), matrix(be, X));
 
   const auto check = [&](const table& a, const table& b) {
     layer.forward();
@@ -63,7 +63,7 @@ TEST_CASE("adapted linear: bfloat16 rounds what the products read and not their 
   auto W = matrix(be, table(1, 257, 1 + 0x1p-9));
   cuda_adapted_linear<float, __nv_bfloat16> layer(be, W, matrix(be, table(1, 257)),
                                                   matrix(be, table(1, 1)), 1, 1);
-  be.apply(cuda_kernels::convert<__nv_bfloat16, float>{1}, layer.input(),
+  be.apply(cuda_kernels::convert<float>{1}, layer.input(),
            matrix(be, table(257, 1, 1)));
   layer.forward();
   CHECK(be.download(layer.output()).front() == 257);

@@ -83,7 +83,7 @@ void launch_all(cuda<T>& be, cuda_matrix<T>& x, cuda_matrix<T>& y) {
   be.add_row_sums(1, y, x);
   be.add_row_dots(1, y, y, x);
   cuda_matrix<double> widened;
-  be.apply(cuda_kernels::convert<double, T>{}, widened, y);
+  be.apply(cuda_kernels::convert<T>{}, widened, y);
 }
 
 // A stored weight is read and written.

@@ -14,21 +14,20 @@ inline std::shared_ptr<const preheat::cuda_context>& shared_context() {
   return context;
 }
 
+inline std::shared_ptr<const preheat::cuda_context> made_shared_context() {
+  if (!shared_context()) {
+    shared_context() = std::make_shared<preheat::cuda_context>();
+  }
+  return shared_context();
+}
+
 template <class T, class Storage = T>
 struct cuda_in_shared_context : preheat::cuda<T, Storage> {
   using higher_precision =
       std::conditional_t<std::same_as<T, float>, cuda_in_shared_context<double>, void>;
-  cuda_in_shared_context() : preheat::cuda<T, Storage>(context()) {}
+  cuda_in_shared_context() : preheat::cuda<T, Storage>(made_shared_context()) {}
   higher_precision in_higher_precision() const requires std::same_as<T, float> {
     return higher_precision();
-  }
-
- private:
-  static std::shared_ptr<const preheat::cuda_context> context() {
-    if (!shared_context()) {
-      shared_context() = std::make_shared<preheat::cuda_context>();
-    }
-    return shared_context();
   }
 };
 

@@ -180,7 +180,7 @@ TEST_CASE_TEMPLATE("attention of a decoder: many tiles, windows, shared keys, a 
     mat<Be> dV = be.zeros(K_.rows, keys);
     nn::causal_attention<Be> attention;
     typename nn::causal_attention<Be>::scratch scratch;
-    attention.forward(be, a.shape, spans, Q, K, V, C);
+    attention.forward(be, a.shape, spans, Q, K, V, C, scratch);
     CHECK(gap(read<Be>(be, C), plain_attention(a, Q_, K_, V_)) < tolerance<Be>(8));
     attention.backward(be, a.shape, spans, dC, {}, dQ, dK, dV, scratch);
 

@@ -147,6 +147,35 @@ using const_view_of = view<const typename Be::scalar>;
 template <class Be>
 using view_of = view<typename Be::scalar>;
 
+// A backend on which a network's activations and their gradients have a type of their own, smaller than the
+// scalar (cuda/mixed.hpp). Networks that know of it (nn/decoder.hpp) hold them in it; on another backend, and for
+// policies always, activations are scalars.
+template <class Be>
+concept rounds_activations = backend<Be> && requires {
+  typename Be::activation;
+  typename Be::activation_matrix;
+};
+namespace detail {
+template <class Be>
+struct activation_types {
+  using number = typename Be::scalar;
+  using owner = typename Be::matrix;
+};
+template <rounds_activations Be>
+struct activation_types<Be> {
+  using number = typename Be::activation;
+  using owner = typename Be::activation_matrix;
+};
+}  // namespace detail
+template <class Be>
+using activation_of = typename detail::activation_types<Be>::number;
+template <class Be>
+using activations = typename detail::activation_types<Be>::owner;
+template <class Be>
+using activation_view = view<activation_of<Be>>;
+template <class Be>
+using const_activation_view = view<const activation_of<Be>>;
+
 template <backend Be>
 mat<Be> clone(Be& be, const_view_of<Be> a) {
   mat<Be> M = be.zeros(a.rows(), a.cols());

@@ -95,7 +95,7 @@ class cuda_adapted_linear {
   view<Storage> projected() { return view<Storage>(inputs_).row_range(n_, r_); }  // A·X
 
   void store(T scale, view<const T> from, view<Storage> to) {
-    be_->apply(cuda_kernels::convert<Storage, T>{scale}, to, from);
+    be_->apply(cuda_kernels::convert<T>{scale}, to, from);
   }
   // x in the type of the products' operands: x itself, or a converted copy in `place`.
   view<const Storage> stored(view<const T> x, [[maybe_unused]] cuda_matrix<Storage>& place) {

@@ -184,7 +184,7 @@ class cuda : public cuda_unwaited<T>, public detail::cuda_storage<T, Storage> {
   // W rounded to the storage type, on the device; or codes of 4 bits as they are.
   cuda_stored_weight<Storage> store(view<const T> W) {
     cuda_matrix<Storage> stored(context_, W.rows(), W.cols());
-    apply(cuda_kernels::convert<Storage, T>{1}, stored, W);
+    apply(cuda_kernels::convert<T>{1}, stored, W);
     return cuda_stored_weight<Storage>(std::move(stored));
   }
   cuda_stored_weight<Storage> store(const coded_matrix& W) {
@@ -196,10 +196,10 @@ class cuda : public cuda_unwaited<T>, public detail::cuda_storage<T, Storage> {
     const view<const Storage> values = W.values(context_, scratch.expanded);
     if (W.is_transposed()) {
       resize(scratch.wide, values.rows(), values.cols());
-      apply(cuda_kernels::widen<T, Storage>{}, scratch.wide, values);
+      apply(cuda_kernels::convert<T>{1}, scratch.wide, values);
       copy(transpose::yes, scratch.wide, x);
     } else {
-      apply(cuda_kernels::widen<T, Storage>{}, x, values);
+      apply(cuda_kernels::convert<T>{1}, x, values);
     }
   }
 
@@ -218,7 +218,7 @@ class cuda : public cuda_unwaited<T>, public detail::cuda_storage<T, Storage> {
   // squaring in float would lose. Memory: a copy of the factor in double.
   void gram(transpose t, view<const T> a, view<double> c) requires std::same_as<T, float> {
     mat<higher_precision> widened_a(context_, a.rows(), a.cols());
-    apply(cuda_kernels::convert<double, T>{1}, widened_a, a);
+    apply(cuda_kernels::convert<T>{1}, widened_a, a);
     in_higher_precision().gram(t, widened_a, c);
   }
   bool cholesky(view<T> g) {
@@ -276,7 +276,7 @@ class cuda : public cuda_unwaited<T>, public detail::cuda_storage<T, Storage> {
     const view<const Storage> values = W.values(context_, scratch.expanded);
     const transpose turned = ta == transpose::no ? transpose::yes : transpose::no;
     scratch.operand.resize(context_, b.rows(), b.cols());
-    apply(cuda_kernels::convert<Storage, T>{1}, scratch.operand, b);
+    apply(cuda_kernels::convert<T>{1}, scratch.operand, b);
     detail::cuda_mixed_gemm<Storage, T>(*context_, alpha, W.is_transposed() ? turned : ta, values,
                                         tb, scratch.operand, beta, c);
   }

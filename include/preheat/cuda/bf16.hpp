@@ -15,4 +15,9 @@ struct cuda_storage_type<cuda_bf16> {
   static constexpr cudaDataType_t type = CUDA_R_16BF;
 };
 
+template <>
+struct cuda_kernels::computed<cuda_bf16> {
+  using type = float;
+};
+
 }  // namespace preheat

@@ -1,133 +1,200 @@
-// Causal softmax and RMS normalization of columns on a device: a group of threads for a column (launch_groups.hpp;
-// nn/decoder_backend.hpp has the equations).
+// Causal softmax, RMS normalization and rotary positions of columns on a device: a group of threads for a column
+// (launch_groups.hpp; nn/decoder_backend.hpp has the equations). Entries are of type X and numbers of type T (chunks.hpp).
 #pragma once
 #include <cmath>
 
-#include "kernels.hpp"
+#include "chunks.hpp"
 
 namespace preheat::cuda_kernels {
 
 // Column j, of query j mod period, over the rows begin, …, end − 1 that it sees, and 0 elsewhere.
-template <class T>
+template <class T, class X = T>
 struct causal_softmax_column {
   index_t shift;
   index_t nearest;  // the window: how many rows at most
   index_t period;
-  window<T> x;
+  window<X> x;
+  bool packed;
   template <class Group>
   constexpr void operator()(const Group& group, index_t j) const {
-    T* const column = &x(0, j);
     const index_t end = j % period + shift + 1;
     const index_t begin = end > nearest ? end - nearest : 0;
-    T top = column[begin];
-    for (index_t i = begin + group.rank(); i < end; i += group.size()) {
-      top = column[i] > top ? column[i] : top;
+    const index_t first = begin - begin % chunk_size<X> + first_chunk<X>(group);
+    T top = T(x(begin, j));
+    for (index_t i = first; i < end; i += chunk_step<X>(group)) {
+      const auto a = read<T>(x, i, j, packed);
+      for (index_t k = 0; k < chunk_size<X>; ++k) {
+        top = begin <= i + k && i + k < end && a.at[k] > top ? a.at[k] : top;
+      }
     }
     top = group.max(top);
     T sum = 0;
-    for (index_t i = begin + group.rank(); i < end; i += group.size()) {
-      sum += std::exp(column[i] - top);
+    for (index_t i = first; i < end; i += chunk_step<X>(group)) {
+      const auto a = read<T>(x, i, j, packed);
+      for (index_t k = 0; k < chunk_size<X>; ++k) {
+        sum += begin <= i + k && i + k < end ? std::exp(a.at[k] - top) : T(0);
+      }
     }
     sum = group.sum(sum);
-    for (index_t i = group.rank(); i < x.rows; i += group.size()) {
-      column[i] = begin <= i && i < end ? std::exp(column[i] - top) / sum : T(0);
+    for (index_t i = first_chunk<X>(group); i < x.rows; i += chunk_step<X>(group)) {
+      auto a = read<T>(x, i, j, packed);
+      for (index_t k = 0; k < chunk_size<X>; ++k) {
+        a.at[k] = begin <= i + k && i + k < end ? std::exp(a.at[k] - top) / sum : T(0);
+      }
+      write(a, x, i, j, packed);
     }
   }
 };
 
 // Column j of the norm; `squares` is the sum of those of the entries of x that this thread has seen.
-template <class Group, class T, class X>
+template <class Group, class T, class In, class X>
 constexpr void put_rms_norm(const Group& group, index_t j, T squares, T epsilon, const T* gamma,
-                            window<X> x, T* inverse_sizes, window<T> y) {
+                            window<In> x, T* inverse_sizes, window<X> y, bool packed) {
   const T inverse = 1 / std::sqrt(group.sum(squares) / T(x.rows) + epsilon);
-  for (index_t i = group.rank(); i < x.rows; i += group.size()) {
-    y(i, j) = gamma[i] * (inverse * x(i, j));
+  for (index_t i = first_chunk<X>(group); i < x.rows; i += chunk_step<X>(group)) {
+    auto a = read<T>(x, i, j, packed);
+    const auto g = read_vector<chunk_size<X>>(gamma, i, x.rows, packed);
+    for (index_t k = 0; k < chunk_size<X>; ++k) {
+      a.at[k] = g.at[k] * (inverse * a.at[k]);
+    }
+    write(a, y, i, j, packed);
   }
   if (group.rank() == 0) {
     inverse_sizes[j] = inverse;
   }
 }
 
-template <class T>
+template <class T, class X = T>
 struct rms_norm_column {
   T epsilon;
   const T* gamma;
-  window<const T> x;
+  window<const X> x;
   T* inverse_sizes;
-  window<T> y;
+  window<X> y;
+  bool packed;
   template <class Group>
   constexpr void operator()(const Group& group, index_t j) const {
     T squares = 0;
-    for (index_t i = group.rank(); i < x.rows; i += group.size()) {
-      squares += x(i, j) * x(i, j);
+    for (index_t i = first_chunk<X>(group); i < x.rows; i += chunk_step<X>(group)) {
+      const auto a = read<T>(x, i, j, packed);
+      for (index_t k = 0; k < chunk_size<X>; ++k) {
+        squares += a.at[k] * a.at[k];
+      }
     }
-    put_rms_norm(group, j, squares, epsilon, gamma, x, inverse_sizes, y);
+    put_rms_norm(group, j, squares, epsilon, gamma, x, inverse_sizes, y, packed);
   }
 };
 
-// The same of x + a, which x becomes.
-template <class T>
+// The same of x + a, which x becomes; the norm is that of the sum as it is stored.
+template <class T, class X = T>
 struct add_rms_norm_column {
   T epsilon;
   const T* gamma;
-  window<const T> a;
-  window<T> x;
+  window<const X> a;
+  window<X> x;
   T* inverse_sizes;
-  window<T> y;
+  window<X> y;
+  bool packed;
   template <class Group>
   constexpr void operator()(const Group& group, index_t j) const {
     T squares = 0;
-    for (index_t i = group.rank(); i < x.rows; i += group.size()) {
-      x(i, j) += a(i, j);
-      squares += x(i, j) * x(i, j);
+    for (index_t i = first_chunk<X>(group); i < x.rows; i += chunk_step<X>(group)) {
+      const auto term = read<T>(a, i, j, packed);
+      auto sum = read<T>(x, i, j, packed);
+      for (index_t k = 0; k < chunk_size<X>; ++k) {
+        sum.at[k] = T(X(sum.at[k] + term.at[k]));
+        squares += sum.at[k] * sum.at[k];
+      }
+      write(sum, x, i, j, packed);
     }
-    put_rms_norm(group, j, squares, epsilon, gamma, x, inverse_sizes, y);
+    put_rms_norm(group, j, squares, epsilon, gamma, x, inverse_sizes, y, packed);
   }
 };
 
-template <class T>
+template <class T, class X = T>
 struct rms_norm_column_gradient {
   const T* gamma;
-  window<const T> x;
+  window<const X> x;
   const T* inverse_sizes;
-  window<const T> d;
-  window<T> dx;
-  window<T> y;  // without rows: not wanted
+  window<const X> d;
+  window<X> dx;
+  window<X> y;  // without rows: not wanted
+  bool packed;
   template <class Group>
   constexpr void operator()(const Group& group, index_t j) const {
     const T inverse = inverse_sizes[j];
     T products = 0;
-    for (index_t i = group.rank(); i < x.rows; i += group.size()) {
-      products += gamma[i] * d(i, j) * x(i, j);
+    for (index_t i = first_chunk<X>(group); i < x.rows; i += chunk_step<X>(group)) {
+      const auto at = read<T>(x, i, j, packed);
+      const auto slope = read<T>(d, i, j, packed);
+      const auto g = read_vector<chunk_size<X>>(gamma, i, x.rows, packed);
+      for (index_t k = 0; k < chunk_size<X>; ++k) {
+        products += g.at[k] * slope.at[k] * at.at[k];
+      }
     }
-    const T slope = inverse * inverse * (group.sum(products) / T(x.rows));
-    for (index_t i = group.rank(); i < x.rows; i += group.size()) {
-      dx(i, j) += inverse * (gamma[i] * d(i, j) - x(i, j) * slope);
+    const T mean = inverse * inverse * (group.sum(products) / T(x.rows));
+    for (index_t i = first_chunk<X>(group); i < x.rows; i += chunk_step<X>(group)) {
+      auto at = read<T>(x, i, j, packed);
+      const auto slope = read<T>(d, i, j, packed);
+      const auto g = read_vector<chunk_size<X>>(gamma, i, x.rows, packed);
+      auto sum = read<T>(dx, i, j, packed);
+      for (index_t k = 0; k < chunk_size<X>; ++k) {
+        sum.at[k] += inverse * (g.at[k] * slope.at[k] - at.at[k] * mean);
+        at.at[k] = g.at[k] * (inverse * at.at[k]);
+      }
+      write(sum, dx, i, j, packed);
       if (y.rows > 0) {
-        y(i, j) = gamma[i] * (inverse * x(i, j));
+        write(at, y, i, j, packed);
       }
     }
   }
 };
 
 // The halves of every head of column j.
-template <class T>
+template <class T, class X = T>
 struct turn_heads_of_column {
   T sign;
   window<const T> c;
   window<const T> s;
-  window<T> x;
+  window<X> x;
+  bool packed;  // of half a head too
   template <class Group>
   constexpr void operator()(const Group& group, index_t j) const {
     const index_t half = c.rows;
+    if (packed) {
+      turn_chunks(group, j);
+      return;
+    }
     for (index_t k = group.rank(); k < x.rows / 2; k += group.size()) {
       const index_t i = k % half;
-      T& a = x(2 * (k - i) + i, j);
-      T& b = x(2 * (k - i) + i + half, j);
+      X& first = x(2 * (k - i) + i, j);
+      X& second = x(2 * (k - i) + i + half, j);
+      const T a = T(first);
+      const T b = T(second);
+      const T cosine = c(i, j);
       const T sine = sign * s(i, j);
-      const T turned = a * c(i, j) - b * sine;
-      b = b * c(i, j) + a * sine;
-      a = turned;
+      first = X(a * cosine - b * sine);
+      second = X(b * cosine + a * sine);
+    }
+  }
+  template <class Group>
+  constexpr void turn_chunks(const Group& group, index_t j) const {
+    constexpr index_t n = chunk_size<X>;
+    const index_t half = c.rows;
+    for (index_t k = first_chunk<X>(group); k < x.rows / 2; k += chunk_step<X>(group)) {
+      const index_t i = k % half;
+      const index_t row = 2 * (k - i) + i;
+      auto a = read<T>(x, row, j, packed);
+      auto b = read<T>(x, row + half, j, packed);
+      const auto cosine = read_vector<n>(c.data + j * c.ld, i, half, packed);
+      const auto sine = read_vector<n>(s.data + j * s.ld, i, half, packed);
+      for (index_t e = 0; e < n; ++e) {
+        const T turned = a.at[e] * cosine.at[e] - b.at[e] * (sign * sine.at[e]);
+        b.at[e] = b.at[e] * cosine.at[e] + a.at[e] * (sign * sine.at[e]);
+        a.at[e] = turned;
+      }
+      write(a, x, row, j, packed);
+      write(b, x, row + half, j, packed);
     }
   }
 };

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstddef>
 #include <limits>
+#include <type_traits>
 #include <utility>
 
 #include "../core/block_grid.hpp"
@@ -25,6 +26,14 @@ template <class T>
 constexpr window<T> window_of(view<T> v) {
   return {v.data(), v.rows(), v.ld()};
 }
+
+// The type in which kernels compute with entries of type X: its own, or float for a smaller one (bf16.hpp).
+template <class X>
+struct computed {
+  using type = X;
+};
+template <class X>
+using computed_in = typename computed<std::remove_const_t<X>>::type;
 
 // Several windows of different types.
 template <class... Ts>
@@ -62,15 +71,13 @@ struct scale {
   constexpr void operator()(index_t, T& x) const { x *= factor; }
 };
 // x = factor·y, in x's type
-template <class X, class T>
+template <class T>
 struct convert {
   T factor;
-  constexpr void operator()(X& x, const T& y) const { x = X(factor * y); }
-};
-// x = y, of a smaller type
-template <class X, class T>
-struct widen {
-  constexpr void operator()(X& x, const T& y) const { x = X(y); }
+  template <class X>
+  constexpr void operator()(X& x, const T& y) const {
+    x = X(factor * y);
+  }
 };
 
 // x_ij *= d_i, x_ij *= d_j, x_ij += d_i

@@ -34,6 +34,32 @@ void cuda_mixed_gemm(const cuda_context& context, float alpha, transpose ta, vie
         "cublasGemmEx");
 }
 
+// Every product of a grid; `starts` has the pointers to the blocks (block_starts.hpp).
+template <class T, class X, class Starts>
+void cuda_grid_gemm(const cuda_context& context, T alpha, transpose ta, view<const X> a,
+                    transpose tb, view<const X> b, T beta, view<X> c, const Starts& starts,
+                    index_t k, index_t count) {
+  const int m = library_int(c.rows());
+  const int n = library_int(c.cols());
+  if constexpr (std::is_same_v<T, X>) {
+    check(cublas<T>::gemm_batched(context.blas(), operation(ta), operation(tb), m, n,
+                                  library_int(k), &alpha, starts.left.data(), library_int(a.ld()),
+                                  starts.right.data(), library_int(b.ld()), &beta,
+                                  starts.results.data(), library_int(c.ld()), library_int(count)),
+          "cublas<t>gemmBatched");
+  } else {
+    const auto pointers = [](auto* list) { return reinterpret_cast<const void* const*>(list); };
+    constexpr cudaDataType_t type = cuda_storage_type<X>::type;
+    check(cublasGemmBatchedEx(
+              context.blas(), operation(ta), operation(tb), m, n, library_int(k), &alpha,
+              pointers(starts.left.data()), type, library_int(a.ld()),
+              pointers(starts.right.data()), type, library_int(b.ld()), &beta,
+              reinterpret_cast<void* const*>(const_cast<X**>(starts.results.data())), type,
+              library_int(c.ld()), library_int(count), CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+          "cublasGemmBatchedEx");
+  }
+}
+
 }  // namespace detail
 
 }  // namespace preheat

@@ -110,6 +110,8 @@ class cuda_stored_weight {
                   : std::size_t(rows() * cols()) * sizeof(S);
   }
   std::string type_name() const { return codes_ ? codes_->type_name : cuda_storage_type<S>::name; }
+  // W, if it is kept in S, else nothing.
+  view<const S> entries() const { return codes_ || !W_ ? view<const S>() : view<const S>(*W_); }
   // Whether values() has Wᵀ.
   bool is_transposed() const { return codes_ != nullptr; }
   // W in S, or Wᵀ in S, expanded now.

@@ -43,8 +43,8 @@ class bert_block {
       C_ = attention_.forward(be, pass.config.num_attention_heads, pass.lengths, Q, K, V,
                               attention_dropout(pass), pass.scratch);
     };
-    if (together(linear, query(), 3)) {
-      const view_of<Be> all = forward_together<Be>(linear, query(), 3, X);
+    if (together<scalar_of<Be>>(linear, query(), 3)) {
+      const view_of<Be> all = forward_together<scalar_of<Be>>(linear, query(), 3, X);
       const index_t rows = all.rows() / 3;
       attend(all.row_range(0, rows), all.row_range(rows, rows), all.row_range(2 * rows, rows));
     } else {
@@ -94,14 +94,14 @@ class bert_block {
     if (lowest >= attention_output()) {
       return;
     }
-    const bool at_once = together(linear, query(), 3);
+    const bool at_once = together<scalar_of<Be>>(linear, query(), 3);
     const attention_wanted wanted{.query = at_once || lowest <= query(),
                                   .key = at_once || lowest <= key(),
                                   .value = lowest <= value()};
     attention_.backward(be, pass.lengths, dC, wanted, attention_dropout(pass), pass.scratch);
     const bool below = lowest < query();
     if (at_once) {
-      const view_of<Be> through = backward_together<Be>(linear, query(), 3, X_, pass.scratch.all,
+      const view_of<Be> through = backward_together<scalar_of<Be>>(linear, query(), 3, X_, pass.scratch.all,
                                                         below, [](view_of<Be>) {});
       if (below) {
         be.apply(add_kernel<T>{}, d, const_view_of<Be>(through));

@@ -46,9 +46,9 @@ struct wanted_gradients {
   bool value = true;
 };
 
-// An attention of this kind is a strategy of nn::decoder. It keeps from forward to backward what it
-// likes; scratch is what the blocks of a network share, because one computes at a time. Its parameter is
-// not constrained, because that of nn::decoder, a template, is not.
+// An attention of this kind is a strategy of nn::decoder (nn/fused_attention.hpp is another one). It keeps from forward
+// to backward what it likes; scratch is what the blocks of a network share, because one computes at a time. Its
+// parameter is not constrained, because that of nn::decoder, a template, is not.
 template <class Be>
 class causal_attention {
   static_assert(decoder_backend<Be>,
@@ -57,42 +57,45 @@ class causal_attention {
  public:
   using T = scalar_of<Be>;
   struct scratch {
-    std::vector<mat<Be>> dS;  // of each worker
+    std::vector<activations<Be>> dS;  // of each worker
   };
   static constexpr index_t tile = attends_in_grids<Be> ? 256 : 128;
 
   // Q, K and V must not change until backward. C is heads·d × queries and is written.
   void forward(Be& be, const attention_shape& shape, std::span<const attention_span> sequences,
-               const_view_of<Be> Q, const_view_of<Be> K, const_view_of<Be> V, view_of<Be> C) {
+               const_activation_view<Be> Q, const_activation_view<Be> K,
+               const_activation_view<Be> V, activation_view<Be> C, scratch&) {
     Q_ = Q;
     K_ = K;
     V_ = V;
     be.resize(P_, most_keys(shape, sequences), shape.heads * Q.cols());
     if constexpr (attends_in_grids<Be>) {
       each_grid(shape, sequences, [&](const grid_tile& at) {
-        const view_of<Be> P = at.part_of(view_of<Be>(P_));
+        const activation_view<Be> P = at.part_of(activation_view<Be>(P_));
         be.gemm_grid(scale(at.size), transpose::yes, at.key_blocks(K), transpose::no,
                      at.query_blocks(Q), 0, at.pairs(P));
         be.softmax_cols_causal(at.shift, at.window, at.queries, P);
         be.gemm_grid(1, transpose::no, at.key_blocks(V), transpose::no,
-                     at.pairs(const_view_of<Be>(P)), 0, at.query_blocks(C));
+                     at.pairs(const_activation_view<Be>(P)), 0, at.query_blocks(C));
       });
       return;
     }
     each_tile(be, shape, sequences, [&](index_t, const place& at) {
-      const view_of<Be> P = view_of<Be>(P_).block(0, at.column, at.keys, at.queries);
+      const activation_view<Be> P =
+          activation_view<Be>(P_).block(0, at.column, at.keys, at.queries);
       be.gemm(scale(at.size), transpose::yes, at.key_block(K), transpose::no, at.query_block(Q), 0,
               P);
       be.softmax_cols_causal(at.shift, at.window, P);
-      be.gemm(1, transpose::no, at.key_block(V), transpose::no, const_view_of<Be>(P), 0,
+      be.gemm(1, transpose::no, at.key_block(V), transpose::no, const_activation_view<Be>(P), 0,
               at.query_block(C));
     });
   }
 
   // Writes those of dQ, dK and dV that are wanted.
   void backward(Be& be, const attention_shape& shape, std::span<const attention_span> sequences,
-                const_view_of<Be> dC, const wanted_gradients& wanted, view_of<Be> dQ,
-                view_of<Be> dK, view_of<Be> dV, scratch& s) {
+                const_activation_view<Be> dC, const wanted_gradients& wanted,
+                activation_view<Be> dQ, activation_view<Be> dK, activation_view<Be> dV,
+                scratch& s) {
     if (adds_to_gradients(sequences)) {
       if (wanted.key) {
         be.fill(0, dK);
@@ -109,14 +112,15 @@ class causal_attention {
       return;
     }
     each_tile(be, shape, sequences, [&](index_t worker, const place& at) {
-      const const_view_of<Be> P = const_view_of<Be>(P_).block(0, at.column, at.keys, at.queries);
+      const const_activation_view<Be> P =
+          const_activation_view<Be>(P_).block(0, at.column, at.keys, at.queries);
       if (wanted.value) {
         be.gemm(1, transpose::no, at.query_block(dC), transpose::yes, P, 1, at.key_block(dV));
       }
       if (!wanted.query && !wanted.key) {
         return;
       }
-      mat<Be>& dS = s.dS[std::size_t(worker)];
+      activations<Be>& dS = s.dS[std::size_t(worker)];
       be.resize(dS, at.keys, at.queries);
       be.gemm(1, transpose::yes, at.key_block(V_), transpose::no, at.query_block(dC), 0, dS);
       be.softmax_cols_gradient(P, dS);
@@ -149,10 +153,10 @@ class causal_attention {
       return x.block(key_head * size, key, size, keys);
     }
   };
-  void backward_of_grid(Be& be, const grid_tile& at, const_view_of<Be> dC,
-                        const wanted_gradients& wanted, view_of<Be> dQ, view_of<Be> dK,
-                        view_of<Be> dV, mat<Be>& room) {
-    const const_view_of<Be> P = at.part_of(const_view_of<Be>(P_));
+  void backward_of_grid(Be& be, const grid_tile& at, const_activation_view<Be> dC,
+                        const wanted_gradients& wanted, activation_view<Be> dQ,
+                        activation_view<Be> dK, activation_view<Be> dV, activations<Be>& room) {
+    const const_activation_view<Be> P = at.part_of(const_activation_view<Be>(P_));
     if (wanted.value) {
       // Heads that share keys add to one block, one after the other.
       for (index_t number = 0; number < at.shared; ++number) {
@@ -164,17 +168,17 @@ class causal_attention {
       return;
     }
     be.resize(room, at.keys, at.pair_columns());
-    const view_of<Be> dS(room);
+    const activation_view<Be> dS(room);
     be.gemm_grid(1, transpose::yes, at.key_blocks(V_), transpose::no, at.query_blocks(dC), 0,
                  at.pairs(dS));
     be.softmax_cols_gradient(P, dS);
     if (wanted.query) {
       be.gemm_grid(scale(at.size), transpose::no, at.key_blocks(K_), transpose::no,
-                   at.pairs(const_view_of<Be>(dS)), 0, at.query_blocks(dQ));
+                   at.pairs(const_activation_view<Be>(dS)), 0, at.query_blocks(dQ));
     }
     for (index_t number = 0; wanted.key && number < at.shared; ++number) {
       be.gemm_grid(scale(at.size), transpose::no, at.query_blocks(Q_, number), transpose::yes,
-                   at.pairs(const_view_of<Be>(dS), number), keep(at, number),
+                   at.pairs(const_activation_view<Be>(dS), number), keep(at, number),
                    at.key_blocks_once(dK));
     }
   }
@@ -250,8 +254,8 @@ class causal_attention {
     return most;
   }
 
-  const_view_of<Be> Q_, K_, V_;
-  mat<Be> P_;
+  const_activation_view<Be> Q_, K_, V_;
+  activations<Be> P_;
 };
 
 }  // namespace preheat::nn

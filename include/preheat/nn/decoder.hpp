@@ -5,7 +5,7 @@
 //   X₀ = words (+ positions),  X_{i+1} = block_i(X_i)           (nn/decoder_block.hpp)
 //   loss = cross entropy of the next token of head(norm(X_last))  (nn/token_head.hpp)
 //
-// Embedding and norms are frozen and shared by copies. A tied head is the embedding and has no layer;
+// Hidden states and gradients are activations<Be>, which a backend may round (nn/rounding_linear.hpp). Embedding and norms are frozen and shared by copies. A tied head is the embedding and has no layer;
 // untie_head (nn/decoder_weights.hpp) makes one. Texts are stored without padding
 // (nn/causal_batch.hpp). Nothing below the lowest trained layer is differentiated.
 //
@@ -17,6 +17,7 @@
 //
 // Errors: invalid_argument. A step allocates nothing once its shapes have been seen.
 #pragma once
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <span>
@@ -25,6 +26,7 @@
 
 #include "decoder_block.hpp"
 #include "gather.hpp"
+#include "rounding_linear.hpp"
 #include "token_head.hpp"
 
 namespace preheat::nn {
@@ -40,6 +42,7 @@ class decoder {
     nn::require_valid(be, weights);
     config_ = std::make_shared<const decoder_config>(weights.config);
     layers_ = std::move(weights.layers);
+    round_words(be, weights.frozen);
     frozen_ = std::make_shared<const decoder_frozen<Be>>(std::move(weights.frozen));
     make_parts();
   }
@@ -80,34 +83,42 @@ class decoder {
   // The logits of every token, vocab_size × tokens, computed through any linear operator; valid until
   // the next pass.
   template <class Linear>
-  const_view_of<Be> forward(const batch_type& batch, Linear& linear) {
+  const_view_of<Be> forward(const batch_type& batch, Linear& given) {
+    auto&& linear = with_activations<Be>(*be_, given, rounding_);
     linear.begin(pass_kind::evaluation);
     return head_->logits(*be_, *frozen_, run_blocks(batch, false, linear), linear);
   }
   template <class Linear>
-  T loss(const batch_type& batch, Linear& linear) {
+  T loss(const batch_type& batch, Linear& given) {
+    auto&& linear = with_activations<Be>(*be_, given, rounding_);
     linear.begin(pass_kind::evaluation);
-    const const_view_of<Be> X = run_blocks(batch, true, linear);
+    const const_activation_view<Be> X = run_blocks(batch, true, linear);
     return head_->loss(*be_, *frozen_, batch, X, linear, {}, false);
   }
   template <class Linear>
-  T loss_and_gradient(const batch_type& batch, Linear& linear) {
+  T loss_and_gradient(const batch_type& batch, Linear& given) {
+    auto&& linear = with_activations<Be>(*be_, given, rounding_);
     linear.begin(pass_kind::training);
-    const const_view_of<Be> X = run_blocks(batch, true, linear);
+    const const_activation_view<Be> X = run_blocks(batch, true, linear);
     const index_t lowest = linear.first_trained();
     const bool in_blocks = lowest < block_layers();
+    activation_view<Be> dX;
+    index_t room = 0;
     if (in_blocks) {
-      be_->resize(dX_, X.rows(), X.cols());
+      for (index_t i = 0; i < config_->blocks; ++i) {
+        room = std::max(room, block_at(i).gradient_room(linear));
+      }
+      be_->resize(dX_, X.rows() + room, X.cols());
+      dX = view(dX_).row_range(0, X.rows());
     }
-    const T value = head_->loss(*be_, *frozen_, batch, X, linear,
-                                in_blocks ? view_of<Be>(dX_) : view_of<Be>(), true);
+    const T value = head_->loss(*be_, *frozen_, batch, X, linear, dX, true);
     const pass_type pass = pass_of(nullptr);
     for (index_t i = config_->blocks; i-- > 0 && lowest < first_layer_after(i);) {
       block_type& block = block_at(i);
       if (recompute_ == recompute::blocks) {
         repeat_block(i, block, pass, linear);
       }
-      block.backward(*be_, frozen_->blocks[i], pass, dX_, linear);
+      block.backward(*be_, frozen_->blocks[i], pass, dX, room, linear);
     }
     return value;
   }
@@ -116,7 +127,8 @@ class decoder {
   // vocab_size × 1, valid until the next pass.
   template <class Linear>
   const_view_of<Be> next_logits(std::span<const index_t> ids, key_value_cache<Be>& cache,
-                                Linear& linear) {
+                                Linear& given) {
+    auto&& linear = with_activations<Be>(*be_, given, rounding_);
     const index_t count = index_t(ids.size());
     const index_t past = cache.length();
     require(count >= 1, "next_logits: at least one token", count, 1);
@@ -124,15 +136,15 @@ class decoder {
             past + count, cache.capacity());
     linear.begin(pass_kind::evaluation);
     sequences_.assign(1, {0, count, 0, past + count});
-    const const_view_of<Be> X = run(ids, &cache, linear);
+    const const_activation_view<Be> X = run(ids, &cache, linear);
     cache.advance(count);
     return head_->logits(*be_, *frozen_, X.col_range(count - 1, 1), linear);
   }
 
   // Of the last pass, for tests: the input of the first block and the output of every block, hidden ×
   // tokens. Not with recompute::blocks.
-  std::vector<const_view_of<Be>> hidden_states() const {
-    std::vector<const_view_of<Be>> states{embedded_};
+  std::vector<const_activation_view<Be>> hidden_states() const {
+    std::vector<const_activation_view<Be>> states{embedded_};
     for (const block_type& block : blocks_) {
       states.push_back(block.output_states());
     }
@@ -184,7 +196,7 @@ class decoder {
     }
   }
   template <class Linear>
-  const_view_of<Be> run_blocks(const batch_type& batch, bool labelled, Linear& linear) {
+  const_activation_view<Be> run_blocks(const batch_type& batch, bool labelled, Linear& linear) {
     require_consistent(batch, labelled);
     sequences_.clear();
     index_t first = 0;
@@ -196,7 +208,8 @@ class decoder {
   }
   // The tokens of sequences_ through embedding and blocks.
   template <class Linear>
-  const_view_of<Be> run(std::span<const index_t> ids, key_value_cache<Be>* cache, Linear& linear) {
+  const_activation_view<Be> run(std::span<const index_t> ids, key_value_cache<Be>* cache,
+                                Linear& linear) {
     share_buffers(linear);
     embed(ids);
     unfinished_sum<Be> X{embedded_};
@@ -214,7 +227,7 @@ class decoder {
     }
     return finished(X);
   }
-  const_view_of<Be> finished(const unfinished_sum<Be>& X) {
+  const_activation_view<Be> finished(const unfinished_sum<Be>& X) {
     if (X.branch.cols() > 0) {
       be_->apply(add_kernel<T>{}, X.states, X.branch);
     }
@@ -236,7 +249,7 @@ class decoder {
       linear.repeat(false);
     }
   }
-  void embed_words(std::span<const index_t> ids, view_of<Be> X) {
+  void embed_words(std::span<const index_t> ids, activation_view<Be> X) {
     if constexpr (stored_matrix_backend<Be>) {
       if (!frozen_->word_rows.empty()) {
         for (std::size_t t = 0; t < ids.size(); ++t) {
@@ -245,11 +258,11 @@ class decoder {
         return;
       }
     }
-    gather<Be>(*be_, frozen_->words, ids, X);
+    gather<Be, activation_of<Be>>(*be_, words_of(*frozen_), ids, X);
   }
   void embed(std::span<const index_t> ids) {
     be_->resize(embedded_, config_->hidden_size, index_t(ids.size()));
-    const view_of<Be> X(embedded_);
+    const activation_view<Be> X(embedded_);
     for (const index_t id : ids) {
       require(0 <= id && id < config_->vocab_size, "0 <= id of a token < vocab_size", id,
               config_->vocab_size);
@@ -276,11 +289,12 @@ class decoder {
   recompute recompute_ = recompute::norms_and_gates;
   std::optional<rotary<Be>> rotary_;
   std::vector<block_type> blocks_;
-  std::vector<mat<Be>> inputs_;  // of the blocks, with recompute::blocks
+  std::vector<activations<Be>> inputs_;  // of the blocks, with recompute::blocks
   std::optional<token_head<Be>> head_;
   std::vector<attention_span> sequences_;
   decoder_scratch<Be, Attention> scratch_;
-  mat<Be> embedded_, dX_;
+  rounding_buffers<Be> rounding_;
+  activations<Be> embedded_, dX_;
 };
 
 }  // namespace preheat::nn

@@ -7,6 +7,7 @@
 // buffers hold Q, K, V, A and Y. X is hidden × tokens. Backward stops at the lowest layer that is
 // trained: nothing below it is differentiated.
 #pragma once
+#include <algorithm>
 #include <span>
 #include <tuple>
 
@@ -15,7 +16,7 @@
 #include "head_norm.hpp"
 #include "key_value_cache.hpp"
 #include "layers_together.hpp"
-#include "pre_norm.hpp"
+#include "normed_input.hpp"
 #include "rotary.hpp"
 
 namespace preheat::nn {
@@ -34,9 +35,9 @@ template <class Be, template <class> class Attention>
 struct decoder_scratch {
   typename Attention<Be>::scratch attention;
   typename feed_forward<Be>::scratch mlp;
-  mat<Be> dQKV;
-  mat<Be> d_heads;
-  mat<Be> attention_input, mlp_input;  // of the block at work, if they are not kept
+  activations<Be> dQKV;
+  activations<Be> d_heads;
+  activations<Be> attention_input, mlp_input;  // of the block at work, if they are not kept
 };
 
 // What all blocks share in a pass: settings, the sequences, scratch. `cache` is null but where a text
@@ -55,8 +56,8 @@ struct decoder_pass {
 // (pre_norm::forward_of_sum). A branch without columns is zero.
 template <class Be>
 struct unfinished_sum {
-  view_of<Be> states;
-  const_view_of<Be> branch{};
+  activation_view<Be> states;
+  const_activation_view<Be> branch{};
 };
 
 template <decoder_backend Be, template <class> class Attention>
@@ -64,6 +65,7 @@ class decoder_block {
  public:
   using T = scalar_of<Be>;
   using pass_type = decoder_pass<Be, Attention>;
+  using activation = activation_of<Be>;
 
   decoder_block(const decoder_config& c, index_t number)
       : fused_(c.fused_qkv), mlp_(c.gated, c.activation) {
@@ -81,15 +83,16 @@ class decoder_block {
   unfinished_sum<Be> forward(Be& be, const decoder_block_norms<Be>& norms, const pass_type& pass,
                              const unfinished_sum<Be>& input, Linear& linear) {
     const decoder_config& c = pass.config;
-    const view_of<Be> X = input.states;
-    mat<Be>& attention_input = attention_input_of(pass);
+    const activation_view<Be> X = input.states;
+    activations<Be>& attention_input = attention_input_of(pass);
+    attention_norm_.leave_room(projection_room(linear));
     if (input.branch.cols() > 0) {
       attention_norm_.forward_of_sum(be, c.norm, c.norm_epsilon, norms.attention, input.branch, X,
                                      attention_input);
     } else {
       attention_norm_.forward(be, c.norm, c.norm_epsilon, norms.attention, X, attention_input);
     }
-    project(attention_input, linear, c);
+    project(view(attention_input).row_range(0, X.rows()), linear, c);
     if (c.qk_norm) {
       Q_ = query_norm_.forward(be, c.norm_epsilon, norms.query, Q_);
       K_ = key_norm_.forward(be, c.norm_epsilon, norms.key, K_);
@@ -102,46 +105,57 @@ class decoder_block {
         pass.positions->forward(be, K_, pass.sequences);
       }
     }
-    const_view_of<Be> keys = K_;
-    const_view_of<Be> values = V_;
+    const_activation_view<Be> keys = K_;
+    const_activation_view<Be> values = V_;
     if (pass.cache != nullptr) {
       std::tie(keys, values) = pass.cache->append(be, number_, K_, V_);
     }
-    be.resize(C_, Q_.rows(), Q_.cols());
-    attention_.forward(be, shape(c), pass.sequences, Q_, keys, values, C_);
-    A_ = linear.forward(output_layer(), C_);
-    mat<Be>& mlp_input = mlp_input_of(pass);
+    const index_t room = border<activation>(linear, output_layer(), 1);
+    be.resize(C_, Q_.rows() + room, Q_.cols());
+    const activation_view<Be> C = view(C_).row_range(0, Q_.rows());
+    attention_.forward(be, shape(c), pass.sequences, Q_, keys, values, C, pass.scratch.attention);
+    A_ = forward_together<activation>(linear, output_layer(), 1, C, room);
+    activations<Be>& mlp_input = mlp_input_of(pass);
+    mlp_norm_.leave_room(mlp_.input_room(linear));
     mlp_norm_.forward_of_sum(be, c.norm, c.norm_epsilon, norms.mlp, X, A_, mlp_input);
-    Y_ = mlp_.forward(be, mlp_input, linear, gates_of(pass));
+    Y_ = mlp_.forward(be, view(mlp_input).row_range(0, X.rows()), linear, gates_of(pass));
     return {Y_, A_};
   }
 
-  // d is ∂/∂Y, and becomes ∂/∂X if a layer before this block is trained.
+  // The room that its layers can use below d of backward.
   template <class Linear>
-  void backward(Be& be, const decoder_block_norms<Be>& norms, const pass_type& pass, view_of<Be> d,
-                Linear& linear) {
+  index_t gradient_room(Linear& linear) const {
+    return std::max(mlp_.output_room(linear), border<activation>(linear, output_layer(), 1));
+  }
+  // d is ∂/∂Y, with `room` below, and becomes ∂/∂X if a layer before this block is trained.
+  template <class Linear>
+  void backward(Be& be, const decoder_block_norms<Be>& norms, const pass_type& pass,
+                activation_view<Be> d, index_t room, Linear& linear) {
     const index_t lowest = linear.first_trained();
-    input_of_layers mlp_input(be, pass, norms.mlp, mlp_norm_, mlp_input_of(pass), d);
-    const view_of<Be> through_mlp = mlp_.backward(be, mlp_input.view_of_it(), d, linear,
-                                                  pass.scratch.mlp, gates_of(pass), mlp_input);
+    const bool again = makes_norms_again(pass);
+    normed_input<Be> mlp_input(be, pass.config, again, norms.mlp, mlp_norm_, mlp_input_of(pass), d);
+    const activation_view<Be> through_mlp = mlp_.backward(
+        be, mlp_input.view_of_it(), d, linear, pass.scratch.mlp, room, gates_of(pass), mlp_input);
     if (lowest >= mlp_.first_layer()) {
       return;
     }
     mlp_input.finish(through_mlp);
-    const view_of<Be> dC = linear.backward(output_layer(), C_, d, lowest < output_layer());
+    const activation_view<Be> dC = backward_together<activation>(
+        linear, output_layer(), 1, view(C_).row_range(0, Q_.rows()), d, lowest < output_layer(),
+        [](activation_view<Be>) {}, room);
     if (lowest >= output_layer()) {
       return;
     }
-    input_of_layers attention_input(be, pass, norms.attention, attention_norm_,
-                                    attention_input_of(pass), d);
-    const view_of<Be> through_attention =
+    normed_input<Be> attention_input(be, pass.config, again, norms.attention, attention_norm_,
+                                     attention_input_of(pass), d);
+    const activation_view<Be> through_attention =
         attention_backward(be, norms, pass, dC, linear, attention_input);
     if (lowest < first_) {
       attention_input.finish(through_attention);
     }
   }
 
-  const_view_of<Be> output_states() const { return Y_; }
+  const_activation_view<Be> output_states() const { return Y_; }
 
  private:
   index_t output_layer() const { return first_ + (fused_ ? 1 : 3); }
@@ -151,67 +165,33 @@ class decoder_block {
   static bool makes_norms_again(const pass_type& pass) {
     return pass.again == recompute::norms_and_gates;
   }
-  mat<Be>& attention_input_of(const pass_type& pass) {
+  activations<Be>& attention_input_of(const pass_type& pass) {
     return makes_norms_again(pass) ? pass.scratch.attention_input : attention_input_;
   }
-  mat<Be>& mlp_input_of(const pass_type& pass) {
+  activations<Be>& mlp_input_of(const pass_type& pass) {
     return makes_norms_again(pass) ? pass.scratch.mlp_input : mlp_input_;
   }
-  static mat<Be>* gates_of(const pass_type& pass) {
+  static activations<Be>* gates_of(const pass_type& pass) {
     return makes_norms_again(pass) ? &pass.scratch.mlp.H : nullptr;
   }
   // How many layers q, k and v are that are computed at once: one layer, or three together.
   index_t projections() const { return fused_ ? 1 : 3; }
-  // The input of layers behind a norm, in backward: it is written again if it was not kept, before the layers read it
-  // (backward_together), and its gradient becomes that of the norm's input.
-  class input_of_layers {
-   public:
-    input_of_layers(Be& be, const pass_type& pass, const norm_weights<Be>& weights,
-                    pre_norm<Be>& norm, mat<Be>& X, view_of<Be> sum)
-        : be_(be), pass_(pass), weights_(weights), norm_(norm), X_(X), sum_(sum) {
-      if (makes_norms_again(pass)) {
-        be.resize(X, sum.rows(), sum.cols());
-      }
-    }
-    const_view_of<Be> view_of_it() const { return X_; }
-    void operator()(view_of<Be> gradient) {
-      if (!makes_norms_again(pass_)) {
-        return;
-      }
-      const decoder_config& c = pass_.config;
-      if (gradient.cols() > 0) {
-        norm_.backward_and_repeat(be_, c.norm, c.norm_epsilon, weights_, gradient, sum_, X_);
-        done_ = true;
-      } else {
-        norm_.repeat(be_, c.norm, c.norm_epsilon, weights_, X_);
-      }
-    }
-    void finish(view_of<Be> gradient) {
-      if (!done_) {
-        norm_.backward(be_, pass_.config.norm, weights_, gradient, sum_);
-      }
-    }
-
-   private:
-    Be& be_;
-    const pass_type& pass_;
-    const norm_weights<Be>& weights_;
-    pre_norm<Be>& norm_;
-    mat<Be>& X_;
-    view_of<Be> sum_;
-    bool done_ = false;
-  };
+  template <class Linear>
+  index_t projection_room(Linear& linear) const {
+    return border<activation>(linear, first_, projections());
+  }
   // Whether K has the rows below those of Q in one matrix, and the view of all.
-  static bool lies_below(view_of<Be> Q, view_of<Be> K) {
+  static bool lies_below(activation_view<Be> Q, activation_view<Be> K) {
     return K.data() == Q.data() + Q.rows() && K.ld() == Q.ld() && Q.rows() + K.rows() <= Q.ld();
   }
-  static view_of<Be> both(view_of<Be> Q, view_of<Be> K) {
+  static activation_view<Be> both(activation_view<Be> Q, activation_view<Be> K) {
     return {Q.data(), Q.rows() + K.rows(), Q.cols(), Q.ld()};
   }
   template <class Linear>
-  void project(const_view_of<Be> X, Linear& linear, const decoder_config& c) {
-    if (fused_ || together(linear, first_, 3)) {
-      const view_of<Be> all = forward_together<Be>(linear, first_, projections(), X);
+  void project(const_activation_view<Be> X, Linear& linear, const decoder_config& c) {
+    if (fused_ || together<activation>(linear, first_, 3)) {
+      const activation_view<Be> all =
+          forward_together<activation>(linear, first_, projections(), X, projection_room(linear));
       Q_ = all.row_range(0, c.query_rows());
       K_ = all.row_range(c.query_rows(), c.key_rows());
       V_ = all.row_range(c.query_rows() + c.key_rows(), c.key_rows());
@@ -224,20 +204,21 @@ class decoder_block {
 
   // From dC = ∂/∂C to the gradient of the attention's input, empty unless a lower block is trained.
   template <class Linear>
-  view_of<Be> attention_backward(Be& be, const decoder_block_norms<Be>& norms,
-                                 const pass_type& pass, const_view_of<Be> dC, Linear& linear,
-                                 input_of_layers& input) {
+  activation_view<Be> attention_backward(Be& be, const decoder_block_norms<Be>& norms,
+                                         const pass_type& pass, const_activation_view<Be> dC,
+                                         Linear& linear, normed_input<Be>& input) {
     const decoder_config& c = pass.config;
     const index_t lowest = linear.first_trained();
-    const bool at_once = fused_ || together(linear, first_, 3);
+    const bool at_once = fused_ || together<activation>(linear, first_, 3);
     const wanted_gradients wanted{.query = at_once || lowest <= first_,
                                   .key = at_once || lowest <= first_ + 1,
                                   .value = true};
-    be.resize(pass.scratch.dQKV, c.query_rows() + 2 * c.key_rows(), dC.cols());
-    const view_of<Be> all(pass.scratch.dQKV);
-    const view_of<Be> dQ = all.row_range(0, c.query_rows());
-    const view_of<Be> dK = all.row_range(c.query_rows(), c.key_rows());
-    const view_of<Be> dV = all.row_range(c.query_rows() + c.key_rows(), c.key_rows());
+    const index_t rows = c.query_rows() + 2 * c.key_rows();
+    be.resize(pass.scratch.dQKV, rows + projection_room(linear), dC.cols());
+    const activation_view<Be> all = view(pass.scratch.dQKV).row_range(0, rows);
+    const activation_view<Be> dQ = all.row_range(0, c.query_rows());
+    const activation_view<Be> dK = all.row_range(c.query_rows(), c.key_rows());
+    const activation_view<Be> dV = all.row_range(c.query_rows() + c.key_rows(), c.key_rows());
     attention_.backward(be, shape(c), pass.sequences, dC, wanted, dQ, dK, dV,
                         pass.scratch.attention);
     if (wanted.query && wanted.key) {
@@ -251,28 +232,29 @@ class decoder_block {
     if (c.qk_norm && wanted.key) {
       key_norm_.backward(be, norms.key, dK, pass.scratch.d_heads);
     }
-    const const_view_of<Be> X = input.view_of_it();
+    const const_activation_view<Be> X = input.view_of_it();
     const bool below = lowest < first_;
     if (at_once) {
-      return backward_together<Be>(linear, first_, projections(), X, all, below, input);
+      return backward_together<activation>(linear, first_, projections(), X, all, below, input,
+                                           projection_room(linear));
     }
-    input(view_of<Be>());
-    const view_of<Be> through_value = linear.backward(first_ + 2, X, dV, below);
+    input(activation_view<Be>());
+    const activation_view<Be> through_value = linear.backward(first_ + 2, X, dV, below);
     if (!wanted.key) {
       return {};
     }
-    const view_of<Be> through_key = linear.backward(first_ + 1, X, dK, below);
+    const activation_view<Be> through_key = linear.backward(first_ + 1, X, dK, below);
     if (!wanted.query) {
       return {};
     }
-    const view_of<Be> through_query = linear.backward(first_, X, dQ, below);
+    const activation_view<Be> through_query = linear.backward(first_, X, dQ, below);
     if (below) {
-      be.apply(add_two_kernel<T>{}, through_query, const_view_of<Be>(through_key),
-               const_view_of<Be>(through_value));
+      be.apply(add_two_kernel<T>{}, through_query, const_activation_view<Be>(through_key),
+               const_activation_view<Be>(through_value));
     }
     return through_query;
   }
-  static void turn_back(Be& be, const pass_type& pass, view_of<Be> d) {
+  static void turn_back(Be& be, const pass_type& pass, activation_view<Be> d) {
     if (pass.positions != nullptr) {
       pass.positions->backward(be, d, pass.sequences);
     }
@@ -287,11 +269,11 @@ class decoder_block {
   head_norm<Be> key_norm_;
   Attention<Be> attention_;
   feed_forward<Be> mlp_;
-  mat<Be> attention_input_;
-  mat<Be> C_;
-  mat<Be> mlp_input_;
-  view_of<Be> Q_, K_, V_;  // in buffers of the operator, or of the norms
-  view_of<Be> A_, Y_;      // in buffers of the operator
+  activations<Be> attention_input_;
+  activations<Be> C_;
+  activations<Be> mlp_input_;
+  activation_view<Be> Q_, K_, V_;  // in buffers of the operator, or of the norms
+  activation_view<Be> A_, Y_;      // in buffers of the operator
 };
 
 }  // namespace preheat::nn

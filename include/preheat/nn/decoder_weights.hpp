@@ -32,10 +32,30 @@ struct decoder_frozen {
   mat<Be>
       words;  // hidden × vocab_size, one column per token; empty if the embedding is kept stored
   stored_matrix word_rows{};  // then it is here, vocab_size × hidden, one row per token
-  mat<Be> positions{};        // hidden × max_positions; empty with rotary positions
+  activations<Be>
+      rounded_words{};  // words in the type of activations, if that is another; words is then empty
+  mat<Be> positions{};  // hidden × max_positions; empty with rotary positions
   std::vector<decoder_block_norms<Be>> blocks;
   norm_weights<Be> norm;  // after the last block
 };
+
+// The embedding as the passes of a network read it, unless it is kept stored.
+template <class Be>
+const activations<Be>& words_of(const decoder_frozen<Be>& frozen) {
+  if constexpr (rounds_activations<Be>) {
+    return frozen.rounded_words;
+  } else {
+    return frozen.words;
+  }
+}
+template <backend Be>
+void round_words([[maybe_unused]] Be& be, [[maybe_unused]] decoder_frozen<Be>& frozen) {
+  if constexpr (rounds_activations<Be>) {
+    be.resize(frozen.rounded_words, frozen.words.rows(), frozen.words.cols());
+    be.copy(transpose::no, frozen.words, frozen.rounded_words);
+    frozen.words = {};
+  }
+}
 
 template <class Be>
 struct decoder_weights {

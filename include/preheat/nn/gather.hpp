@@ -2,13 +2,15 @@
 // Cost: O(rows · columns of x).
 #pragma once
 #include <span>
+#include <type_traits>
 
 #include "encoder_backend.hpp"
 
 namespace preheat::nn {
 
-template <backend Be>
-void gather(Be& be, const_view_of<Be> table, std::span<const index_t> ids, view_of<Be> x) {
+template <backend Be, class X = scalar_of<Be>>
+void gather(Be& be, view<const std::type_identity_t<X>> table, std::span<const index_t> ids,
+            view<std::type_identity_t<X>> x) {
   if constexpr (gathers_columns<Be>) {
     be.gather_cols(table, ids, x);
   } else {

@@ -9,7 +9,8 @@ template <decoder_backend Be>
 class head_norm {
  public:
   // Y = norm(X) of every head of X (heads·d × N), d = rows of γ. X must not change until backward.
-  view_of<Be> forward(Be& be, double epsilon, const mat<Be>& gamma, const_view_of<Be> X) {
+  activation_view<Be> forward(Be& be, double epsilon, const mat<Be>& gamma,
+                              const_activation_view<Be> X) {
     X_ = X;
     be.resize(r_, X.cols(), X.rows() / gamma.rows());
     be.resize(Y_, X.rows(), X.cols());
@@ -20,12 +21,12 @@ class head_norm {
     return Y_;
   }
   // d is ∂/∂Y and becomes ∂/∂X; `place` is memory.
-  void backward(Be& be, const mat<Be>& gamma, view_of<Be> d, mat<Be>& place) {
+  void backward(Be& be, const mat<Be>& gamma, activation_view<Be> d, activations<Be>& place) {
     be.resize(place, d.rows(), d.cols());
     be.fill(0, place);
     each_head(gamma.rows(), [&](index_t row, view_of<Be> r) {
       be.rms_norm_gradient(gamma, X_.row_range(row, gamma.rows()), r,
-                           const_view_of<Be>(d).row_range(row, gamma.rows()),
+                           const_activation_view<Be>(d).row_range(row, gamma.rows()),
                            view(place).row_range(row, gamma.rows()));
     });
     be.copy(transpose::no, place, d);
@@ -39,9 +40,9 @@ class head_norm {
     }
   }
 
-  const_view_of<Be> X_;
+  const_activation_view<Be> X_;
   mat<Be> r_;  // N × heads
-  mat<Be> Y_;
+  activations<Be> Y_;
 };
 
 }  // namespace preheat::nn

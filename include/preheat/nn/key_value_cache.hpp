@@ -17,8 +17,10 @@ class key_value_cache {
   key_value_cache(Be& be, const decoder_config& c, index_t capacity) : capacity_(capacity) {
     require(capacity >= 1, "capacity of a cache >= 1", capacity, 1);
     for (index_t i = 0; i < c.blocks; ++i) {
-      keys_.push_back(be.zeros(c.key_rows(), capacity));
-      values_.push_back(be.zeros(c.key_rows(), capacity));
+      for (std::vector<activations<Be>>* all : {&keys_, &values_}) {
+        be.resize(all->emplace_back(), c.key_rows(), capacity);
+        be.fill(0, all->back());
+      }
     }
   }
 
@@ -32,8 +34,8 @@ class key_value_cache {
   }
 
   // --- for the network: stores K and V of new tokens of one block, and returns those of all tokens.
-  std::pair<const_view_of<Be>, const_view_of<Be>> append(Be& be, index_t block, const_view_of<Be> K,
-                                                         const_view_of<Be> V) {
+  std::pair<const_activation_view<Be>, const_activation_view<Be>> append(
+      Be& be, index_t block, const_activation_view<Be> K, const_activation_view<Be> V) {
     const index_t n = K.cols();
     be.copy(transpose::no, K, view(keys_[block]).col_range(length_, n));
     be.copy(transpose::no, V, view(values_[block]).col_range(length_, n));
@@ -46,7 +48,7 @@ class key_value_cache {
  private:
   index_t capacity_;
   index_t length_ = 0;
-  std::vector<mat<Be>> keys_, values_;
+  std::vector<activations<Be>> keys_, values_;
 };
 
 }  // namespace preheat::nn

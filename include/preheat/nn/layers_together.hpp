@@ -7,15 +7,30 @@
 
 namespace preheat::nn {
 
-template <class Linear>
-concept joins_layers = requires(const Linear& linear, index_t layer, index_t count) {
+// X is the type of the layers' inputs and outputs. `room` is how many rows below an input, or below the gradient of
+// the outputs, the operator may write: with border(layer, count) of them or more it may save a pass over its results.
+template <class Linear, class X>
+concept joins_layers = requires(Linear& linear, index_t layer, index_t count, view<const X> input,
+                                index_t room) {
   { linear.joins(layer, count) } -> std::same_as<bool>;
+  { linear.border(layer, count) } -> std::same_as<index_t>;
+  { linear.forward_joined(layer, count, input, room) } -> std::same_as<view<X>>;
 };
 
+// The room that these layers can use; 0 if they do not compute together.
+template <class X, class Linear>
+index_t border(Linear& linear, index_t first, index_t count) {
+  if constexpr (joins_layers<Linear, X>) {
+    return linear.joins(first, count) ? linear.border(first, count) : 0;
+  } else {
+    return 0;
+  }
+}
+
 // Whether `count` layers from `first` on are computed together in this pass.
-template <class Linear>
-bool together(const Linear& linear, index_t first, index_t count) {
-  if constexpr (joins_layers<Linear>) {
+template <class X, class Linear>
+bool together(Linear& linear, index_t first, index_t count) {
+  if constexpr (joins_layers<Linear, X>) {
     return linear.joins(first, count);
   } else {
     return count == 1;
@@ -23,28 +38,29 @@ bool together(const Linear& linear, index_t first, index_t count) {
 }
 
 // Their outputs; count is 1, or together() holds.
-template <backend Be, class Linear>
-view_of<Be> forward_together(Linear& linear, index_t first, [[maybe_unused]] index_t count,
-                             const_view_of<Be> X) {
-  if constexpr (joins_layers<Linear>) {
-    if (count > 1) {
-      return linear.forward_joined(first, count, X);
-    }
-  }
-  return linear.forward(first, X);
-}
-// The gradient of X, empty unless `below`. make(dX) writes X if it was not kept; what it does with dX, if that is not
-// empty, the caller need not do afterwards.
-template <backend Be, class Linear, class Make>
-view_of<Be> backward_together(Linear& linear, index_t first, [[maybe_unused]] index_t count,
-                              const_view_of<Be> X, const_view_of<Be> d, bool below, Make&& make) {
-  if constexpr (joins_layers<Linear>) {
+template <class X, class Linear>
+view<X> forward_together(Linear& linear, index_t first, [[maybe_unused]] index_t count,
+                         view<const X> input, [[maybe_unused]] index_t room = 0) {
+  if constexpr (joins_layers<Linear, X>) {
     if (linear.joins(first, count)) {
-      return linear.backward_joined(first, count, X, d, below, make);
+      return linear.forward_joined(first, count, input, room);
     }
   }
-  make(view_of<Be>());
-  return linear.backward(first, X, d, below);
+  return linear.forward(first, input);
+}
+// The gradient of the input, empty unless `below`. make(gradient) writes the input if it was not kept; what it does with
+// the gradient, if that is not empty, the caller need not do afterwards. `room` is below d.
+template <class X, class Linear, class Make>
+view<X> backward_together(Linear& linear, index_t first, [[maybe_unused]] index_t count,
+                          view<const X> input, view<const X> d, bool below, Make&& make,
+                          [[maybe_unused]] index_t room = 0) {
+  if constexpr (joins_layers<Linear, X>) {
+    if (linear.joins(first, count)) {
+      return linear.backward_joined(first, count, input, d, room, below, make);
+    }
+  }
+  make(view<X>());
+  return linear.backward(first, input, d, below);
 }
 
 }  // namespace preheat::nn

@@ -18,29 +18,31 @@ class pre_norm {
  public:
   using T = scalar_of<Be>;
 
-  // X must not change until backward. Y is written.
+  // From now on Y gets so many rows more, which are not written (nn/layers_together.hpp).
+  void leave_room(index_t rows) { room_ = rows; }
+
+  // X must not change until backward. Y is written; its rows are those of X, and the room.
   void forward(Be& be, norm_kind kind, double epsilon, const norm_weights<Be>& w,
-               const_view_of<Be> X, mat<Be>& Y) {
+               const_activation_view<Be> X, activations<Be>& Y) {
     X_ = X;
     be.resize(r_, X.cols(), 1);
-    be.resize(Y, X.rows(), X.cols());
+    const activation_view<Be> y = place(be, Y);
     if (kind == norm_kind::rms) {
-      be.rms_norm(T(epsilon), w.gamma, X, r_, Y);
+      be.rms_norm(T(epsilon), w.gamma, X, r_, y);
     } else {
       be.resize(normalized_, X.rows(), X.cols());
       be.copy(transpose::no, X, normalized_);
-      be.layer_norm(T(epsilon), w.gamma, w.beta, normalized_, r_, Y);
+      be.layer_norm(T(epsilon), w.gamma, w.beta, normalized_, r_, y);
     }
   }
   // X += a before, in one pass where the backend can.
   void forward_of_sum(Be& be, norm_kind kind, double epsilon, const norm_weights<Be>& w,
-                      const_view_of<Be> a, view_of<Be> X, mat<Be>& Y) {
+                      const_activation_view<Be> a, activation_view<Be> X, activations<Be>& Y) {
     if constexpr (adds_before_norm<Be>) {
       if (kind == norm_kind::rms) {
         X_ = X;
         be.resize(r_, X.cols(), 1);
-        be.resize(Y, X.rows(), X.cols());
-        be.add_rms_norm(T(epsilon), w.gamma, a, X, r_, Y);
+        be.add_rms_norm(T(epsilon), w.gamma, a, X, r_, place(be, Y));
         return;
       }
     }
@@ -48,25 +50,26 @@ class pre_norm {
     forward(be, kind, epsilon, w, X, Y);
   }
   // Y once more, from the X of forward.
-  void repeat(Be& be, norm_kind kind, double epsilon, const norm_weights<Be>& w, mat<Be>& Y) {
+  void repeat(Be& be, norm_kind kind, double epsilon, const norm_weights<Be>& w,
+              activations<Be>& Y) {
     forward(be, kind, epsilon, w, X_, Y);
   }
   // d is ∂/∂Y and is overwritten; ∂/∂X is added to dX.
-  void backward(Be& be, norm_kind kind, const norm_weights<Be>& w, view_of<Be> d, view_of<Be> dX) {
+  void backward(Be& be, norm_kind kind, const norm_weights<Be>& w, activation_view<Be> d,
+                activation_view<Be> dX) {
     if (kind == norm_kind::rms) {
       be.rms_norm_gradient(w.gamma, X_, r_, d, dX);
     } else {
       be.layer_norm_gradient(w.gamma, normalized_, r_, d);
-      be.apply(add_kernel<T>{}, dX, const_view_of<Be>(d));
+      be.apply(add_kernel<T>{}, dX, const_activation_view<Be>(d));
     }
   }
   // repeat and backward, in one pass where the backend can. d is not empty.
   void backward_and_repeat(Be& be, norm_kind kind, double epsilon, const norm_weights<Be>& w,
-                           view_of<Be> d, view_of<Be> dX, mat<Be>& Y) {
+                           activation_view<Be> d, activation_view<Be> dX, activations<Be>& Y) {
     if constexpr (repeats_norm<Be>) {
       if (kind == norm_kind::rms) {
-        be.resize(Y, X_.rows(), X_.cols());
-        be.rms_norm_gradient(w.gamma, X_, r_, d, dX, Y);
+        be.rms_norm_gradient(w.gamma, X_, r_, d, dX, place(be, Y));
         return;
       }
     }
@@ -74,10 +77,17 @@ class pre_norm {
     backward(be, kind, w, d, dX);
   }
 
+  // Where forward writes, or wrote, the Y of X.
+  activation_view<Be> place(Be& be, activations<Be>& Y) const {
+    be.resize(Y, X_.rows() + room_, X_.cols());
+    return view(Y).row_range(0, X_.rows());
+  }
+
  private:
-  const_view_of<Be> X_;
+  index_t room_ = 0;
+  const_activation_view<Be> X_;
   mat<Be> r_;
-  mat<Be> normalized_;
+  activations<Be> normalized_;
 };
 
 }  // namespace preheat::nn

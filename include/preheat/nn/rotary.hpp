@@ -112,7 +112,7 @@ class rotary {
     }
   }
   // Turns every head of X, whose columns are the queries of these sequences, for which prepare() was called.
-  void forward(Be& be, view_of<Be> X, std::span<const attention_span> sequences) const {
+  void forward(Be& be, activation_view<Be> X, std::span<const attention_span> sequences) const {
     if constexpr (turns_heads<Be>) {
       be.turn_heads(1, cos_of_token_, sin_of_token_, X);
     } else {
@@ -121,7 +121,7 @@ class rotary {
       }
     }
   }
-  void backward(Be& be, view_of<Be> dX, std::span<const attention_span> sequences) const {
+  void backward(Be& be, activation_view<Be> dX, std::span<const attention_span> sequences) const {
     if constexpr (turns_heads<Be>) {
       be.turn_heads(-1, cos_of_token_, sin_of_token_, dX);
     } else {
@@ -131,16 +131,16 @@ class rotary {
     }
   }
   // The same for columns at the positions first, first + 1, …; prepare() was called.
-  void forward(Be& be, view_of<Be> X, index_t first) const {
+  void forward(Be& be, activation_view<Be> X, index_t first) const {
     turn(be, rotation_kernel<T>{}, X, first);
   }
-  void backward(Be& be, view_of<Be> dX, index_t first) const {
+  void backward(Be& be, activation_view<Be> dX, index_t first) const {
     turn(be, back_rotation_kernel<T>{}, dX, first);
   }
 
  private:
   template <class Kernel>
-  void turn(Be& be, Kernel kernel, view_of<Be> X, index_t first) const {
+  void turn(Be& be, Kernel kernel, activation_view<Be> X, index_t first) const {
     const index_t half = cos_.rows();
     const const_view_of<Be> c = view(cos_).col_range(first, X.cols());
     const const_view_of<Be> s = view(sin_).col_range(first, X.cols());

@@ -30,17 +30,24 @@ class token_head {
 
   // The logits of all columns of X, vocab_size × columns; valid until the next pass.
   template <class Linear>
-  const_view_of<Be> logits(Be& be, const decoder_frozen<Be>& frozen, const_view_of<Be> X,
+  const_view_of<Be> logits(Be& be, const decoder_frozen<Be>& frozen, const_activation_view<Be> X,
                            Linear& linear) {
     norm_.forward(be, config_->norm, config_->norm_epsilon, frozen.norm, X, Y_);
-    return product(be, frozen, Y_, linear);
+    const activation_view<Be> Z = product(be, frozen, Y_, linear);
+    if constexpr (rounds_activations<Be>) {
+      be.resize(wide_, Z.rows(), Z.cols());
+      be.copy(transpose::no, Z, wide_);
+      return wide_;
+    } else {
+      return Z;
+    }
   }
 
   // The loss. With a gradient, also the gradients of the head's adapter, and ∂/∂X if a layer before
   // the head is trained.
   template <class Linear>
   T loss(Be& be, const decoder_frozen<Be>& frozen, const causal_batch<Be>& batch,
-         const_view_of<Be> X, Linear& linear, view_of<Be> dX, bool gradient) {
+         const_activation_view<Be> X, Linear& linear, activation_view<Be> dX, bool gradient) {
     find_predictions(batch);
     const index_t count = index_t(labels_.size());
     const double divisor = batch.divisor > 0 ? batch.divisor : double(count);
@@ -56,12 +63,12 @@ class token_head {
     start_total(be);
     for (index_t first = 0; first < count; first += chunk) {
       const index_t n = std::min(chunk, count - first);
-      const const_view_of<Be> y = const_view_of<Be>(Y_).col_range(first, n);
+      const const_activation_view<Be> y = const_activation_view<Be>(Y_).col_range(first, n);
       say_chunk(linear, first, count);
-      const view_of<Be> Z = product(be, frozen, y, linear);
+      const activation_view<Be> Z = product(be, frozen, y, linear);
       const const_view_of<Be> labels = const_view_of<Be>(target_).col_range(first, n);
       const bool wanted = gradient && (below || (!tied() && linear.first_trained() <= layer_));
-      const view_of<Be> dy = below ? view(dY_).col_range(first, n) : dX;
+      const activation_view<Be> dy = below ? view(dY_).col_range(first, n) : dX;
       if constexpr (sums_losses<Be>) {
         be.add_softmax_cross_entropy(T(1) / T(divisor), Z, labels, total_);
         if (wanted) {
@@ -132,7 +139,7 @@ class token_head {
         !labels_.empty(),
         "a batch has at least one label that is not -100 after the first token of its sequence");
   }
-  void gather(Be& be, const_view_of<Be> X) {
+  void gather(Be& be, const_activation_view<Be> X) {
     be.resize(G_, X.rows(), index_t(labels_.size()));
     if constexpr (gathers_columns<Be>) {
       columns_.clear();
@@ -150,7 +157,7 @@ class token_head {
     }
   }
   // The columns of dG_, whose last one is zero, to where those of G_ were taken from; zero elsewhere.
-  void scatter(Be& be, view_of<Be> dX) {
+  void scatter(Be& be, activation_view<Be> dX) {
     if constexpr (gathers_columns<Be>) {
       columns_.assign(std::size_t(dX.cols()), index_t(labels_.size()));
       for (const run& r : runs_) {
@@ -162,7 +169,7 @@ class token_head {
     } else {
       be.fill(0, dX);
       for (const run& r : runs_) {
-        be.copy(transpose::no, const_view_of<Be>(dG_).col_range(r.place, r.count),
+        be.copy(transpose::no, const_activation_view<Be>(dG_).col_range(r.place, r.count),
                 dX.col_range(r.column, r.count));
       }
     }
@@ -177,8 +184,8 @@ class token_head {
     }
   }
   // to = op(E)·x for the embedding E, hidden × vocab_size.
-  void tied_product(Be& be, const decoder_frozen<Be>& frozen, transpose t, const_view_of<Be> x,
-                    view_of<Be> to) {
+  void tied_product(Be& be, const decoder_frozen<Be>& frozen, transpose t,
+                    const_activation_view<Be> x, activation_view<Be> to) {
     if constexpr (stored_matrix_backend<Be>) {
       if (!frozen.word_rows.empty()) {
         multiply_stored<Be>(be, 1, t == transpose::yes ? transpose::no : transpose::yes,
@@ -186,11 +193,11 @@ class token_head {
         return;
       }
     }
-    be.gemm(1, t, frozen.words, transpose::no, x, 0, to);
+    be.gemm(1, t, words_of(frozen), transpose::no, x, 0, to);
   }
   template <class Linear>
-  view_of<Be> product(Be& be, const decoder_frozen<Be>& frozen, const_view_of<Be> y,
-                      Linear& linear) {
+  activation_view<Be> product(Be& be, const decoder_frozen<Be>& frozen, const_activation_view<Be> y,
+                              Linear& linear) {
     if (!tied()) {
       return linear.forward(layer_, y);
     }
@@ -200,13 +207,13 @@ class token_head {
   }
   // From dZ, which may be where Z was; dy is written if it has columns.
   template <class Linear>
-  void product_backward(Be& be, const decoder_frozen<Be>& frozen, const_view_of<Be> y,
-                        const_view_of<Be> dZ, Linear& linear, view_of<Be> dy) {
+  void product_backward(Be& be, const decoder_frozen<Be>& frozen, const_activation_view<Be> y,
+                        const_activation_view<Be> dZ, Linear& linear, activation_view<Be> dy) {
     if (tied()) {
       tied_product(be, frozen, transpose::no, dZ, dy);
       return;
     }
-    const view_of<Be> through = linear.backward(layer_, y, dZ, dy.cols() > 0);
+    const activation_view<Be> through = linear.backward(layer_, y, dZ, dy.cols() > 0);
     if (dy.cols() > 0) {
       be.copy(transpose::no, through, dy);
     }
@@ -219,9 +226,10 @@ class token_head {
   std::vector<T> labels_;
   std::vector<index_t> columns_;  // for one call that takes them all
   mat<Be> target_;
-  mat<Be> G_, Y_, Z_, dZ_, dY_, dG_;
+  activations<Be> G_, Y_, Z_, dZ_, dY_, dG_;
   mat<Be> total_;  // 1×1
   mat<Be> panel_;  // of a stored embedding
+  mat<Be> wide_;   // logits, if activations are of another type
 };
 
 }  // namespace preheat::nn

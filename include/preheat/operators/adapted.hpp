@@ -28,6 +28,8 @@ class adapted {
  public:
   using scalar = scalar_of<Be>;
   using params = typename Adapter::template params<Be>;
+  using input = const_activation_view<Be>;  // of layers that compute together
+  using output = activation_view<Be>;
 
   struct adapted_layer {
     bool attached = false;
@@ -89,6 +91,9 @@ class adapted {
   void begin(pass_kind p) {
     begun_ = true;
     training_ = p == pass_kind::training;
+    if constexpr (joins_adapters<Be, Adapter>) {
+      joined_.refresh(*be_, layers_, adapted_layers_);
+    }
     again_ = false;
     for (auto& u : uses_) {
       u.depth = 0;
@@ -116,14 +121,16 @@ class adapted {
     return joined_.asked() && !drops() &&
            joined_.fit_together(layers_, adapted_layers_, first, count);
   }
+  index_t border(index_t first, index_t count) const {
+    return joined_.border(adapted_layers_, first, count);
+  }
   template <class B = Be>
-  requires joins_adapters<B, Adapter> view_of<B> forward_joined(index_t first, index_t count,
-                                                                const_view_of<B> X);
+  requires joins_adapters<B, Adapter> output forward_joined(index_t first, index_t count, input X,
+                                                            index_t room);
   template <class Make, class B = Be>
-  requires joins_adapters<B, Adapter> view_of<B> backward_joined(index_t first, index_t count,
-                                                                 const_view_of<B> X,
-                                                                 const_view_of<B> dY, bool need_dx,
-                                                                 Make&& make);
+  requires joins_adapters<B, Adapter> output backward_joined(index_t first, index_t count, input X,
+                                                             input dY, index_t room, bool need_dx,
+                                                             Make&& make);
 
   index_t first_trained() const {
     index_t l = 0;
@@ -150,8 +157,9 @@ class adapted {
     return all.depth++;
   }
 
-  mat<Be>& buffer_of_gradient(index_t l, index_t use_number) {
-    std::vector<mat<Be>>& list = input_gradients_[gradients_[l]];
+  template <class M>
+  M& buffer_of_gradient(std::vector<std::vector<M>>& all, index_t l, index_t use_number) {
+    std::vector<M>& list = all[gradients_[l]];
     while (index_t(list.size()) <= use_number) {
       list.emplace_back();
     }
@@ -174,6 +182,7 @@ class adapted {
   std::vector<index_t> outputs_;    // the uses that a layer computes in, its own unless shared
   std::vector<index_t> gradients_;  // likewise of input_gradients_
   std::vector<std::vector<mat<Be>>> input_gradients_;
+  std::vector<std::vector<activations<Be>>> joined_gradients_;  // of layers that compute together
   [[no_unique_address]] mutable weight_room_of<Be> room_;
   [[no_unique_address]] joined_layers<Be, Adapter> joined_;
   bool again_ = false;

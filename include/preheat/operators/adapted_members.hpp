@@ -20,6 +20,7 @@ template <backend Be, class Adapter>
       outputs_(layers.size()),
       gradients_(layers.size()),
       input_gradients_(layers.size()),
+      joined_gradients_(layers.size()),
       joined_{products} {
   std::iota(outputs_.begin(), outputs_.end(), index_t(0));
   std::iota(gradients_.begin(), gradients_.end(), index_t(0));
@@ -51,9 +52,9 @@ template <backend Be, class Adapter>
 view_of<Be> adapted<Be, Adapter>::forward(index_t l, const_view_of<Be> X) {
   require(begun_, "a network calls linear.begin(pass_kind) before the first forward of a pass");
   const adapted_layer& s = adapted_layers_[l];
-  if constexpr (joins_adapters<Be, Adapter>) {
+  if constexpr (joins_adapters<Be, Adapter> && !rounds_activations<Be>) {
     if (joins(l, 1)) {
-      return forward_joined(l, 1, X);
+      return forward_joined(l, 1, X, 0);
     }
   }
   const index_t number = next_use(l);
@@ -83,9 +84,9 @@ view_of<Be> adapted<Be, Adapter>::forward(index_t l, const_view_of<Be> X) {
 template <backend Be, class Adapter>
 view_of<Be> adapted<Be, Adapter>::backward(index_t l, const_view_of<Be> X, const_view_of<Be> dY,
                                            bool need_dx) {
-  if constexpr (joins_adapters<Be, Adapter>) {
+  if constexpr (joins_adapters<Be, Adapter> && !rounds_activations<Be>) {
     if (joins(l, 1)) {
-      return backward_joined(l, 1, X, dY, need_dx, [](view_of<Be>) {});
+      return backward_joined(l, 1, X, dY, 0, need_dx, [](view_of<Be>) {});
     }
   }
   adapted_layer& s = adapted_layers_[l];
@@ -94,7 +95,7 @@ view_of<Be> adapted<Be, Adapter>::backward(index_t l, const_view_of<Be> X, const
   const index_t number = --all.depth;
   use& u = all.list[number];
   const frozen_linear<Be> frozen = base(l);
-  mat<Be>& dX = buffer_of_gradient(l, number);
+  mat<Be>& dX = buffer_of_gradient(input_gradients_, l, number);
   if (need_dx) {
     be_->resize(dX, X.rows(), X.cols());
   }

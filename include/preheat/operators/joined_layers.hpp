@@ -2,13 +2,15 @@
 // may ask for it, if its operator has these members (nn/layers_together.hpp):
 //
 //   joins(first, count)                         whether these consecutive layers compute together in this pass
-//   forward_joined(first, count, X)             their outputs, one below the other
-//   backward_joined(first, count, X, dY, need_dx, make)   from the gradients of those; the sum of dX, empty unless
+//   border(first, count)                        how many rows of room the operator can use: below X in forward, below dY
+//                                               in backward; numbers there are overwritten
+//   forward_joined(first, count, X, room)       their outputs, one below the other
+//   backward_joined(first, count, X, dY, room, need_dx, make)   from the gradients of those; the sum of dX, empty unless
 //                                               wanted. X is read only after make(dX), which may write X and change dX
 //
 // Layers are joined if the operator was made so (layer_products::joined, as fit's is), the backend can, the adapter is adapter::lora, at least one
 // of them has an adapter, all that have one have the same scale s, their inputs have one size and no W is kept as
-// stored; not in training passes with dropout, whose branch has an input of its own. Other layers are computed
+// stored (where activations are rounded: every W is stored in their type); not in training passes with dropout, whose branch has an input of its own. Other layers are computed
 // one by one.
 #pragma once
 #include <algorithm>
@@ -36,6 +38,10 @@ class joined_layers {
   static Params own(Be&, Params p) {
     return p;
   }
+  template <class Adapted>
+  static index_t border(const Adapted&, index_t, index_t) {
+    return 0;
+  }
 };
 
 template <class Be, class Adapter>
@@ -51,7 +57,8 @@ class joined_layers<Be, Adapter> {
     index_t attached = count;  // the first that is
     for (index_t k = 0; k < count; ++k) {
       const std::size_t l = std::size_t(first + k);
-      if (is_stored<Be>(layers[l].W) || layers[l].W.cols() != layers[std::size_t(first)].W.cols()) {
+      if (!joins_weight<Be>(layers[l].W) ||
+          layers[l].W.cols() != layers[std::size_t(first)].W.cols()) {
         return false;
       }
       if (adapted[l].attached) {
@@ -69,6 +76,28 @@ class joined_layers<Be, Adapter> {
     return {clone(be, const_view_of<Be>(p.A)), clone(be, const_view_of<Be>(p.B))};
   }
 
+  // An input as observers see it.
+  const_view_of<Be> scalars([[maybe_unused]] Be& be, const_activation_view<Be> X) {
+    if constexpr (rounds_activations<Be>) {
+      be.resize(wide_, X.rows(), X.cols());
+      be.copy(transpose::no, X, wide_);
+      return wide_;
+    } else {
+      return X;
+    }
+  }
+
+  template <class Adapted>
+  static index_t border(const Adapted& adapted, index_t first, index_t count) {
+    index_t rows = 0;
+    if constexpr (rounds_activations<Be>) {
+      for (std::size_t l = std::size_t(first); l < std::size_t(first + count); ++l) {
+        rows += adapted[l].attached ? adapted[l].parameters.A.rows() : 0;
+      }
+    }
+    return rows;
+  }
+
   // The scale of those that have an adapter.
   template <class Adapted>
   static scalar_of<Be> scaling(const Adapted& adapted, index_t first) {
@@ -79,29 +108,49 @@ class joined_layers<Be, Adapter> {
     return adapted[l].scaling;
   }
 
+  // A pass follows: rounded copies of factors become those of the factors as they are.
+  template <class Layers, class Adapted>
+  void refresh(Be& be, Layers& layers, Adapted& adapted) {
+    if constexpr (rounds_activations<Be>) {
+      in_few_launches(be, [&] {
+        for (std::size_t first = 0; first < groups_.size(); ++first) {
+          if (groups_[first].count() > 0) {
+            members_of(layers, adapted, index_t(first), index_t(groups_[first].count()));
+            groups_[first].refresh(be, scaling(adapted, index_t(first)), members_);
+          }
+        }
+      });
+    }
+  }
+
   // The group of these layers, with everything in its place.
   template <class Layers, class Adapted>
   bordered_group<Be>& group(Be& be, Layers& layers, Adapted& adapted, index_t first,
                             index_t count) {
     groups_.resize(layers.size());
-    members_.clear();
-    for (std::size_t l = std::size_t(first); l < std::size_t(first + count); ++l) {
-      mat<Be>& W = layers[l].W;
-      const bool attached = adapted[l].attached;
-      members_.push_back({&W, &layers[l].b, attached ? &adapted[l].parameters : nullptr,
-                          attached ? &adapted[l].gradient : nullptr});
-    }
+    members_of(layers, adapted, first, count);
     bordered_group<Be>& found = groups_[std::size_t(first)];
-    found.gather(be, members_);
+    found.gather(be, scaling(adapted, first), members_);
     return found;
   }
 
  private:
   using member = typename bordered_group<Be>::member;
 
+  template <class Layers, class Adapted>
+  void members_of(Layers& layers, Adapted& adapted, index_t first, index_t count) {
+    members_.clear();
+    for (std::size_t l = std::size_t(first); l < std::size_t(first + count); ++l) {
+      const bool attached = adapted[l].attached;
+      members_.push_back({&layers[l].W, &layers[l].b, attached ? &adapted[l].parameters : nullptr,
+                          attached ? &adapted[l].gradient : nullptr});
+    }
+  }
+
   layer_products products_;
   std::vector<bordered_group<Be>> groups_;  // of the layer that is their first
   std::vector<member> members_;
+  mat<Be> wide_;
 };
 
 }  // namespace preheat

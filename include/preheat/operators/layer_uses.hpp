@@ -33,8 +33,17 @@ struct input_chunk {
 template <class Be, class Adapter>
 struct layer_use {
   mat<Be> Y;
+  activations<Be> rounded;  // Y of layers that compute together, if activations are rounded
   mat<Be> dropped, d_dropped;
   typename Adapter::template saved_activations<Be> saved_activations;
+
+  activations<Be>& joined_output() {
+    if constexpr (rounds_activations<Be>) {
+      return rounded;
+    } else {
+      return Y;
+    }
+  }
 };
 
 template <class Be, class Adapter>

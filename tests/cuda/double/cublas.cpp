@@ -205,6 +205,35 @@ std::vector<float> widened(const void* p, bool into_half, std::size_t count) {
   return v;
 }
 
+// A product of bfloat16 with sums in float.
+struct half_product {
+  char ta, tb;
+  int m, n, k, lda, ldb, ldc;
+  float alpha, beta;
+
+  operand<const __nv_bfloat16> left(const __nv_bfloat16* A) const {
+    return ta == 'N' ? matrix("A", A, m, k, lda) : matrix("A", A, k, m, lda);
+  }
+  operand<const __nv_bfloat16> right(const __nv_bfloat16* B) const {
+    return tb == 'N' ? matrix("B", B, k, n, ldb) : matrix("B", B, n, k, ldb);
+  }
+  template <class C>
+  void compute(const operand<const __nv_bfloat16>& a, const operand<const __nv_bfloat16>& b,
+               const operand<C>& c, bool into_half) const {
+    const auto wide_a = widened(a.reach(), true, a.bytes / 2);
+    const auto wide_b = widened(b.reach(), true, b.bytes / 2);
+    auto wide_c = widened(c.reach(), into_half, c.bytes / sizeof(C));
+    lapack<float>::gemm(&ta, &tb, &m, &n, &k, &alpha, wide_a.data(), &lda, wide_b.data(), &ldb,
+                        &beta, wide_c.data(), &ldc);
+    for (long j = 0; j < n; ++j) {
+      for (long i = 0; i < m; ++i) {
+        const long at = i + j * long(ldc);
+        c.reach()[at] = C(wide_c[std::size_t(at)]);
+      }
+    }
+  }
+};
+
 }  // namespace
 
 extern "C" {
@@ -290,32 +319,65 @@ cublasStatus_t cublasGemmEx(cublasHandle_t h, cublasOperation_t ta, cublasOperat
     check_scalar(static_cast<const float*>(alpha));
     check_scalar(static_cast<const float*>(beta));
     const bool into_half = c_type == CUDA_R_16BF;
+    const half_product product{letter(ta),
+                               letter(tb),
+                               m,
+                               n,
+                               k,
+                               lda,
+                               ldb,
+                               ldc,
+                               *static_cast<const float*>(alpha),
+                               *static_cast<const float*>(beta)};
     const auto* pa = static_cast<const __nv_bfloat16*>(A);
     const auto* pb = static_cast<const __nv_bfloat16*>(B);
-    const auto a = ta == CUBLAS_OP_N ? matrix("A", pa, m, k, lda) : matrix("A", pa, k, m, lda);
-    const auto b = tb == CUBLAS_OP_N ? matrix("B", pb, k, n, ldb) : matrix("B", pb, n, k, ldb);
     const auto c16 = matrix("C", static_cast<__nv_bfloat16*>(C), into_half ? m : 0, n, ldc);
     const auto c32 = matrix("C", static_cast<float*>(C), into_half ? 0 : m, n, ldc);
-    const float x = *static_cast<const float*>(alpha);
-    const float y = *static_cast<const float*>(beta);
+    const auto a = product.left(pa);
+    const auto b = product.right(pb);
     machine::get().enqueue(s, [=] {
-      const auto wide_a = widened(a.reach(), true, a.bytes / 2);
-      const auto wide_b = widened(b.reach(), true, b.bytes / 2);
-      auto wide_c = into_half ? widened(c16.reach(), true, c16.bytes / 2)
-                              : widened(c32.reach(), false, c32.bytes / 4);
-      const char na = letter(ta);
-      const char nb = letter(tb);
-      lapack<float>::gemm(&na, &nb, &m, &n, &k, &x, wide_a.data(), &lda, wide_b.data(), &ldb, &y,
-                          wide_c.data(), &ldc);
-      for (long j = 0; j < n; ++j) {
-        for (long i = 0; i < m; ++i) {
-          const long at = i + j * long(ldc);
-          if (into_half) {
-            c16.reach()[at] = __float2bfloat16(wide_c[at]);
-          } else {
-            c32.reach()[at] = wide_c[at];
-          }
-        }
+      if (into_half) {
+        product.compute(a, b, c16, true);
+      } else {
+        product.compute(a, b, c32, false);
+      }
+    });
+  });
+}
+
+// Many of them, into bfloat16.
+cublasStatus_t cublasGemmBatchedEx(cublasHandle_t h, cublasOperation_t ta, cublasOperation_t tb,
+                                   int m, int n, int k, const void* alpha, const void* const A[],
+                                   cudaDataType_t a_type, int lda, const void* const B[],
+                                   cudaDataType_t b_type, int ldb, const void* beta,
+                                   void* const C[], cudaDataType_t c_type, int ldc, int count,
+                                   cublasComputeType_t compute, cublasGemmAlgo_t) {
+  return blas_call("cublasGemmBatchedEx", h, [&](stream& s) {
+    expect(a_type == CUDA_R_16BF && b_type == CUDA_R_16BF && c_type == CUDA_R_16BF,
+           "A, B and C are not all bfloat16");
+    expect(compute == CUBLAS_COMPUTE_32F, "sums are not in float");
+    expect(k > 0 && count >= 0, "the inner dimension is not positive, or the count is negative");
+    check_scalar(static_cast<const float*>(alpha));
+    check_scalar(static_cast<const float*>(beta));
+    const half_product product{letter(ta),
+                               letter(tb),
+                               m,
+                               n,
+                               k,
+                               lda,
+                               ldb,
+                               ldc,
+                               *static_cast<const float*>(alpha),
+                               *static_cast<const float*>(beta)};
+    const auto left = matrix("the pointers to A", A, count, 1, count);
+    const auto right = matrix("the pointers to B", B, count, 1, count);
+    const auto results = matrix("the pointers to C", C, count, 1, count);
+    machine::get().enqueue(s, [=] {
+      for (long i = 0; i < count; ++i) {
+        const auto* a = static_cast<const __nv_bfloat16*>(left.reach()[i]);
+        const auto* b = static_cast<const __nv_bfloat16*>(right.reach()[i]);
+        auto* c = static_cast<__nv_bfloat16*>(results.reach()[i]);
+        product.compute(product.left(a), product.right(b), matrix("C", c, m, n, ldc), true);
       }
     });
   });
