@@ -86,6 +86,9 @@ void cuda_fused_attention::backward(const shape_type& shape, std::span<const ind
                                     view<number> dK, view<number> dV) {
   require_operands(shape, lengths, Q, K, V, C);
   require_gradients(shape, lengths, dC, dQ, dK, dV);
+  require_one_step(Q, dQ);
+  require_one_step(K, dK);
+  require_one_step(V, dV);
   state_->run(shape, lengths, {Q.ld(), K.ld(), V.ld(), C.ld(), dC.ld(), dQ.ld(), dK.ld(), dV.ld()},
               {{in_Q, place_of(Q)},
                {in_K, place_of(K)},

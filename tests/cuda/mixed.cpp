@@ -503,6 +503,13 @@ TEST_CASE("fused attention refuses operands that the kernels do not read") {
   const view narrow(Q.data(), 32, 5, 36);
   CHECK(forward({2, 1, 16}, narrow, K).find("Q: leading dimension is a multiple of 8 (36, 8)") !=
         std::string::npos);
+  auto other = rounded(be, table(320, 5));
+  CHECK(refusal([&] {
+          attention.backward({2, 1, 16}, lengths, Q, K, all.row_range(48, 16), C, statistics.data(),
+                             C, view(other).row_range(0, 32), view(other).row_range(32, 16),
+                             view(other).row_range(48, 16));
+        }).find("the gradient's leading dimension is its operand's (320, 64)") !=
+        std::string::npos);
   CHECK(refusal([&] {
           (void)cuda_fused_attention::statistics({2, 1, 16}, std::vector<index_t>{3, 0});
         }).find("tokens of a sequence >= 1 (0, 1)") != std::string::npos);

@@ -60,7 +60,8 @@ class cuda_fused_attention {
   // bytes; cuda_error with cuDNN's text, for a shape that it does not compute.
   void forward(const shape_type& shape, std::span<const index_t> lengths, view<const number> Q,
                view<const number> K, view<const number> V, view<number> C, float* statistics);
-  // Q, K, V, C and the statistics as forward had and wrote them. Writes dQ, dK and dV.
+  // Q, K, V, C and the statistics as forward had and wrote them. Writes dQ, dK and dV, which have the leading dimensions
+  // of Q, K and V.
   void backward(const shape_type& shape, std::span<const index_t> lengths, view<const number> Q,
                 view<const number> K, view<const number> V, view<const number> C,
                 const float* statistics, view<const number> dC, view<number> dQ, view<number> dK,
@@ -113,6 +114,12 @@ class cuda_fused_attention {
     require_operand("dQ", dQ, s.heads, s, lengths);
     require_operand("dK", dK, s.key_value_heads, s, lengths);
     require_operand("dV", dV, s.key_value_heads, s, lengths);
+  }
+
+  // With gradients of another leading dimension those of cuDNN are wrong for sequences of different lengths.
+  static void require_one_step(view<const number> x, view<const number> dx) {
+    require(x.ld() == dx.ld(), "attention: the gradient's leading dimension is its operand's",
+            dx.ld(), x.ld());
   }
 
   struct state;

@@ -11,8 +11,9 @@
 //   backward(shape, lengths, Q, K, V, C, statistics, dC, dQ, dK, dV)
 //
 // with activations as operands (nn/causal_attention.hpp has the equations). Memory a block: heads numbers a token
-// instead of heads·longest. A pass whose sequences go on from a cache, where keys are more than queries, is computed by
-// causal_attention: it has no gradient.
+// instead of heads·longest. Computed by causal_attention are a pass whose sequences go on from a cache, where keys are
+// more than queries, and one whose Q, K and V are not parts of one matrix: norms of q and k, and layers that are not
+// joined. With operands of different leading dimensions cuDNN's gradients for texts of different lengths were wrong.
 #pragma once
 #include <algorithm>
 #include <optional>
@@ -33,8 +34,10 @@ class fused_attention {
   void forward(Be& be, const attention_shape& shape, std::span<const attention_span> sequences,
                const_activation_view<Be> Q, const_activation_view<Be> K,
                const_activation_view<Be> V, activation_view<Be> C, scratch& s) {
-    if (std::any_of(sequences.begin(), sequences.end(),
-                    [](const attention_span& one) { return one.past() > 0; })) {
+    fused_ = lies_below(Q, K) && lies_below(K, V) &&
+             std::none_of(sequences.begin(), sequences.end(),
+                          [](const attention_span& one) { return one.past() > 0; });
+    if (!fused_) {
       products_.forward(be, shape, sequences, Q, K, V, C, s.products);
       return;
     }
@@ -53,19 +56,29 @@ class fused_attention {
     }
     s.kernels->forward(kernel_shape, lengths_, Q, K, V, C, statistics_.data());
   }
-  // Writes dQ, dK and dV, also those that are not wanted.
-  void backward(Be&, const attention_shape& shape, std::span<const attention_span>,
-                const_activation_view<Be> dC, const wanted_gradients&, activation_view<Be> dQ,
-                activation_view<Be> dK, activation_view<Be> dV, scratch& s) {
+  // Writes dQ, dK and dV, by the kernels also those that are not wanted.
+  void backward(Be& be, const attention_shape& shape, std::span<const attention_span> sequences,
+                const_activation_view<Be> dC, const wanted_gradients& wanted,
+                activation_view<Be> dQ, activation_view<Be> dK, activation_view<Be> dV,
+                scratch& s) {
+    if (!fused_) {
+      products_.backward(be, shape, sequences, dC, wanted, dQ, dK, dV, s.products);
+      return;
+    }
     s.kernels->backward(shape_of(shape), lengths_, Q_, K_, V_, C_, statistics_.data(), dC, dQ, dK,
                         dV);
   }
 
  private:
+  // Whether b has the rows below those of a in one matrix.
+  static bool lies_below(const_activation_view<Be> a, const_activation_view<Be> b) {
+    return b.data() == a.data() + a.rows() && b.ld() == a.ld();
+  }
   typename Kernels::shape_type shape_of(const attention_shape& shape) const {
     return {shape.heads, shape.key_value_heads, shape.head_size(Q_.rows()), shape.window};
   }
 
+  bool fused_ = false;
   causal_attention<Be> products_;
   const_activation_view<Be> Q_, K_, V_, C_;
   mat<Be> statistics_;
