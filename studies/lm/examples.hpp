@@ -141,6 +141,29 @@ void fill(preheat::nn::causal_batch<Be>& batch, std::size_t count, Pick pick) {
   }
 }
 
+// Makes all texts as long as the longest one, by tokens after their ends. No token before them sees them, and they
+// count in no loss: losses and gradients stay, and on a GPU texts of one length are one piece of work. Who looks at
+// the layers' inputs sees them, too.
+template <class Be>
+void make_equally_long(preheat::nn::causal_batch<Be>& batch) {
+  const index_t longest = *std::max_element(batch.lengths.begin(), batch.lengths.end());
+  preheat::nn::causal_batch<Be> equal;
+  equal.divisor = batch.divisor;
+  index_t first = 0;
+  const auto copy = [&](const std::vector<index_t>& from, index_t length, std::vector<index_t>& to,
+                        index_t filler) {
+    to.insert(to.end(), from.begin() + first, from.begin() + first + length);
+    to.insert(to.end(), std::size_t(longest - length), filler);
+  };
+  for (const index_t length : batch.lengths) {
+    copy(batch.ids, length, equal.ids, batch.ids[std::size_t(first)]);
+    copy(batch.labels, length, equal.labels, preheat::nn::not_counted);
+    equal.lengths.push_back(longest);
+    first += length;
+  }
+  batch = std::move(equal);
+}
+
 template <class Be>
 preheat::nn::causal_batch<Be> batch_of(std::span<const example> examples) {
   preheat::nn::causal_batch<Be> batch;
@@ -160,13 +183,20 @@ class definition_batches {
     fill(batch, chosen.size(),
          [&](std::size_t j) -> const example& { return examples_[chosen[j]]; });
     tokens_ += batch.tokens();
+    if (equally_long_) {
+      lm::make_equally_long(batch);
+    }
   }
+  // From now on, or no longer.
+  void make_equally_long(bool on) { equally_long_ = on; }
+  // Those of the texts.
   index_t tokens() const { return tokens_; }
 
  private:
   std::span<const example> examples_;
   common::epochs epochs_;
   index_t tokens_ = 0;
+  bool equally_long_ = false;
 };
 
 }  // namespace studies::lm

@@ -36,6 +36,10 @@ void check_same_curve(const Method& m, const fit_options& options) {
   }
 }
 
+// Floats of a device start all layers at once (linalg/factored_svds.hpp), which the first test below runs.
+static_assert(starts_together<init::hrp<>, cuda_float, factors<cuda_float>> &&
+              !starts_together<init::hrp<>, reference, factors<reference>>);
+
 }  // namespace
 
 TEST_CASE_TEMPLATE("cuda: HRP from preheating to the end, as on the CPU", Be, cuda_float,

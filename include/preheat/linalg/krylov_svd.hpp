@@ -7,7 +7,7 @@
 //
 //   Q₀ = qr(M·Ω),  P_j = Mᵀ·Q_j,  Q_{j+1} = qr of M·P_j less its part in span(Q₀ … Q_j)
 //
-// On a device the Q_j are made without waiting, by Cholesky factors in double (krylov_basis.hpp).
+// On a device the Q_j are made without waiting, by Cholesky factors in double (device_krylov.hpp).
 //
 // After `depth` such steps M ≈ Q·Pᵀ with all Q_j and P_j side by side, and the SVD of that product
 // is the answer. Where power iteration keeps the last block only, this keeps all of them: the error
@@ -19,8 +19,8 @@
 #include <utility>
 #include <vector>
 
+#include "device_krylov.hpp"
 #include "factored_svd.hpp"
-#include "krylov_basis.hpp"
 #include "truncated_svd.hpp"
 
 namespace preheat::linalg {
@@ -33,6 +33,53 @@ struct krylov_options {
 };
 
 namespace detail {
+
+// X becomes an orthonormal basis of what its columns add to the orthonormal columns of Q.
+template <backend Be, random_generator G>
+void orthonormalize_against(Be& be, const_view_of<Be> Q, mat<Be>& X, const G& gen) {
+  using T = scalar_of<Be>;
+  if (Q.cols() == 0) {
+    X = be.qr(X).Q;
+    return;
+  }
+  // Subtracts from X its part in span(Q), and returns ‖QᵀX‖².
+  const auto project = [&] {
+    const mat<Be> part = product<Be>(be, transpose::yes, Q, transpose::no, X);
+    be.gemm(-1, transpose::no, Q, transpose::no, part, 1, X);
+    return double(be.dot(part, part));
+  };
+  const double rounding = 8 * double(std::numeric_limits<T>::epsilon()) * double(be.max_abs(X));
+  project();
+  qr_result<mat<Be>> f = be.qr(X);
+  if (smallest_diagonal(be, f.R) <= 8 * rounding) {
+    // Some column adds nothing: what is left of it is rounding, which lies anywhere. A random part
+    // larger than that gives it a direction of its own.
+    const double level = rounding > 0 ? rounding : 1;
+    be.apply(axpby<T>{1, 1}, X, normal(be, X.rows(), X.cols(), level, gen));
+    project();
+    f = be.qr(X);
+  }
+  X = std::move(f.Q);
+  // Now XᵀX = I, and I − (QᵀX)ᵀ(QᵀX) once what rounding left in span(Q) is subtracted.
+  if (project() > double(std::numeric_limits<T>::epsilon()) / 4) {
+    X = be.qr(X).Q;
+  }
+}
+
+// The basis by `orthonormalize_against`: Q has the columns before `first`.
+template <backend Be, random_generator G>
+struct careful_basis {
+  Be& be;
+  const mat<Be>& Q;
+  const G& gen;
+  mat<Be> operator()(index_t first, const_view_of<Be> X) {
+    mat<Be> added = clone<Be>(be, X);
+    orthonormalize_against<Be>(be, view(Q).col_range(0, first), added,
+                               gen.fork(purpose::completion, std::uint64_t(first)));
+    return added;
+  }
+  static bool holds() { return true; }
+};
 
 // The SVD of Q·Pᵀ, Q with orthonormal columns, by the eigenvectors of PᵀP where squares are good
 // enough for r singular values.
