@@ -31,8 +31,9 @@ fit_report<typename Net::backend_type, typename method<Policies...>::adapter_typ
 
 // The main run's options for a run that preheats; the layers and their scales are the caller's to set.
 template <class = void>  // (core/error.hpp says why)
-[[gnu::cold]] fit_options preheating_options(fit_options o, index_t rank, index_t steps,
+[[gnu::cold]] fit_options preheating_options(const fit_options& main, index_t rank, index_t steps,
                                              std::uint64_t seed) {
+  fit_options o = main;
   o.rank = rank;
   o.steps = steps;
   o.seed = seed;

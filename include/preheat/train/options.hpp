@@ -78,7 +78,8 @@ struct fit_options {
 
 // The settings as this process applies them: only process 0 has an observer and checkpoints.
 template <class = void>  // (core/error.hpp says why)
-fit_options for_this_process(fit_options options) {
+fit_options for_this_process(const fit_options& of_all) {
+  fit_options options = of_all;
   if (!options.processes.first()) {
     options.observer = nullptr;
     options.checkpoint = nullptr;
