@@ -101,7 +101,7 @@ struct drawer {
 
   // A setting of starts that variants have another value of.
   struct setting {
-    const char *name, *title, *label;
+    const char *name, *title, *label, *range;
     double (*value)(const start_variant&);  // 0: the method's own
     start_variant (*without)(start_variant);
     double usual;  // of the methods as they are
@@ -111,9 +111,9 @@ struct drawer {
     method_figure f(
         known,
         settings_of(one.name, fmt::format("Difference to tuned Kaiming against {}", one.title),
-                    fmt::format("  set logscale x 2\n  set xrange [*:*]\n  set format x \"%g\"\n"
+                    fmt::format("  set logscale x 2\n  set xrange [{}]\n  set format x \"%g\"\n"
                                 "  set xlabel \"{}\" offset 0,0.3\n",
-                                one.label) +
+                                one.range, one.label) +
                         gain_label + zero_line),
         1.03);
     for (const condition& c : conditions) {
@@ -146,7 +146,7 @@ struct drawer {
                                 "  set logscale x\n  set xrange [*:*]\n  set format x \"%g\"\n"
                                 "  set xtics (0.00025, 0.001, 0.004, 0.016)\n"
                                 "  set xlabel \"learning rate\" offset 0,0.3\n"
-                                "  set ylabel \"validation loss\"\n",
+                                "  set ylabel \"validation loss\" offset 1.2,0\n",
                                 true, false));
     for (const condition* const c : main_conditions(3)) {
       f.begin_panel(c->title());
@@ -230,13 +230,13 @@ std::vector<picture> evidence_figures(const std::vector<run_record>& runs,
   d.by_steps();
   const preheat::init::hrp<> usual;
   d.by_setting({"lm_preheating_rank", "the rank of preheating", "rank of preheating, over the rank",
-                [](const start_variant& v) { return double(v.preheat_multiple); },
+                "0.7:90", [](const start_variant& v) { return double(v.preheat_multiple); },
                 [](start_variant v) {
                   v.preheat_multiple = 0;
                   return v;
                 },
                 double(usual.multiple)});
-  d.by_setting({"lm_norms", "the norm of the directions", "norm of every row of A",
+  d.by_setting({"lm_norms", "the norm of the directions", "norm of every row of A", "0.07:4",
                 [](const start_variant& v) { return v.row_norm; },
                 [](start_variant v) {
                   v.row_norm = 0;
