@@ -29,16 +29,10 @@ std::string shared_settings(const run_record& r) {
   return std::regex_replace(text, aside, "");
 }
 
-// The runs at the best rate by validation, among those with at least half as many seeds as any: by the seeds that
-// all of them have. Empty if every rate fails.
+// The runs at the best rate by validation, by the seeds that all rates with enough seeds have. Empty if every rate
+// fails.
 run_group at_best_rate(const run_group& runs) {
-  std::map<double, std::set<int>> seeds;
-  std::size_t most = 0;
-  for (const run_record* const r : runs) {
-    seeds[r->rate].insert(r->base);
-    most = std::max(most, seeds[r->rate].size());
-  }
-  std::erase_if(seeds, [&](const auto& rate) { return 2 * rate.second.size() < most; });
+  const std::map<double, std::set<int>> seeds = rates_with_seeds(runs);
   const auto in_all = [&](int base) {
     return std::all_of(seeds.begin(), seeds.end(),
                        [&](const auto& rate) { return rate.second.contains(base); });
@@ -95,6 +89,17 @@ const start_runs* condition::usual_of(const start_runs& s) const {
     return other.origin == s.origin && other.widely_run;
   });
   return it == starts.end() ? nullptr : &*it;
+}
+
+std::map<double, std::set<int>> rates_with_seeds(const run_group& runs) {
+  std::map<double, std::set<int>> seeds;
+  std::size_t most = 0;
+  for (const run_record* const r : runs) {
+    seeds[r->rate].insert(r->base);
+    most = std::max(most, seeds[r->rate].size());
+  }
+  std::erase_if(seeds, [&](const auto& rate) { return 2 * rate.second.size() < most; });
+  return seeds;
 }
 
 std::string condition::title() const {

@@ -2,6 +2,8 @@
 // every start is from tuned Kaiming.
 #pragma once
 #include <cstddef>
+#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -45,6 +47,9 @@ struct condition {
   const start_runs* usual_of(const start_runs& s) const;
   std::string title() const;  // "definitions, 32 steps, rank 4"
 };
+
+// The rates of a method that have at least half as many seeds as any of them, with their seeds.
+std::map<double, std::set<int>> rates_with_seeds(const run_group& runs);
 
 // In the order of tasks, steps and ranks; methods in the order of `known`, variants after their method. Runs
 // without a rank are in the conditions of all ranks. A method's best rate is that of the least validation loss, by

@@ -11,70 +11,14 @@
 #include <preheat/init/hrp.hpp>
 #include <preheat/method.hpp>
 
-#include "overview.hpp"
+#include "method_figure.hpp"
 #include "report.hpp"
-#include "studies/common/figures.hpp"
-#include "studies/common/line_styles.hpp"
 
 namespace studies::lm {
 namespace {
 
-using apps::console::number;
 using apps::console::picture;
-using common::figure_line;
-using common::figure_panel;
 using common::line_figure_settings;
-
-// Panels whose lines are those of methods, each with its style. The lines of a panel are moved aside a little,
-// so that intervals can be seen, where `aside` is a factor above 1.
-class figure {
- public:
-  figure(const std::vector<method_entry>& known, line_figure_settings settings, double aside = 1)
-      : styles_(common::choose_styles(known)), settings_(std::move(settings)), aside_(aside) {
-    for (const method_entry& m : known) {
-      names_[m.id] = m.name;
-      legend_.push_back(m.name);
-    }
-  }
-  void begin_panel(const std::string& title) {
-    if (panels_.empty() || !panels_.back().items.empty()) {
-      panels_.emplace_back();
-    }
-    panels_.back().title = title;
-  }
-  void add(const std::string& method, double x, const estimate& y) {
-    if (!std::isfinite(x) || !std::isfinite(y.mean) || !names_.contains(method)) {
-      return;
-    }
-    std::vector<figure_line>& lines = panels_.back().items;
-    const std::string& name = names_[method];
-    auto line = std::find_if(lines.begin(), lines.end(),
-                             [&](const figure_line& l) { return l.name == name; });
-    if (line == lines.end()) {
-      lines.push_back({name, styles_[method], {}});
-      line = lines.end() - 1;
-    }
-    line->points += fmt::format("{} {} {}\n", number(x * std::pow(aside_, line - lines.begin())),
-                                number(y.mean), number(y.half));
-  }
-  // Nothing without a line.
-  void draw(std::vector<picture>& all) {
-    if (!panels_.empty() && panels_.back().items.empty()) {
-      panels_.pop_back();
-    }
-    if (!panels_.empty()) {
-      all.push_back(common::line_figure(settings_, legend_, panels_));
-    }
-  }
-
- private:
-  std::map<std::string, common::line_style> styles_;
-  std::map<std::string, std::string> names_;
-  std::vector<std::string> legend_;
-  std::vector<figure_panel<figure_line>> panels_;
-  line_figure_settings settings_;
-  double aside_;
-};
 
 constexpr const char* zero_line =
     "  set xzeroaxis linetype 1 linewidth 1.2 linecolor rgb \"#444444\"\n";
@@ -82,13 +26,14 @@ constexpr const char* gain_label =
     "  set ylabel \"eval loss, minus tuned Kaiming's\" offset 1.2,0\n";
 
 line_figure_settings settings_of(const std::string& name, const std::string& title,
-                                 const std::string& axes, bool joined = true) {
+                                 const std::string& axes, bool joined = true,
+                                 bool with_intervals = true) {
   return {.name = name,
           .title = title,
           .program = "preheat-lm",
           .axes = axes,
           .with_points = true,
-          .with_intervals = true,
+          .with_intervals = with_intervals,
           .joined = joined};
 }
 
@@ -125,14 +70,14 @@ struct drawer {
 
   // A panel a task and rank that has several numbers of steps.
   void by_steps() {
-    figure f(known,
-             settings_of("lm_steps", "Difference to tuned Kaiming against training steps",
-                         std::string("  set logscale x 2\n  set xrange [24:*]\n"
-                                     "  set xtics (32, 64, 128, 256, 512, 1024, 2048)\n"
-                                     "  set xlabel \"training steps, everything charged\" "
-                                     "offset 0,0.3\n") +
-                             gain_label + zero_line),
-             1.03);
+    method_figure f(known,
+                    settings_of("lm_steps", "Difference to tuned Kaiming against training steps",
+                                std::string("  set logscale x 2\n  set xrange [24:*]\n"
+                                            "  set xtics (32, 64, 128, 256, 512, 1024, 2048)\n"
+                                            "  set xlabel \"training steps, everything charged\" "
+                                            "offset 0,0.3\n") +
+                                    gain_label + zero_line),
+                    1.03);
     std::map<std::pair<std::string, int>, std::set<int>> steps;
     for (const comparison& one : compared) {
       if (is_start(*one.who)) {
@@ -156,19 +101,19 @@ struct drawer {
 
   // A setting of starts that variants have another value of.
   struct setting {
-    const char *name, *title, *label;
+    const char *name, *title, *label, *range;
     double (*value)(const start_variant&);  // 0: the method's own
     start_variant (*without)(start_variant);
     double usual;  // of the methods as they are
   };
   // A panel a condition that has such variants, a line a method: its variants that differ in nothing else.
   void by_setting(const setting& one) {
-    figure f(
+    method_figure f(
         known,
         settings_of(one.name, fmt::format("Difference to tuned Kaiming against {}", one.title),
-                    fmt::format("  set logscale x 2\n  set xrange [*:*]\n  set format x \"%g\"\n"
+                    fmt::format("  set logscale x 2\n  set xrange [{}]\n  set format x \"%g\"\n"
                                 "  set xlabel \"{}\" offset 0,0.3\n",
-                                one.label) +
+                                one.range, one.label) +
                         gain_label + zero_line),
         1.03);
     for (const condition& c : conditions) {
@@ -196,17 +141,20 @@ struct drawer {
   }
 
   void by_rate() {
-    figure f(known, settings_of("lm_rates", "Validation loss against learning rate",
+    method_figure f(known,
+                    settings_of("lm_rates", "Validation loss against learning rate",
                                 "  set logscale x\n  set xrange [*:*]\n  set format x \"%g\"\n"
                                 "  set xtics (0.00025, 0.001, 0.004, 0.016)\n"
                                 "  set xlabel \"learning rate\" offset 0,0.3\n"
-                                "  set ylabel \"validation loss\"\n"));
+                                "  set ylabel \"validation loss\" offset 1.2,0\n",
+                                true, false));
     for (const condition* const c : main_conditions(3)) {
       f.begin_panel(c->title());
       for (const start_runs& s : c->starts) {
         if (is_start(s) && s.method.id != "base") {
+          const auto counted = rates_with_seeds(s.all);
           for (const auto& [rate, loss] : common::validation_by_rate(s.all)) {
-            f.add(s.origin, rate, {.mean = loss});
+            f.add(s.origin, rate, {.mean = counted.contains(rate) ? loss : common::not_a_number});
           }
         }
       }
@@ -215,7 +163,7 @@ struct drawer {
   }
 
   void by_room() {
-    figure f(
+    method_figure f(
         known,
         settings_of("lm_room", "Difference to tuned Kaiming against the room under it",
                     std::string("  set xrange [*:*]\n  set xlabel \"eval loss of tuned Kaiming, "
@@ -232,12 +180,15 @@ struct drawer {
   }
 
   void by_drift() {
-    figure f(known,
-             settings_of("lm_drift", "Drift against loss, both minus tuned Kaiming's",
-                         std::string("  set xrange [*:*]\n  set xlabel \"eval loss\" offset 0,0.3\n"
-                                     "  set ylabel \"loss on quotations\" offset 1.2,0\n") +
-                             zero_line + "  set yzeroaxis linetype 1 linecolor rgb \"#444444\"\n",
-                         false));
+    method_figure f(
+        known,
+        settings_of(
+            "lm_drift", "Drift against loss, both minus tuned Kaiming's",
+            std::string(
+                "  set xrange [*:*]\n  set xtics 0.02\n  set xlabel \"eval loss\" offset 0,0.3\n"
+                "  set ylabel \"loss on quotations\" offset 1.2,0\n") +
+                zero_line + "  set yzeroaxis linetype 1 linecolor rgb \"#444444\"\n",
+            false));
     for (const condition* const c : main_conditions(3)) {
       f.begin_panel(c->title());
       for (const comparison& one : compared) {
@@ -251,11 +202,12 @@ struct drawer {
   }
 
   void by_prediction() {
-    figure f(known, settings_of("lm_predicted", "Tuned rate against the one that 1/λ predicts",
+    method_figure f(known,
+                    settings_of("lm_predicted", "Tuned rate against the one that 1/λ predicts",
                                 "  set logscale xy 2\n  set xrange [*:*]\n  set format xy \"%g\"\n"
                                 "  set xlabel \"predicted from Kaiming's\" offset 0,0.3\n"
                                 "  set ylabel \"tuned\" offset 1.2,0\n",
-                                false));
+                                false, false));
     for (const condition& c : conditions) {
       f.begin_panel(c.title());
       for (const predicted_rate& r : predicted_rates(c)) {
@@ -278,13 +230,13 @@ std::vector<picture> evidence_figures(const std::vector<run_record>& runs,
   d.by_steps();
   const preheat::init::hrp<> usual;
   d.by_setting({"lm_preheating_rank", "the rank of preheating", "rank of preheating, over the rank",
-                [](const start_variant& v) { return double(v.preheat_multiple); },
+                "0.7:90", [](const start_variant& v) { return double(v.preheat_multiple); },
                 [](start_variant v) {
                   v.preheat_multiple = 0;
                   return v;
                 },
                 double(usual.multiple)});
-  d.by_setting({"lm_norms", "the norm of the directions", "norm of every row of A",
+  d.by_setting({"lm_norms", "the norm of the directions", "norm of every row of A", "0.07:4",
                 [](const start_variant& v) { return v.row_norm; },
                 [](start_variant v) {
                   v.row_norm = 0;

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "explanations.hpp"
 #include "markdown.hpp"
 #include "report.hpp"
 
@@ -154,13 +155,6 @@ std::string room_table(const std::vector<condition>& conditions) {
   return table.to_string();
 }
 
-// "+0.012 ± 0.020", or nothing for fewer than least_compared_seeds.
-std::string difference_cell(const std::vector<double>& differences) {
-  return differences.size() < least_compared_seeds
-             ? std::string()
-             : signed_cell(common::mean_with_interval(differences));
-}
-
 // The paired differences of two groups' validation losses at one rate.
 std::vector<double> at_rate(const run_group& a, const run_group& b, double rate) {
   const auto other = common::by_base(b, rate, validation_loss_of);
@@ -198,53 +192,6 @@ std::string variant_cell(const condition& c, const start_runs& s) {
   return difference_cell(common::paired_differences(s.chosen, own->chosen, test_loss_of));
 }
 
-std::string drift_sentences(const std::vector<condition>& conditions,
-                            const std::vector<comparison>& compared) {
-  std::string text;
-  for (const condition& c : conditions) {
-    std::vector<double> gains, drifts;
-    for (const comparison& one : compared) {
-      if (one.where == &c) {
-        gains.push_back(one.difference.mean);
-        drifts.push_back(common::mean(above_kaiming(c, *one.who, drift_of)));
-      }
-    }
-    if (gains.size() >= 4) {
-      text += fmt::format("- {}: over {} starts the rank correlation of loss and drift is {:.2f}\n",
-                          c.title(), gains.size(), common::rank_correlation(gains, drifts));
-    }
-  }
-  return text.empty() ? text : text + "\n";
-}
-
-std::string prediction_text(const std::vector<condition>& conditions) {
-  markdown_table table({"condition", "start", "λ", "predicted rate", "tuned rate"});
-  std::string sentences;
-  for (const condition& c : conditions) {
-    const std::vector<predicted_rate> rates = predicted_rates(c);
-    std::vector<double> inverse, tuned;
-    double logarithms = 0, same = 0;
-    for (const predicted_rate& r : rates) {
-      table.add({c.title(), r.who->method.name, fmt::format("{:.4g}", r.curvature),
-                 fmt::format("{:.2g}", r.predicted), fmt::format("{}", r.tuned)});
-      inverse.push_back(1 / r.curvature);
-      tuned.push_back(r.tuned);
-      logarithms += std::abs(std::log(r.predicted / r.tuned));
-      same += std::abs(std::log(rates.front().tuned / r.tuned));
-    }
-    if (rates.size() > 2) {
-      const double others = double(rates.size() - 1);
-      sentences += fmt::format(
-          "- {}: the prediction is wrong by a factor of {:.2f} on average (geometric), the same "
-          "rate "
-          "for all by {:.2f}; rank correlation {:.2f}, {} starts\n",
-          c.title(), std::exp(logarithms / others), std::exp(same / others),
-          common::rank_correlation(inverse, tuned), rates.size());
-    }
-  }
-  return table.to_string() + sentences + (sentences.empty() ? "" : "\n");
-}
-
 std::string section(const char* title, const std::string& text) {
   return text.empty() ? text : fmt::format("### {}\n\n{}", title, text);
 }
@@ -271,6 +218,7 @@ std::string overview_of(const std::vector<condition>& conditions) {
   text += section("Variants against tuned Kaiming",
                   over_conditions(conditions, "eval loss, minus Kaiming's", variant, only_gains));
   text += section("Comparisons", compared.empty() ? "" : count_sentences(compared));
+  text += section("HRP against its plain reading", plain_table(conditions));
   text +=
       section("Variants against their own method",
               over_conditions(conditions, "eval loss, minus the method's", variant, variant_cell));

@@ -13,7 +13,8 @@
 // variant. [preheat] The paper's summary leaves open how to preheat; each choice here is an option. Preheat
 // trains A with plain SGD at the main rate (B is frozen and orthonormal, so that A is a sketch of the
 // summed gradient and B·A its low-rank part); R = 16·r; 1.3 % of the steps, at least 1; c = 1. They
-// were chosen by `./run map`, on digits and on teachers of known spectrum: docs/evidence.md.
+// were chosen by `./run map`, on digits and on teachers of known spectrum; on a pretrained language model
+// hrp<lora> did better: docs/evidence.md.
 // Automatic side: the frozen factor of the main adapter if it has one; else the side of Preheat's
 // trained factor, because only that one depends on the gradient (train A -> right, train B -> left,
 // both -> right).
