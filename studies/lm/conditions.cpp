@@ -29,18 +29,28 @@ std::string shared_settings(const run_record& r) {
   return std::regex_replace(text, aside, "");
 }
 
-// The runs at the rates that have the most seeds.
-run_group at_fullest_rates(const run_group& runs) {
+// The runs at the best rate by validation, among those with at least half as many seeds as any: by the seeds that
+// all of them have. Empty if every rate fails.
+run_group at_best_rate(const run_group& runs) {
   std::map<double, std::set<int>> seeds;
   std::size_t most = 0;
   for (const run_record* const r : runs) {
     seeds[r->rate].insert(r->base);
     most = std::max(most, seeds[r->rate].size());
   }
-  run_group kept;
-  std::copy_if(runs.begin(), runs.end(), std::back_inserter(kept),
-               [&](const run_record* r) { return seeds[r->rate].size() == most; });
-  return kept;
+  std::erase_if(seeds, [&](const auto& rate) { return 2 * rate.second.size() < most; });
+  const auto in_all = [&](int base) {
+    return std::all_of(seeds.begin(), seeds.end(),
+                       [&](const auto& rate) { return rate.second.contains(base); });
+  };
+  run_group judged, best;
+  std::copy_if(runs.begin(), runs.end(), std::back_inserter(judged),
+               [&](const run_record* r) { return seeds.contains(r->rate) && in_all(r->base); });
+  if (const auto choice = common::choose_rate(judged)) {
+    std::copy_if(runs.begin(), runs.end(), std::back_inserter(best),
+                 [&](const run_record* r) { return r->rate == choice->rate; });
+  }
+  return best;
 }
 
 // Where a method is in the list, and the start without runs.
@@ -63,8 +73,8 @@ std::pair<std::size_t, start_runs> start_of(const run_record& r,
 }
 
 void summarize(start_runs& s) {
-  s.chosen = at_fullest_rates(s.all);
-  s.summary = common::summarize(s.chosen);
+  s.chosen = at_best_rate(s.all);
+  s.summary = common::summarize(s.chosen.empty() ? s.all : s.chosen);
   const auto [least, most] = std::minmax_element(
       s.all.begin(), s.all.end(), [](const auto* a, const auto* b) { return a->rate < b->rate; });
   const double best = s.summary.rate;

@@ -18,6 +18,7 @@
 #include <preheat/text/byte_pair_encoding.hpp>
 
 #include "studies/common/epochs.hpp"
+#include "studies/common/text_lengths.hpp"
 #include "wordnet.hpp"
 
 namespace studies::lm {
@@ -141,27 +142,11 @@ void fill(preheat::nn::causal_batch<Be>& batch, std::size_t count, Pick pick) {
   }
 }
 
-// Makes all texts as long as the longest one, by tokens after their ends. No token before them sees them, and they
-// count in no loss: losses and gradients stay, and on a GPU texts of one length are one piece of work. Who looks at
-// the layers' inputs sees them, too.
+// Makes all texts as long as the longest one (studies/common/text_lengths.hpp).
 template <class Be>
 void make_equally_long(preheat::nn::causal_batch<Be>& batch) {
   const index_t longest = *std::max_element(batch.lengths.begin(), batch.lengths.end());
-  preheat::nn::causal_batch<Be> equal;
-  equal.divisor = batch.divisor;
-  index_t first = 0;
-  const auto copy = [&](const std::vector<index_t>& from, index_t length, std::vector<index_t>& to,
-                        index_t filler) {
-    to.insert(to.end(), from.begin() + first, from.begin() + first + length);
-    to.insert(to.end(), std::size_t(longest - length), filler);
-  };
-  for (const index_t length : batch.lengths) {
-    copy(batch.ids, length, equal.ids, batch.ids[std::size_t(first)]);
-    copy(batch.labels, length, equal.labels, preheat::nn::not_counted);
-    equal.lengths.push_back(longest);
-    first += length;
-  }
-  batch = std::move(equal);
+  common::round_lengths(batch, longest, longest);
 }
 
 template <class Be>

@@ -84,6 +84,9 @@ void launch_all(cuda<T>& be, cuda_matrix<T>& x, cuda_matrix<T>& y) {
   be.add_row_dots(1, y, y, x);
   cuda_matrix<double> widened;
   be.apply(cuda_kernels::convert<T>{}, widened, y);
+  be.apply(linalg::converted<double>{}, widened, y);
+  be.apply(linalg::converted<T>{}, x, widened);
+  be.apply(scaled_copy<T>{}, x, y);
 }
 
 // A stored weight is read and written.

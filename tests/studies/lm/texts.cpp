@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "studies/common/text_lengths.hpp"
 #include "studies/lm/dictionary.hpp"
 #include "studies/lm/examples.hpp"
 #include "studies/lm/model.hpp"
@@ -246,6 +247,11 @@ TEST_CASE("lm: texts made equally long have the losses that they had") {
   preheat::base_operator<studies::lm::backend> linear(net);
   const double loss = net.loss(batch, linear);
   CHECK(net.loss(equal, linear) == doctest::Approx(loss).epsilon(1e-5));
+  auto rounded = batch;
+  studies::common::round_lengths(rounded, 3, 8);
+  CHECK(rounded.lengths == std::vector<index_t>{3, 6, 8});
+  CHECK(net.loss(rounded, linear) == doctest::Approx(loss).epsilon(1e-5));
+  CHECK(studies::common::rounded_length(30, 16, 20) == 30);
   const auto score = net.evaluate(texts, linear);
   CHECK(score.loss == doctest::Approx(loss).epsilon(1e-5));
   CHECK(score.accuracy >= 0);
