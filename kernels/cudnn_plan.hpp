@@ -4,9 +4,7 @@
 #include <cudnn_frontend.h>
 
 #include <cmath>
-#include <preheat/cuda/matrix.hpp>
 #include <unordered_map>
-#include <utility>
 
 #include "cudnn_shape.hpp"
 
@@ -46,14 +44,11 @@ class plan {
     check(graph_.build(handle, {fe::HeurMode_t::A}));
     std::int64_t bytes = 0;
     check(graph_.get_workspace_size(bytes));
-    constexpr std::int64_t line = 256;
-    of_graph_ = (bytes + line - 1) / line * line;
+    workspace_ = std::size_t(bytes);
   }
 
   // In bytes.
-  std::size_t workspace() const {
-    return std::size_t(of_graph_) + (apart() ? 2 * apart_bytes() : 0);
-  }
+  std::size_t workspace() const { return workspace_; }
 
   void run(cudnnHandle_t handle, const cuda_context& context, std::span<const index_t> lengths,
            addresses at, void* workspace) {
@@ -65,34 +60,10 @@ class plan {
         at[first_starts + std::int64_t(i)] = numbers + offset_of_starts(i);
       }
     }
-    if (!apart()) {
-      check(graph_.execute(handle, at, workspace));
-      return;
-    }
-    char* const free = static_cast<char*>(workspace) + of_graph_;
-    void* const dK = std::exchange(at[in_dK], free);
-    void* const dV = std::exchange(at[in_dV], free + apart_bytes());
     check(graph_.execute(handle, at, workspace));
-    const auto tokens = std::accumulate(lengths.begin(), lengths.end(), index_t(0));
-    const auto put = [&](place name, void* result) {
-      const view<const number> from(static_cast<const number*>(at[name]), shape_.key_rows(),
-                                    tokens);
-      const view<number> to(static_cast<number*>(result), shape_.key_rows(), tokens,
-                            steps_[std::size_t(name) - 1]);
-      detail::cuda_transfer(context, from, to, cudaMemcpyDeviceToDevice);
-    };
-    put(in_dK, dK);
-    put(in_dV, dV);
   }
 
  private:
-  // Sums of all tokens have of every head of dK and dV as many rows as the heads that share keys times the step of dK
-  // and dV. So these are apart then, without gaps, in the workspace, and are copied to their places.
-  bool apart() const { return shape_.tokens > 0 && shape_.shares_keys(); }
-  std::size_t apart_bytes() const {
-    return std::size_t(shape_.key_rows() * shape_.tokens) * sizeof(number);
-  }
-
   void check(fe::error_t status,
              detail::call_site at = {__builtin_FILE(), __builtin_LINE()}) const {
     if (status.is_bad()) {
@@ -153,8 +124,7 @@ class plan {
   // sequences × heads × tokens × rows
   attributes matrix(place name) {
     const bool of_keys = name == in_K || name == in_V || name == in_dK || name == in_dV;
-    const bool here = apart() && (name == in_dK || name == in_dV);
-    const index_t step = here ? shape_.key_rows() : steps_[std::size_t(name) - 1];
+    const index_t step = steps_[std::size_t(name) - 1];
     attributes a;
     a.set_uid(name)
         .set_dim({shape_.sequences, of_keys ? shape_.key_value_heads : shape_.heads, shape_.longest,
@@ -235,7 +205,7 @@ class plan {
   plan_shape shape_;
   token_steps steps_;
   fe::graph::Graph graph_;
-  std::int64_t of_graph_ = 0;  // bytes of the workspace, a multiple of 256
+  std::size_t workspace_ = 0;
   tensor lengths_;
   std::vector<starts> starts_;
   detail::cuda_memory numbers_;

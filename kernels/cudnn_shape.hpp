@@ -19,7 +19,6 @@ struct plan_shape {
   auto operator<=>(const plan_shape&) const = default;
 
   index_t rows() const { return heads * head_size; }
-  index_t key_rows() const { return key_value_heads * head_size; }
   bool shares_keys() const { return heads > key_value_heads; }
   std::string text() const {
     return "attention of " + std::to_string(heads) + " heads and " +
@@ -61,10 +60,12 @@ inline plan_shape shape_of_plan(const cuda_fused_attention::shape_type& s,
   p.longest = (rounded_up(longest) + tile - 1) / tile * tile;
   if (steps.size() > 4 && !repeatable) {
     // cuDNN sums dQ in float, and has dK and dV of every head where heads share keys: for `longest` tokens of every
-    // sequence, or for all tokens, and then of dQ as many rows as the step of the result. What takes less memory.
+    // sequence, or for all tokens with as many rows as the steps of the results. What takes less memory.
     const index_t tokens = rounded_up(std::accumulate(lengths.begin(), lengths.end(), index_t(0)));
     const index_t padded = (p.shares_keys() ? 8 : 4) * p.rows() * p.sequences * p.longest;
-    const index_t of_tokens = 4 * (steps[5] + (p.shares_keys() ? 2 * p.rows() : 0)) * tokens;
+    const index_t shared = p.heads / p.key_value_heads;
+    const index_t of_keys = p.shares_keys() ? shared * (steps[6] + steps[7]) : 0;
+    const index_t of_tokens = 4 * (steps[5] + of_keys) * tokens;
     p.tokens = of_tokens < padded ? tokens : 0;
   }
   return p;
