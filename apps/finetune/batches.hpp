@@ -101,7 +101,12 @@ class batches {
       append_row(batch, chosen[0]);
       batch.divisor = std::numeric_limits<double>::infinity();
     }
+    if (positions_ > 0) {
+      round_lengths(batch, positions_);
+    }
   }
+  // From now on texts have few different lengths, for a decoder on a GPU with so many positions.
+  void round_lengths_within(index_t positions) { positions_ = positions; }
   // Loaded so far in all passes, the other parts as if they were as large.
   index_t tokens() const { return tokens_; }
 
@@ -117,6 +122,7 @@ class batches {
   std::vector<double> counted_;  // tokens of every row
   studies::common::epochs epochs_;
   index_t tokens_ = 0;
+  index_t positions_ = 0;
 };
 
 }  // namespace apps::finetune

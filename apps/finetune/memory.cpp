@@ -86,11 +86,18 @@ std::vector<index_t> falling(std::vector<index_t> values) {
 
 // Texts that are as many and as long as those of no batch: the longest rows, or the longest evaluation.
 std::vector<index_t> longest_texts(const material& m) {
+  const auto length_of = [&](const example& e) {
+    const auto length = index_t(e.ids.size());
+    const bool rounded = computes_on_gpu && !m.model.net.classifies();
+    return rounded
+               ? studies::common::rounded_length(length, length_on_gpu, m.model.net.most_tokens())
+               : length;
+  };
   std::vector<index_t> rows;
   for (const auto& row : m.rows) {
     index_t tokens = 0;
     for (const std::size_t i : row) {
-      tokens += index_t(m.train[i].ids.size());
+      tokens += length_of(m.train[i]);
     }
     rows.push_back(tokens);
   }
@@ -98,7 +105,7 @@ std::vector<index_t> longest_texts(const material& m) {
   rows.resize(std::min(rows.size(), std::size_t(m.o.batch)));
   std::vector<index_t> held_out;
   for (const example& e : m.eval) {
-    held_out.push_back(index_t(e.ids.size()));
+    held_out.push_back(length_of(e));
   }
   held_out = falling(std::move(held_out));
   index_t tokens = 0;

@@ -90,9 +90,12 @@ double network::mean_loss(const batch_type& batch, any_linear& linear) {
   require_consistent(batch, !classifies());
   double sum = 0;
   index_t count = 0;
-  each_part(batch, [&](const batch_type& part) {
+  each_part(batch, [&](batch_type& part) {
     const index_t here = classifies() ? part.sequences() : counted_tokens(part);
     if (here > 0) {
+      if (computes_on_gpu && !classifies()) {
+        round_lengths(part, most_tokens());
+      }
       const float loss = classifies() ? as_encoder().loss(encoded(backend(), part), linear)
                                       : as_decoder().loss(part, linear);
       sum += double(loss) * double(here);

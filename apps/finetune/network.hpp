@@ -14,6 +14,7 @@
 
 #include "backend.hpp"
 #include "studies/common/any_linear.hpp"
+#include "studies/common/text_lengths.hpp"
 
 namespace apps::finetune {
 
@@ -32,6 +33,13 @@ inline index_t counted_in(std::span<const index_t> labels) {
 struct text_batch : preheat::nn::causal_batch<Be> {
   std::vector<index_t> classes{};
 };
+
+// On a GPU texts of a decoder have few different lengths (studies/common/text_lengths.hpp), within so many positions:
+// multiples of this one.
+inline constexpr index_t length_on_gpu = 16;
+inline void round_lengths(text_batch& batch, index_t positions) {
+  studies::common::round_lengths(batch, length_on_gpu, positions);
+}
 
 class network {
  public:

@@ -180,6 +180,12 @@ trained train(Method m, const training_job& job) {
   };
   auto run = make();
   begin(run);
+  // Inputs have been looked at, unless the method does so in every step.
+  if constexpr (computes_on_gpu && !preheat::any_has_hook<preheat::hook::observe_input, Method>) {
+    if (!job.net->classifies()) {
+      job.data->round_lengths_within(job.net->most_tokens());
+    }
+  }
   if (job.only_start) {
     trained result;
     if constexpr (std::is_same_v<adapter, preheat::adapter::lora> &&

@@ -31,7 +31,8 @@ inline nn::bert_weights<backend_type> given_bert(const inputs& given) {
     const std::string block = "encoder.layer." + std::to_string(i) + ".";
     for (const char* part : nn::linear_layer_names) {
       const std::string name = block + part;
-      w.layers.push_back({name, given.weight(name + ".weight"), given.weight(name + ".bias")});
+      w.layers.push_back(
+          {name, given.frozen_weight(name + ".weight"), given.weight(name + ".bias")});
     }
     w.frozen.blocks.push_back(
         {norm(block + "attention.output.LayerNorm"), norm(block + "output.LayerNorm")});

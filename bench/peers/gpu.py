@@ -109,16 +109,16 @@ def measured_ceilings(watch, dtype):
     return 2.0 * 8192 ** 3 / product, 8.0 * (1 << 28) / copy
 
 
-def encoder_row(name, shape, tf32):
+def encoder_row(name, shape, dtype=torch.float32):
     given = encoder.inputs(shape)
     given = {k: t.to(GPU) for k, t in given.items()}
     peers = [("PEFT", None)]
     if options.compiled:
         peers += [("PEFT compiled", "default"), ("PEFT in graphs", "reduce-overhead")]
-    models = [(label, encoder.Model(given, shape=shape, compile=mode)) for label, mode in peers]
+    models = [(label, encoder.Model(given, dtype, shape, mode)) for label, mode in peers]
     flops = encoder.frozen_products(given, shape)[1]
     return Row(name, "encoder_step", given, [(Peer(label, m.step, m.result), {}) for label, m in models],
-               encoder.error_function(given, shape, together=True), 1e-3, flops=flops)
+               encoder.error_function(given, shape, together=True), 1e-3 if dtype == torch.float32 else 0.1, flops=flops)
 
 
 def decoder_row(name, shape, attention=("sdpa", "eager")):
@@ -180,9 +180,9 @@ def all_rows(folder):
               "MLP step, 1024-4096-1024 r8, 4096 tokens": lambda tf32: row_list.mlp_step(4096),
               "MLP step, shuffled, 1024-4096-1024 r8, 4096 tokens": lambda tf32: row_list.mlp_step(4096, shuffled=True),
               "encoder step, MiniLM, 8×128 tokens r8":
-                  lambda tf32: encoder_row("encoder step, MiniLM, 8×128 tokens r8", encoder.MINILM, tf32),
+                  lambda tf32: encoder_row("encoder step, MiniLM, 8×128 tokens r8", encoder.MINILM),
               "encoder step, base, 32×128 tokens r8":
-                  lambda tf32: encoder_row("encoder step, base, 32×128 tokens r8", encoder.BASE, tf32)}
+                  lambda tf32: encoder_row("encoder step, base, 32×128 tokens r8", encoder.BASE)}
     for name, shape, attention in DECODERS:
         makers[name] = lambda tf32, name=name, shape=shape, attention=attention: decoder_row(name, shape, attention)
     for factors in ("random", "preheated"):
@@ -196,8 +196,11 @@ def all_rows(folder):
 
 
 def bf16_rows():
-    """Of one layer: these take turns, as all rows above do."""
-    return {"adapted step, N4096 4096→4096 r16": lambda tf32: bf16_step(4096, 4096, 4096, 16),
+    """Of one layer, and encoders, all of PEFT's in bf16: these take turns, as all rows above do."""
+    return {**{f"encoder step, {kind} r8": lambda tf32, kind=kind, shape=shape: encoder_row(f"encoder step, {kind} r8", shape,
+                                                                                           torch.bfloat16)
+               for kind, shape in (("MiniLM, 8×128 tokens", encoder.MINILM), ("base, 32×128 tokens", encoder.BASE))},
+            "adapted step, N4096 4096→4096 r16": lambda tf32: bf16_step(4096, 4096, 4096, 16),
             "adapted step, N4096 768→768 r16": lambda tf32: bf16_step(4096, 768, 768, 16)}
 
 

@@ -14,7 +14,7 @@
 namespace peers {
 
 #if defined(PREHEAT_PEERS_BF16)
-// In bf16: a layer as a decoder computes it, and decoders.
+// In bf16: a layer as a network computes it, encoders and decoders.
 inline std::unique_ptr<work> make_work(backend_type& be, const std::string& name,
                                        std::istringstream& arguments) {
   std::string path;
@@ -23,6 +23,9 @@ inline std::unique_ptr<work> make_work(backend_type& be, const std::string& name
   const inputs given(be, path);
   if (name == "adapted_step") {
     return std::make_unique<joined_step>(be, given);
+  }
+  if (name == "encoder_step") {
+    return make_encoder_step(be, given);
   }
   if (name == "decoder_step") {
     return make_decoder_step(be, given);

@@ -18,6 +18,8 @@ class any_linear {
  public:
   using input = preheat::const_view_of<Be>;
   using output = preheat::view_of<Be>;
+  using joined_input = preheat::const_activation_view<Be>;
+  using joined_output = preheat::activation_view<Be>;
 
   template <class Linear>
   explicit any_linear(Linear& linear) : object_(&linear), calls_(&table<Linear>) {}
@@ -39,23 +41,26 @@ class any_linear {
   void repeat(bool again) { calls_->repeat(object_, again); }
 
   bool joins(index_t first, index_t count) const { return calls_->joins(object_, first, count); }
-  output forward_joined(index_t first, index_t count, input X) {
-    return calls_->forward_joined(object_, first, count, X);
+  index_t border(index_t first, index_t count) const {
+    return calls_->border(object_, first, count);
+  }
+  joined_output forward_joined(index_t first, index_t count, joined_input X, index_t room) {
+    return calls_->forward_joined(object_, first, count, X, room);
   }
   template <class Make>
-  output backward_joined(index_t first, index_t count, input X, input dY, bool need_dx,
-                         Make&& make) {
+  joined_output backward_joined(index_t first, index_t count, joined_input X, joined_input dY,
+                                index_t room, bool need_dx, Make&& make) {
     using function = std::remove_reference_t<Make>;
     const maker any{const_cast<void*>(static_cast<const volatile void*>(std::addressof(make))),
-                    [](void* f, output dX) { (*static_cast<function*>(f))(dX); }};
-    return calls_->backward_joined(object_, first, count, X, dY, need_dx, any);
+                    [](void* f, joined_output dX) { (*static_cast<function*>(f))(dX); }};
+    return calls_->backward_joined(object_, first, count, X, dY, room, need_dx, any);
   }
 
  private:
   struct maker {
     void* object;
-    void (*call)(void*, output);
-    void operator()(output dX) const { call(object, dX); }
+    void (*call)(void*, joined_output);
+    void operator()(joined_output dX) const { call(object, dX); }
   };
   struct calls {
     void (*begin)(void*, preheat::pass_kind);
@@ -67,9 +72,13 @@ class any_linear {
     void (*forget_use)(void*, index_t);
     void (*repeat)(void*, bool);
     bool (*joins)(const void*, index_t, index_t);
-    output (*forward_joined)(void*, index_t, index_t, input);
-    output (*backward_joined)(void*, index_t, index_t, input, input, bool, const maker&);
+    index_t (*border)(const void*, index_t, index_t);
+    joined_output (*forward_joined)(void*, index_t, index_t, joined_input, index_t);
+    joined_output (*backward_joined)(void*, index_t, index_t, joined_input, joined_input, index_t,
+                                     bool, const maker&);
   };
+  template <class L>
+  static constexpr bool joins_here = preheat::nn::joins_layers<L, preheat::activation_of<Be>>;
   template <class L>
   static constexpr calls table = {
       [](void* o, preheat::pass_kind pass) { static_cast<L*>(o)->begin(pass); },
@@ -86,28 +95,36 @@ class any_linear {
       },
       [](void* o, index_t l) { static_cast<L*>(o)->forget_use(l); },
       [](void* o, bool again) { static_cast<L*>(o)->repeat(again); },
-      [](const void* o, index_t first, index_t count) {
-        if constexpr (preheat::nn::joins_layers<L>) {
+      [](const void* o, [[maybe_unused]] index_t first, [[maybe_unused]] index_t count) {
+        if constexpr (joins_here<L>) {
           return static_cast<const L*>(o)->joins(first, count);
         } else {
           return false;
         }
       },
-      [](void* o, [[maybe_unused]] index_t first, [[maybe_unused]] index_t count,
-         [[maybe_unused]] input X) {
-        if constexpr (preheat::nn::joins_layers<L>) {
-          return static_cast<L*>(o)->forward_joined(first, count, X);
+      [](const void* o, [[maybe_unused]] index_t first, [[maybe_unused]] index_t count) {
+        if constexpr (joins_here<L>) {
+          return static_cast<const L*>(o)->border(first, count);
         } else {
-          return output();
+          return index_t(0);
         }
       },
       [](void* o, [[maybe_unused]] index_t first, [[maybe_unused]] index_t count,
-         [[maybe_unused]] input X, [[maybe_unused]] input dY, [[maybe_unused]] bool need_dx,
-         [[maybe_unused]] const maker& make) {
-        if constexpr (preheat::nn::joins_layers<L>) {
-          return static_cast<L*>(o)->backward_joined(first, count, X, dY, need_dx, make);
+         [[maybe_unused]] joined_input X, [[maybe_unused]] index_t room) {
+        if constexpr (joins_here<L>) {
+          return static_cast<L*>(o)->forward_joined(first, count, X, room);
         } else {
-          return output();
+          return joined_output();
+        }
+      },
+      [](void* o, [[maybe_unused]] index_t first, [[maybe_unused]] index_t count,
+         [[maybe_unused]] joined_input X, [[maybe_unused]] joined_input dY,
+         [[maybe_unused]] index_t room, [[maybe_unused]] bool need_dx,
+         [[maybe_unused]] const maker& make) {
+        if constexpr (joins_here<L>) {
+          return static_cast<L*>(o)->backward_joined(first, count, X, dY, room, need_dx, make);
+        } else {
+          return joined_output();
         }
       }};
 

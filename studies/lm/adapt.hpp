@@ -66,7 +66,9 @@ run_outcome adapt(Method m, rank_rule rank, const base_model& model, const data_
   options.max_gradient_norm = s.most_gradient;
   run_outcome result;
   auto training = preheat::start_run(m, net, batches, options, scored);
-  double aside = 0;  // what only explains does not count as training
+  batches.make_equally_long(
+      computes_on_gpu);  // the start has seen inputs, and the rest needs gradients
+  double aside = 0;      // what only explains does not count as training
   std::shared_ptr<const full_change> full;
   if constexpr (Method::adapter_type::has_factors) {
     if (s.why) {

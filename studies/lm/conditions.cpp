@@ -4,6 +4,7 @@
 #include <cmath>
 #include <iterator>
 #include <map>
+#include <regex>
 #include <set>
 #include <tuple>
 #include <utility>
@@ -17,32 +18,39 @@
 namespace studies::lm {
 namespace {
 
-// A run's settings without what does not make it another run: a method's fingerprint, the machine, and that its
-// start was measured.
+// A run's settings without what does not make it another run: a method's fingerprint, the machine, the texts that
+// it wrote, and that its start was measured.
 std::string shared_settings(const run_record& r) {
   std::string text = r.settings.substr(0, r.settings.find("; fingerprint"));
   if (text.size() < r.settings.size() && text.find("; texts") != std::string::npos) {
     text.resize(text.rfind("; "));
   }
-  const std::size_t measured = text.find(", starts measured");
-  if (measured != std::string::npos) {
-    text.erase(measured, text.find(';', measured) - measured);
-  }
-  return text;
+  static const std::regex aside(", [0-9]+ samples of [0-9]+ tokens|, starts measured[^;]*");
+  return std::regex_replace(text, aside, "");
 }
 
-// The runs at the rates that have the most seeds.
-run_group at_fullest_rates(const run_group& runs) {
+// The runs at the best rate by validation, among those with at least half as many seeds as any: by the seeds that
+// all of them have. Empty if every rate fails.
+run_group at_best_rate(const run_group& runs) {
   std::map<double, std::set<int>> seeds;
   std::size_t most = 0;
   for (const run_record* const r : runs) {
     seeds[r->rate].insert(r->base);
     most = std::max(most, seeds[r->rate].size());
   }
-  run_group kept;
-  std::copy_if(runs.begin(), runs.end(), std::back_inserter(kept),
-               [&](const run_record* r) { return seeds[r->rate].size() == most; });
-  return kept;
+  std::erase_if(seeds, [&](const auto& rate) { return 2 * rate.second.size() < most; });
+  const auto in_all = [&](int base) {
+    return std::all_of(seeds.begin(), seeds.end(),
+                       [&](const auto& rate) { return rate.second.contains(base); });
+  };
+  run_group judged, best;
+  std::copy_if(runs.begin(), runs.end(), std::back_inserter(judged),
+               [&](const run_record* r) { return seeds.contains(r->rate) && in_all(r->base); });
+  if (const auto choice = common::choose_rate(judged)) {
+    std::copy_if(runs.begin(), runs.end(), std::back_inserter(best),
+                 [&](const run_record* r) { return r->rate == choice->rate; });
+  }
+  return best;
 }
 
 // Where a method is in the list, and the start without runs.
@@ -65,8 +73,8 @@ std::pair<std::size_t, start_runs> start_of(const run_record& r,
 }
 
 void summarize(start_runs& s) {
-  s.chosen = at_fullest_rates(s.all);
-  s.summary = common::summarize(s.chosen);
+  s.chosen = at_best_rate(s.all);
+  s.summary = common::summarize(s.chosen.empty() ? s.all : s.chosen);
   const auto [least, most] = std::minmax_element(
       s.all.begin(), s.all.end(), [](const auto* a, const auto* b) { return a->rate < b->rate; });
   const double best = s.summary.rate;

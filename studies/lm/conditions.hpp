@@ -22,7 +22,7 @@ struct start_runs {
   std::string origin;  // the identifier of the method that it is a variant of, or its own
   start_variant variant{};
   run_group all{};     // at every rate
-  run_group chosen{};  // at the rates that have the most seeds: these choose the best one
+  run_group chosen{};  // at its best rate
   common::summary_row summary{};
   bool widely_run =
       true;  // not a variant, or one that stands for its method: it is in several conditions
@@ -47,8 +47,9 @@ struct condition {
 };
 
 // In the order of tasks, steps and ranks; methods in the order of `known`, variants after their method. Runs
-// without a rank are in the conditions of all ranks. What only measured a start, and where a run was made, are
-// no settings of a condition. `runs` must outlive the result.
+// without a rank are in the conditions of all ranks. A method's best rate is that of the least validation loss, by
+// the seeds that all its rates have; a rate with less than half as many seeds as another does not count. What only
+// measured a start, and where a run was made, are no settings of a condition. `runs` must outlive the result.
 std::vector<condition> conditions_of(const std::vector<run_record>& runs,
                                      const std::vector<method_entry>& known);
 

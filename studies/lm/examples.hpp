@@ -18,6 +18,7 @@
 #include <preheat/text/byte_pair_encoding.hpp>
 
 #include "studies/common/epochs.hpp"
+#include "studies/common/text_lengths.hpp"
 #include "wordnet.hpp"
 
 namespace studies::lm {
@@ -141,6 +142,13 @@ void fill(preheat::nn::causal_batch<Be>& batch, std::size_t count, Pick pick) {
   }
 }
 
+// Makes all texts as long as the longest one (studies/common/text_lengths.hpp).
+template <class Be>
+void make_equally_long(preheat::nn::causal_batch<Be>& batch) {
+  const index_t longest = *std::max_element(batch.lengths.begin(), batch.lengths.end());
+  common::round_lengths(batch, longest, longest);
+}
+
 template <class Be>
 preheat::nn::causal_batch<Be> batch_of(std::span<const example> examples) {
   preheat::nn::causal_batch<Be> batch;
@@ -160,13 +168,20 @@ class definition_batches {
     fill(batch, chosen.size(),
          [&](std::size_t j) -> const example& { return examples_[chosen[j]]; });
     tokens_ += batch.tokens();
+    if (equally_long_) {
+      lm::make_equally_long(batch);
+    }
   }
+  // From now on, or no longer.
+  void make_equally_long(bool on) { equally_long_ = on; }
+  // Those of the texts.
   index_t tokens() const { return tokens_; }
 
  private:
   std::span<const example> examples_;
   common::epochs epochs_;
   index_t tokens_ = 0;
+  bool equally_long_ = false;
 };
 
 }  // namespace studies::lm

@@ -31,8 +31,9 @@ experiment::experiment(const options& wanted, common::run_log& log)
                     wanted.amount.sizes);
   const std::string problem = wanted.taught->problem;
   const auto prints =
-      common::fingerprints(wanted.threads, wanted.methods,
-                           [&](const method_entry& m) { return fingerprint(m, *model_, data_); });
+      common::fingerprints(wanted.threads, wanted.methods, [&](const method_entry& m) {
+        return wanted.fingerprints ? fingerprint(m, *model_, data_) : std::string("not taken");
+      });
   const std::string settings = fmt::format(
       "{}; {}; texts {:016x} split {}/{}/{}/{} by {}; {}", model_->name(), to_text(wanted.training),
       data_.checksum, data_.train.size(), data_.validation.size(), data_.test.size(),

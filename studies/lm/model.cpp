@@ -21,7 +21,11 @@ std::shared_ptr<const base_model> read_model(const std::filesystem::path& path) 
       stop.push_back(id);
     }
   }
-  network net(network::decoder(the_backend(), preheat::gguf::read_decoder(the_backend(), file)));
+  network::decoder model(the_backend(), preheat::gguf::read_decoder(the_backend(), file));
+  if (computes_on_gpu) {
+    model.set_recompute(preheat::nn::recompute::nothing);  // texts are short
+  }
+  network net(std::move(model));
   const preheat::nn::decoder_config& shape = net.config();
   preheat::require(words.size() <= shape.vocab_size, "tokens of the tokenizer <= of the model",
                    words.size(), shape.vocab_size);

@@ -172,6 +172,10 @@ parsed parse(int argc, const char* const* argv) {
                   "for several "
                   "commands with a folder each, whose runs --report puts together")
       ->type_name("K/N");
+  line.app.add_flag_callback(
+      "--no-fingerprint", [&] { wanted.fingerprints = false; },
+      "do not train each method for some steps to tell its runs from those of another build: kept "
+      "runs are taken as they are");
   line.app
       .add_option("--report", wanted.report_of,
                   "only print tables of the runs in these files, as Markdown")

@@ -38,6 +38,7 @@ struct options : common::program_options {
   std::vector<method_entry> methods;   // in the order of the list
   preset amount;
   training_settings training;
+  bool fingerprints = true;  // of the methods, in the settings of their runs
 };
 
 using parsed = common::parsed_options<options>;

@@ -110,7 +110,7 @@ std::string compared_cell(const std::vector<comparison>& compared, const start_r
   if (one == nullptr) {
     return {};
   }
-  const std::string text = signed_cell(one->difference);
+  const std::string text = signed_cell(one->difference) + (s.summary.at_edge ? " *" : "");
   return one->remains() ? "**" + text + "**" : text;
 }
 
@@ -133,7 +133,7 @@ std::string count_sentences(const std::vector<comparison>& compared) {
       "{} comparisons with tuned Kaiming, of {} seeds or more. {} exclude 0 at 95 % one by one, {} "
       "of "
       "them lower; by chance {:.1f} would. With Holm's correction for all of them {} remain, {} of "
-      "them lower.\n\n{}{}",
+      "them lower (bold). *: at the largest or smallest rate that was tried.\n\n{}{}",
       compared.size(), least_compared_seeds, alone, lower, 0.05 * double(compared.size()), remain,
       remain_lower, remaining, remaining.empty() ? "" : "\n");
 }
@@ -174,13 +174,13 @@ std::vector<double> at_rate(const run_group& a, const run_group& b, double rate)
   return differences;
 }
 
-// At a quarter of Kaiming's best rate, or the nearest rate that was tried, for both.
+// At half of Kaiming's best rate, or the nearest rate that was tried, for both.
 std::string small_rate_cell(const condition& c, const start_runs& s) {
   const start_runs* const kaiming = c.find(common::reference_method);
   if (kaiming == nullptr || kaiming->summary.failed || !s.method.has_rank || is_reference(s)) {
     return {};
   }
-  const double wanted = kaiming->summary.rate / 4;
+  const double wanted = kaiming->summary.rate / 2;
   for (const run_record* const r : kaiming->all) {
     if (std::abs(std::log(r->rate / wanted)) < 0.3) {
       return difference_cell(at_rate(s.all, kaiming->all, r->rate));
@@ -275,7 +275,7 @@ std::string overview_of(const std::vector<condition>& conditions) {
       section("Variants against their own method",
               over_conditions(conditions, "eval loss, minus the method's", variant, variant_cell));
   text += section(
-      "At a quarter of Kaiming's best rate, both at the same",
+      "At half of Kaiming's best rate, both at the same",
       over_conditions(conditions, "validation loss, minus Kaiming's", whole, small_rate_cell));
   text += section("Drift against loss", drift_sentences(conditions, compared));
   text += section("Predicted rates", prediction_text(conditions));

@@ -15,6 +15,7 @@ static std::shared_ptr<const full_change> train_fully(const base_model& model, c
   backend& be = the_backend();
   network after = model.start();
   definition_batches<backend> batches(set.train, s.batch);
+  batches.make_equally_long(computes_on_gpu);
   preheat::fit_options options = common::options_of(s, run, common::same_rank);
   options.max_gradient_norm = s.most_gradient;
   const auto report = preheat::fit(preheat::full_fine_tuning{.optim = {.lr = why_full_rate}}, after,

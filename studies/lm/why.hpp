@@ -63,6 +63,7 @@ void measure_preheating(run_outcome& result, const Method& m, const base_model& 
   if constexpr (common::preheats_first<Method>) {
     network net = model.start();
     definition_batches<backend> batches(set.train, s.batch);
+    batches.make_equally_long(computes_on_gpu);
     auto preheating = m.init.preheating;
     preheat::learning_rate(preheating.optim) =
         m.init.lr.value_or(double(preheat::learning_rate(m.optim)));
@@ -112,6 +113,7 @@ void measure_curvature(run_outcome& result, network& net, Training& training, co
     }
   }
   definition_batches<backend> batches(set.train, s.batch);
+  batches.make_equally_long(computes_on_gpu);
   const auto found =
       preheat::curvature(net, linear, batches, {.seed = seed, .iterations = 20, .tolerance = 0.01});
   result.measures[start_curvature] = found.largest;

@@ -3,9 +3,11 @@
 
 #include <preheat/adapter/lora.hpp>
 #include <preheat/cuda/adapted_linear.hpp>
+#include <preheat/cuda/mixed.hpp>
 #include <preheat/methods.hpp>
 #include <preheat/nn/decoder.hpp>
 #include <preheat/optim/adam.hpp>
+#include <preheat/storage/store_weights.hpp>
 #include <preheat/train/fit.hpp>
 
 #include "double/control.hpp"
@@ -167,7 +169,8 @@ namespace {
 
 struct same_text {
   std::vector<index_t> lengths;
-  void load(const generator&, index_t, nn::causal_batch<cuda<float>>& to) const {
+  template <class Be>
+  void load(const generator&, index_t, nn::causal_batch<Be>& to) const {
     to = {{}, {}, lengths};
     for (const index_t length : lengths) {
       for (index_t t = 0; t < length; ++t) {
@@ -181,11 +184,15 @@ struct work {
   long all, waits, allocations;
 };
 // A later step of LoRA on all layers of a small Llama.
+template <class Be = cuda<float>>
 work work_of_step(index_t blocks, std::vector<index_t> lengths, double clipping = 0) {
-  cuda<float> be;
+  Be be;
   nn::decoder_config c = small_llama();
   c.blocks = blocks;
   auto net = small_decoder(be, c);
+  if constexpr (rounds_activations<Be>) {
+    storage::store_weights(net, weight_storage::bf16);
+  }
   same_text data{std::move(lengths)};
   auto run = start_run(lora{}, net, data, {.rank = 2, .steps = 6, .max_gradient_norm = clipping});
   run.step();
@@ -213,6 +220,21 @@ TEST_CASE("a decoder's step: calls a layer, whatever the heads and sequences; it
   const work clipped = work_of_step(2, {6, 6, 6}, 0.1);
   CHECK(clipped.all <= two.all + 4);  // norm, factor, and the factor's passes over 30 matrices
   for (const work& w : {two, four, clipped}) {
+    CHECK(w.waits == 1);  // for the loss
+    CHECK(w.allocations == 0);
+  }
+}
+
+TEST_CASE(
+    "a decoder's step in bf16: no call a layer more, no wait and no allocation but the loss's") {
+  using Be = cuda_mixed<float, cuda_bf16>;
+  const work two = work_of_step<Be>(2, {6, 6, 6});
+  const work four = work_of_step<Be>(4, {6, 6, 6});
+  const long of_layer = (four.all - two.all) / 2;
+  MESSAGE("calls a layer and step: ", of_layer, ", besides: ", two.all - 2 * of_layer);
+  CHECK(of_layer <= 42);
+  CHECK(work_of_step<Be>(2, {6, 6, 6, 6, 6, 6}).all == two.all);
+  for (const work& w : {two, four}) {
     CHECK(w.waits == 1);  // for the loss
     CHECK(w.allocations == 0);
   }

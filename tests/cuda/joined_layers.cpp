@@ -221,15 +221,15 @@ TEST_CASE("joined layers: misuse is refused") {
   auto X = be.zeros(6, 2);
   auto narrow = be.zeros(5, 2);
   linear.expect_pass();
-  CHECK(refusal([&] { linear.forward_joined(0, 3, const_view_of<Be>(X)); }).find("begin") !=
+  CHECK(refusal([&] { linear.forward_joined(0, 3, const_view_of<Be>(X), 0); }).find("begin") !=
         std::string::npos);
   linear.begin(pass_kind::training);
   CHECK(refusal([&] {
-          linear.forward_joined(0, 3, const_view_of<Be>(narrow));
+          linear.forward_joined(0, 3, const_view_of<Be>(narrow), 0);
         }).find("features of the input") != std::string::npos);
   linear.begin(pass_kind::training);
   CHECK(refusal([&] {
-          linear.backward_joined(0, 3, const_view_of<Be>(X), const_view_of<Be>(X), true,
+          linear.backward_joined(0, 3, const_view_of<Be>(X), const_view_of<Be>(X), 0, true,
                                  [](view_of<Be>) {});
         }).find("backward follows a forward") != std::string::npos);
 }

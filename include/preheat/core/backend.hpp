@@ -171,6 +171,9 @@ template <class Be>
 using activation_of = typename detail::activation_types<Be>::number;
 template <class Be>
 using activations = typename detail::activation_types<Be>::owner;
+// The owner of matrices of scalars or of activations.
+template <class Be, class Number>
+using matrix_of = std::conditional_t<std::same_as<Number, scalar_of<Be>>, mat<Be>, activations<Be>>;
 template <class Be>
 using activation_view = view<activation_of<Be>>;
 template <class Be>

@@ -155,13 +155,7 @@ class weight_view {
     if (!is_stored()) {
       return dense_;
     }
-    if (room_ == nullptr) {
-      throw invalid_argument("a dense view of a stored weight (" + stored_->type_name() +
-                             ") needs a weight_room: weight_view(be, W, room)");
-    }
-    be_->resize(room_->dense, rows(), cols());
-    be_->unpack(*stored_, room_->scratch, view_of<Be>(room_->dense));
-    return room_->dense;
+    return unpacked();
   }
 
   // What a view has, of the dense one.
@@ -174,11 +168,24 @@ class weight_view {
   const_view_of<Be> col_range(index_t j, index_t count) const { return block(0, j, rows(), count); }
 
  private:
+  const_view_of<Be> unpacked() const;
+
   const_view_of<Be> dense_{};
   const stored_type* stored_ = nullptr;
   Be* be_ = nullptr;
   weight_room<Be>* room_ = nullptr;
 };
+
+template <class Be>
+const_view_of<Be> weight_view<Be>::unpacked() const {
+  if (room_ == nullptr) {
+    throw invalid_argument("a dense view of a stored weight (" + stored_->type_name() +
+                           ") needs a weight_room: weight_view(be, W, room)");
+  }
+  be_->resize(room_->dense, rows(), cols());
+  be_->unpack(*stored_, room_->scratch, view_of<Be>(room_->dense));
+  return room_->dense;
+}
 
 namespace detail {
 template <class Be>

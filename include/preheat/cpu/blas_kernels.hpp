@@ -155,7 +155,7 @@ struct blas_kernels {
   }
 
   template <class T>
-  static qr_result<cpu_matrix<T>> qr(view<const T> a) {
+  [[gnu::cold]] static qr_result<cpu_matrix<T>> qr(view<const T> a) {
     using routine = lapack::routines<T>;
     const index_t k = std::min(a.rows(), a.cols());
     cpu_matrix<T> H = copy_of(a);  // Householder vectors below R
@@ -190,7 +190,7 @@ struct blas_kernels {
 
   // Divide and conquer; in the rare case that it does not converge, QR iteration.
   template <class T>
-  static svd_result<cpu_matrix<T>> svd(view<const T> a) {
+  [[gnu::cold]] static svd_result<cpu_matrix<T>> svd(view<const T> a) {
     using routine = lapack::routines<T>;
     const index_t k = std::min(a.rows(), a.cols());
     const int m = lapack::to_int(a.rows());
@@ -227,7 +227,7 @@ struct blas_kernels {
   }
 
   template <class T>
-  static eigh_result<cpu_matrix<T>> eigh(view<const T> a) {
+  [[gnu::cold]] static eigh_result<cpu_matrix<T>> eigh(view<const T> a) {
     using routine = lapack::routines<T>;
     cpu_matrix<T> vectors = copy_of(a);
     cpu_matrix<T> values(a.rows(), 1);
@@ -252,7 +252,7 @@ struct blas_kernels {
 
   // The k largest, by relatively robust representations; if that fails, all of them.
   template <class T>
-  static eigh_result<cpu_matrix<T>> eigh_largest(view<const T> a, index_t k) {
+  [[gnu::cold]] static eigh_result<cpu_matrix<T>> eigh_largest(view<const T> a, index_t k) {
     using routine = lapack::routines<T>;
     if (4 * k >= a.rows()) {
       return eigh(a);  // as fast, and yet more robust

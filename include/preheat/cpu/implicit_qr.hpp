@@ -14,7 +14,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -161,11 +160,7 @@ eigh_result<cpu_matrix<T>> eigh(view<const T> a) {
   }
   turned.apply(Z);
 
-  std::vector<index_t> order(static_cast<std::size_t>(n));
-  std::iota(order.begin(), order.end(), index_t(0));
-  std::sort(order.begin(), order.end(), [&](index_t i, index_t j) {
-    return t.diagonal[i] != t.diagonal[j] ? t.diagonal[i] < t.diagonal[j] : i < j;
-  });
+  const std::vector<index_t> order = vector_loops::order_of(t.diagonal, false);
   eigh_result<cpu_matrix<T>> result{cpu_matrix<T>(n, 1), cpu_matrix<T>(n, n)};
   for (index_t j = 0; j < n; ++j) {
     const index_t from = order[j];

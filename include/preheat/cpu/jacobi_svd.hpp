@@ -134,11 +134,7 @@ svd_result<cpu_matrix<T>> svd(view<const T> a) {
   for (index_t j = 0; j < n; ++j) {
     norms[j] = vector_loops::norm(m, X.data() + j * X.ld());
   }
-  std::vector<index_t> order(static_cast<std::size_t>(n));
-  std::iota(order.begin(), order.end(), index_t(0));
-  std::sort(order.begin(), order.end(), [&](index_t i, index_t j) {
-    return norms[i] != norms[j] ? norms[i] > norms[j] : i < j;
-  });
+  const std::vector<index_t> order = vector_loops::order_of(norms, true);
   V = ordered(V, order);
   qr_result<cpu_matrix<T>> f = householder::qr<T>(ordered(X, order));
   cpu_matrix<T> S(n, 1);

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
+#include <vector>
 
 #include "packet.hpp"
 
@@ -11,7 +13,7 @@ namespace preheat::vector_loops {
 
 // xᵀy
 template <class T>
-T dot(index_t n, const T* x, const T* y) {
+[[gnu::noinline]] T dot(index_t n, const T* x, const T* y) {
   using numbers = packet<T, isa::here>;
   constexpr index_t size = numbers::size;
   numbers a(T(0));
@@ -56,7 +58,7 @@ void add_multiple(index_t n, T s, const T* x, T* y) {
 
 // (x, y) becomes (c·x + s·y, c·y − s·x).
 template <class T>
-void rotate(index_t n, T c, T s, T* x, T* y) {
+[[gnu::noinline]] void rotate(index_t n, T c, T s, T* x, T* y) {
   using numbers = packet<T, isa::here>;
   const numbers cosine(c);
   const numbers sine(s);
@@ -76,7 +78,7 @@ void rotate(index_t n, T c, T s, T* x, T* y) {
 
 // The largest magnitude; NaN where there is one.
 template <class T>
-T largest(index_t n, const T* x) {
+[[gnu::noinline]] T largest(index_t n, const T* x) {
   T most = 0;
   for (index_t i = 0; i < n; ++i) {
     const T magnitude = std::abs(x[i]);
@@ -104,7 +106,7 @@ int binary_exponent(view<const T> a) {
 
 // ‖x‖, also where squares leave the range of T.
 template <class T>
-T norm(index_t n, const T* x) {
+[[gnu::noinline]] T norm(index_t n, const T* x) {
   constexpr T epsilon = std::numeric_limits<T>::epsilon();
   const T squares = dot(n, x, x);
   if (std::numeric_limits<T>::min() / epsilon <= squares &&
@@ -120,6 +122,19 @@ T norm(index_t n, const T* x) {
     sum += (x[i] / scale) * (x[i] / scale);
   }
   return scale * std::sqrt(sum);
+}
+
+// The positions of these numbers in increasing or decreasing order; equal ones stay in their order.
+template <class T>
+std::vector<index_t> order_of(const std::vector<T>& numbers, bool decreasing) {
+  std::vector<index_t> order(numbers.size());
+  std::iota(order.begin(), order.end(), index_t(0));
+  std::sort(order.begin(), order.end(), [&](index_t i, index_t j) {
+    const T a = numbers[decreasing ? j : i];
+    const T b = numbers[decreasing ? i : j];
+    return a != b ? a < b : i < j;
+  });
+  return order;
 }
 
 // A square matrix becomes symmetric: its upper triangle is copied to the lower one, in tiles that

@@ -34,6 +34,7 @@
   PREHEAT_SAVED(EXTERN, T, std::vector<double>)                                                  \
   PREHEAT_SAVED(EXTERN, T, std::vector<evaluation>)                                              \
   EXTERN template void frozen_weight<cpu<T>>::throw_stored() const;                              \
+  EXTERN template view<const T> weight_view<cpu<T>>::unpacked() const;                           \
   EXTERN template init::hrp_start_result<cpu<T>> init::hrp_start(                                \
       cpu<T>&, view<const T>, view<const T>, index_t, singular_side, const init::row_norm_rule&, \
       const generator&);                                                                         \

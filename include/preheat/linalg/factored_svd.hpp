@@ -32,8 +32,8 @@ namespace detail {
 
 // Scaled by their largest entries, so that nothing underflows or overflows.
 template <backend Be>
-live_svd<Be> qr_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A, index_t r, double scale_b,
-                    double scale_a) {
+[[gnu::cold]] live_svd<Be> qr_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A, index_t r,
+                                  double scale_b, double scale_a) {
   using T = scalar_of<Be>;
   mat<Be> scaled_B = clone<Be>(be, B);
   mat<Be> scaled_At = transposed<Be>(be, A);
@@ -95,8 +95,9 @@ svd_result<mat<Be>> completed(Be& be, live_svd<Be> found, const G& gen) {
 // Errors: invalid_argument for 1 > r, r > R, r > min(m, n), or a NaN or infinite entry.
 // Cost: O((m + n)·R² + R³), memory O((m + n)·r + R²), in the QR form O((m + n)·R).
 template <backend Be, random_generator G>
-svd_result<mat<Be>> factored_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A, index_t r,
-                                 const G& gen, factored_form form = factored_form::automatic) {
+[[gnu::cold]] svd_result<mat<Be>> factored_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A,
+                                               index_t r, const G& gen,
+                                               factored_form form = factored_form::automatic) {
   detail::require_factored_rank<Be>(B, A, r);
   std::optional<detail::live_svd<Be>> result;
   if (form == factored_form::gram ||

@@ -105,8 +105,9 @@ std::optional<gram_weight> weigh_squares(std::vector<T>& sigma, std::vector<T>& 
 
 // Nothing if AAᵀ is not positive definite, or if a σ that counts has ‖A‖²‖B‖² > worst·σ².
 template <backend Be>
-std::optional<gram_core<Be>> solve_gram_core(Be& be, const mat<Be>& G_B, mat<Be> G_A, index_t r,
-                                             double worst, double negligible) {
+[[gnu::cold]] std::optional<gram_core<Be>> solve_gram_core(Be& be, const mat<Be>& G_B, mat<Be> G_A,
+                                                           index_t r, double worst,
+                                                           double negligible) {
   using T = scalar_of<Be>;
   const double norm_B = one_norm(be, G_B);
   const double norm_A = one_norm(be, G_A);
@@ -135,7 +136,8 @@ std::optional<gram_core<Be>> solve_gram_core(Be& be, const mat<Be>& G_B, mat<Be>
 }
 
 template <backend Be>
-std::optional<live_svd<Be>> gram_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A, index_t r) {
+[[gnu::cold]] std::optional<live_svd<Be>> gram_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A,
+                                                   index_t r) {
   if (B.cols() > B.rows() || B.cols() > A.cols()) {
     return std::nullopt;
   }
@@ -166,8 +168,8 @@ typename Be::higher_precision in_higher_precision([[maybe_unused]] Be& be) {
 }
 
 template <mixed_precision_backend Be>
-std::optional<live_svd<Be>> wide_gram_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A,
-                                          index_t r) {
+[[gnu::cold]] std::optional<live_svd<Be>> wide_gram_svd(Be& be, const_view_of<Be> B,
+                                                        const_view_of<Be> A, index_t r) {
   using higher_precision = typename Be::higher_precision;
   constexpr double epsilon = std::numeric_limits<scalar_of<Be>>::epsilon();
   constexpr double higher_epsilon = std::numeric_limits<scalar_of<higher_precision>>::epsilon();

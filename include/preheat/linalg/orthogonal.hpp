@@ -50,7 +50,7 @@ double smallest_diagonal(Be& be, const mat<Be>& R) {
 // Columns first.. of V become random, orthonormal to each other and to the columns before them,
 // which must be orthonormal and stay as they are. Throws if V has more columns than rows.
 template <backend Be, random_generator G>
-void complete_orthonormal(Be& be, mat<Be>& V, index_t first, const G& gen) {
+[[gnu::cold]] void complete_orthonormal(Be& be, mat<Be>& V, index_t first, const G& gen) {
   require(V.cols() <= V.rows(), "orthonormal columns: columns <= rows", V.cols(), V.rows());
   const index_t missing = V.cols() - first;
   if (missing <= 0) {

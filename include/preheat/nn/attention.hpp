@@ -28,13 +28,13 @@ namespace preheat::nn {
 // Buffers that the layers of a network share, because only one layer computes at a time.
 template <class Be>
 struct attention_scratch {
-  struct of_worker {  // of what is computed in one call
-    mat<Be> dropped;  // D(P)
-    mat<Be> dS;
+  struct of_worker {          // of what is computed in one call
+    activations<Be> dropped;  // D(P)
+    activations<Be> dS;
   };
   std::vector<of_worker> workers;
-  mat<Be> gradients;            // one below the other
-  view_of<Be> dQ, dK, dV, all;  // in it
+  activations<Be> gradients;            // one below the other
+  activation_view<Be> dQ, dK, dV, all;  // in it
 };
 
 // Which of dQ, dK and dV are needed.
@@ -50,9 +50,10 @@ class attention {
   using T = scalar_of<Be>;
 
   // Q, K and V must not change until backward. The result is valid until the next forward.
-  const_view_of<Be> forward(Be& be, index_t heads, const std::vector<index_t>& lengths,
-                            const_view_of<Be> Q, const_view_of<Be> K, const_view_of<Be> V,
-                            const dropout_stream& site, attention_scratch<Be>& scratch) {
+  const_activation_view<Be> forward(Be& be, index_t heads, const std::vector<index_t>& lengths,
+                                    const_activation_view<Be> Q, const_activation_view<Be> K,
+                                    const_activation_view<Be> V, const dropout_stream& site,
+                                    attention_scratch<Be>& scratch) {
     heads_ = heads;
     Q_ = Q;
     K_ = K;
@@ -73,7 +74,7 @@ class attention {
   }
 
   // Writes those of scratch.dQ, dK and dV that are needed.
-  void backward(Be& be, const std::vector<index_t>& lengths, const_view_of<Be> dC,
+  void backward(Be& be, const std::vector<index_t>& lengths, const_activation_view<Be> dC,
                 const attention_wanted& wanted, const dropout_stream& site,
                 attention_scratch<Be>& scratch) {
     const index_t rows = dC.rows();
@@ -94,8 +95,8 @@ class attention {
   }
 
   // The probabilities of one head of the sequence that starts at token `first`: keys × queries.
-  const_view_of<Be> probabilities(index_t first, index_t length, index_t h) const {
-    return const_view_of<Be>(P_).block(0, heads_ * first + h * length, length, length);
+  const_activation_view<Be> probabilities(index_t first, index_t length, index_t h) const {
+    return const_activation_view<Be>(P_).block(0, heads_ * first + h * length, length, length);
   }
 
  private:
@@ -125,19 +126,20 @@ class attention {
   }
   using buffers = typename attention_scratch<Be>::of_worker;
   void forward_of_head(Be& be, const place& at, const dropout_stream& site, buffers& own) {
-    const view_of<Be> P = probabilities_at(at);
+    const activation_view<Be> P = probabilities_at(at);
     be.gemm(scale(), transpose::yes, at.of(K_), transpose::no, at.of(Q_), 0, P);
     be.softmax_cols(P);
-    const const_view_of<Be> used = with_dropout(be, site.fork(at.number), P, own.dropped);
-    be.gemm(1, transpose::no, at.of(V_), transpose::no, used, 0, at.of(view_of<Be>(C_)));
+    const const_activation_view<Be> used =
+        with_dropout(be, site.fork(at.number), const_activation_view<Be>(P), own.dropped);
+    be.gemm(1, transpose::no, at.of(V_), transpose::no, used, 0, at.of(activation_view<Be>(C_)));
   }
-  void backward_of_head(Be& be, const place& at, const_view_of<Be> dC,
+  void backward_of_head(Be& be, const place& at, const_activation_view<Be> dC,
                         const attention_wanted& wanted, const dropout_stream& site,
                         attention_scratch<Be>& scratch, buffers& own) {
-    const const_view_of<Be> P = probabilities_at(at);
+    const const_activation_view<Be> P = probabilities_at(at);
     const dropout_stream mask = site.fork(at.number);
     if (wanted.value) {
-      const const_view_of<Be> used = with_dropout(be, mask, P, own.dropped);
+      const const_activation_view<Be> used = with_dropout(be, mask, P, own.dropped);
       be.gemm(1, transpose::no, at.of(dC), transpose::yes, used, 0, at.of(scratch.dV));
     }
     if (!wanted.query && !wanted.key) {
@@ -145,7 +147,7 @@ class attention {
     }
     be.resize(own.dS, at.length, at.length);
     be.gemm(1, transpose::yes, at.of(V_), transpose::no, at.of(dC), 0, own.dS);
-    apply_dropout(be, mask, own.dS);
+    apply_dropout(be, mask, view(own.dS));
     be.softmax_cols_gradient(P, own.dS);
     if (wanted.query) {
       be.gemm(scale(), transpose::no, at.of(K_), transpose::no, own.dS, 0, at.of(scratch.dQ));
@@ -189,20 +191,21 @@ class attention {
     }
   }
   void forward_of_run(Be& be, const run& at, const dropout_stream& site, buffers& own) {
-    const view_of<Be> P = probabilities_of(at);
+    const activation_view<Be> P = probabilities_of(at);
     be.gemm_grid(scale(), transpose::yes, at.features(K_), transpose::no, at.features(Q_), 0,
                  at.pairs(P));
     be.softmax_cols(P);
-    const const_view_of<Be> used =
+    const const_activation_view<Be> used =
         with_block_dropout(be, site, at.pair_entries(), at.number, P, own.dropped);
     be.gemm_grid(1, transpose::no, at.features(V_), transpose::no, at.pairs(used), 0,
-                 at.features(view_of<Be>(C_)));
+                 at.features(activation_view<Be>(C_)));
   }
-  void backward_of_run(Be& be, const run& at, const_view_of<Be> dC, const attention_wanted& wanted,
-                       const dropout_stream& site, attention_scratch<Be>& scratch, buffers& own) {
-    const view_of<Be> P = probabilities_of(at);
+  void backward_of_run(Be& be, const run& at, const_activation_view<Be> dC,
+                       const attention_wanted& wanted, const dropout_stream& site,
+                       attention_scratch<Be>& scratch, buffers& own) {
+    const activation_view<Be> P = probabilities_of(at);
     if (wanted.value) {
-      const const_view_of<Be> used =
+      const const_activation_view<Be> used =
           with_block_dropout(be, site, at.pair_entries(), at.number, P, own.dropped);
       be.gemm_grid(1, transpose::no, at.features(dC), transpose::yes, at.pairs(used), 0,
                    at.features(scratch.dV));
@@ -211,12 +214,12 @@ class attention {
       return;
     }
     be.resize(own.dS, at.length, at.pair_columns());
-    const view_of<Be> dS = own.dS;
+    const activation_view<Be> dS = own.dS;
     be.gemm_grid(1, transpose::yes, at.features(V_), transpose::no, at.features(dC), 0,
                  at.pairs(dS));
     apply_block_dropout(be, site, at.pair_entries(), at.number, dS);
     be.softmax_cols_gradient(P, dS);
-    const block_grid<const T> pairs = at.pairs(const_view_of<Be>(dS));
+    const block_grid<const activation_of<Be>> pairs = at.pairs(const_activation_view<Be>(dS));
     if (wanted.query) {
       be.gemm_grid(scale(), transpose::no, at.features(K_), transpose::no, pairs, 0,
                    at.features(scratch.dQ));
@@ -228,19 +231,20 @@ class attention {
   }
 
   // Head h of the sequence that starts at token t has the columns heads·t + h·length, … of P.
-  view_of<Be> probabilities_at(const place& at) {
-    return view_of<Be>(P_).block(0, heads_ * at.first + at.head * at.length, at.length, at.length);
+  activation_view<Be> probabilities_at(const place& at) {
+    return activation_view<Be>(P_).block(0, heads_ * at.first + at.head * at.length, at.length,
+                                         at.length);
   }
-  view_of<Be> probabilities_of(const run& at) {
-    return view_of<Be>(P_).block(0, heads_ * at.first, at.length, at.pair_columns());
+  activation_view<Be> probabilities_of(const run& at) {
+    return activation_view<Be>(P_).block(0, heads_ * at.first, at.length, at.pair_columns());
   }
   T scale() const { return T(1 / std::sqrt(double(Q_.rows() / heads_))); }
 
   index_t heads_ = 1;
-  const_view_of<Be> Q_, K_, V_;
+  const_activation_view<Be> Q_, K_, V_;
   std::vector<index_t> firsts_;  // token of each sequence
-  mat<Be> P_;
-  mat<Be> C_;
+  activations<Be> P_;
+  activations<Be> C_;
 };
 
 }  // namespace preheat::nn

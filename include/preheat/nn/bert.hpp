@@ -8,7 +8,7 @@
 //
 // W and b are the head: they are trained beside the adapters, in the same way for every method, and
 // counted apart (concept trains_head). Embeddings and layer norms are frozen and shared by copies.
-// Tokens are stored without padding (nn/token_batch.hpp). Nothing below the lowest trained layer is
+// The blocks compute with activations<Be>, which a backend may round. Tokens are stored without padding (nn/token_batch.hpp). Nothing below the lowest trained layer is
 // differentiated.
 //
 //   auto weights = huggingface::read_bert(be, "all-MiniLM-L6-v2");
@@ -28,6 +28,7 @@
 #include "bert_block.hpp"
 #include "bert_heads.hpp"
 #include "loss.hpp"
+#include "rounding_linear.hpp"
 
 namespace preheat::nn {
 
@@ -121,6 +122,7 @@ class bert {
   template <class Linear>
   T loss_and_gradient(const batch_type& batch, Linear& linear) {
     linear.begin(pass_kind::training);
+    auto&& of_blocks = with_activations<Be>(*be_, linear, rounding_);
     const bert_pass<Be> pass = pass_of(batch, true);
     const T value = evaluate(batch, linear, pass);
     be_->gemm(1, transpose::no, dZ_, transpose::yes, features_, 1, head_.gradient.W);
@@ -132,23 +134,25 @@ class bert {
     }
     be_->resize(d_features_, features_.rows(), features_.cols());
     be_->gemm(1, transpose::yes, head_.parameters.W, transpose::no, dZ_, 0, d_features_);
-    apply_dropout(*be_, head_dropout(pass), d_features_);
-    const const_view_of<Be> X = blocks_.back().output_states();
+    apply_dropout(*be_, head_dropout(pass), view(d_features_));
     const bool in_blocks = lowest < block_layers();
     if (in_blocks) {
-      be_->resize(dX_, X.rows(), X.cols());
+      be_->resize(dX_, config_.hidden_size, batch.tokens());
     }
     pool_.backward(*be_, pooling_, d_features_, batch.lengths, block_layers(), linear, in_blocks,
                    dX_);
+    if (in_blocks) {
+      (void)rounded<Be>(*be_, dX_, rounded_dX_);
+    }
     for (std::size_t i = blocks_.size(); i-- > 0 && lowest < first_layer_after(i);) {
-      blocks_[i].backward(*be_, frozen_->blocks[i], pass, dX_, linear);
+      blocks_[i].backward(*be_, frozen_->blocks[i], pass, gradient_of_blocks(), of_blocks);
     }
     return value;
   }
 
   // Of the last pass, for tests: the output of the embeddings and of every block, hidden × tokens.
-  std::vector<const_view_of<Be>> hidden_states() const {
-    std::vector<const_view_of<Be>> states{embedded_norm_.output()};
+  std::vector<const_activation_view<Be>> hidden_states() const {
+    std::vector<const_activation_view<Be>> states{first_};
     for (const bert_block<Be>& block : blocks_) {
       states.push_back(block.output_states());
     }
@@ -156,8 +160,8 @@ class bert {
   }
   // Attention probabilities of one head, keys × queries, for the sequence of `length` tokens that
   // starts at `first_token`.
-  const_view_of<Be> attention(index_t block, index_t first_token, index_t length,
-                              index_t head) const {
+  const_activation_view<Be> attention(index_t block, index_t first_token, index_t length,
+                                      index_t head) const {
     return blocks_[block].probabilities(first_token, length, head);
   }
   // The input of the head, hidden × sequences.
@@ -204,16 +208,27 @@ class bert {
     return pass.hidden.fork(layers_.size() + 1);
   }
 
+  // Between the blocks there are activations; embeddings, pooling and head are of scalars.
   template <class Linear>
-  const_view_of<Be> run_blocks(const batch_type& batch, Linear& linear, const bert_pass<Be>& pass) {
+  const_view_of<Be> run_blocks(const batch_type& batch, Linear& given, const bert_pass<Be>& pass) {
+    auto&& linear = with_activations<Be>(*be_, given, rounding_);
     embed_tokens(*be_, frozen_->embeddings, batch, embedded_);
-    const_view_of<Be> X =
+    const const_view_of<Be> E =
         embedded_norm_.forward(*be_, frozen_->norm, config_.layer_norm_eps, embedded_);
-    X = with_dropout(*be_, embedding_dropout(pass), X, input_);
+    first_ =
+        rounded<Be>(*be_, with_dropout(*be_, embedding_dropout(pass), E, input_), rounded_input_);
+    const_activation_view<Be> X = first_;
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
       X = blocks_[i].forward(*be_, frozen_->blocks[i], pass, X, linear);
     }
-    return X;
+    return widened<Be>(*be_, X, last_);
+  }
+  activation_view<Be> gradient_of_blocks() {
+    if constexpr (rounds_activations<Be>) {
+      return rounded_dX_;
+    } else {
+      return dX_;
+    }
   }
   template <class Linear>
   view_of<Be> run_forward(const batch_type& batch, Linear& linear, const bert_pass<Be>& pass) {
@@ -252,8 +267,11 @@ class bert {
   layer_norm<Be> embedded_norm_;
   unit_columns<Be> unit_;
   attention_scratch<Be> scratch_;
+  rounding_buffers<Be> rounding_;
+  const_activation_view<Be> first_;  // states
+  activations<Be> rounded_input_, rounded_dX_, dropped_;
   const_view_of<Be> features_;
-  mat<Be> embedded_, input_, dropped_, dropped_features_, embedding_;
+  mat<Be> embedded_, input_, last_, dropped_features_, embedding_;
   mat<Be> Z_, dZ_, d_features_, dX_;
 };
 

@@ -65,7 +65,7 @@ class decoder_block {
  public:
   using T = scalar_of<Be>;
   using pass_type = decoder_pass<Be, Attention>;
-  using number = activation_of<Be>;
+  using activation = activation_of<Be>;
 
   decoder_block(const decoder_config& c, index_t number)
       : fused_(c.fused_qkv), mlp_(c.gated, c.activation) {
@@ -110,11 +110,11 @@ class decoder_block {
     if (pass.cache != nullptr) {
       std::tie(keys, values) = pass.cache->append(be, number_, K_, V_);
     }
-    const index_t room = border<number>(linear, output_layer(), 1);
+    const index_t room = border<activation>(linear, output_layer(), 1);
     be.resize(C_, Q_.rows() + room, Q_.cols());
     const activation_view<Be> C = view(C_).row_range(0, Q_.rows());
     attention_.forward(be, shape(c), pass.sequences, Q_, keys, values, C, pass.scratch.attention);
-    A_ = forward_together<number>(linear, output_layer(), 1, C, room);
+    A_ = forward_together<activation>(linear, output_layer(), 1, C, room);
     activations<Be>& mlp_input = mlp_input_of(pass);
     mlp_norm_.leave_room(mlp_.input_room(linear));
     mlp_norm_.forward_of_sum(be, c.norm, c.norm_epsilon, norms.mlp, X, A_, mlp_input);
@@ -125,7 +125,7 @@ class decoder_block {
   // The room that its layers can use below d of backward.
   template <class Linear>
   index_t gradient_room(Linear& linear) const {
-    return std::max(mlp_.output_room(linear), border<number>(linear, output_layer(), 1));
+    return std::max(mlp_.output_room(linear), border<activation>(linear, output_layer(), 1));
   }
   // d is ∂/∂Y, with `room` below, and becomes ∂/∂X if a layer before this block is trained.
   template <class Linear>
@@ -140,7 +140,7 @@ class decoder_block {
       return;
     }
     mlp_input.finish(through_mlp);
-    const activation_view<Be> dC = backward_together<number>(
+    const activation_view<Be> dC = backward_together<activation>(
         linear, output_layer(), 1, view(C_).row_range(0, Q_.rows()), d, lowest < output_layer(),
         [](activation_view<Be>) {}, room);
     if (lowest >= output_layer()) {
@@ -178,7 +178,7 @@ class decoder_block {
   index_t projections() const { return fused_ ? 1 : 3; }
   template <class Linear>
   index_t projection_room(Linear& linear) const {
-    return border<number>(linear, first_, projections());
+    return border<activation>(linear, first_, projections());
   }
   // Whether K has the rows below those of Q in one matrix, and the view of all.
   static bool lies_below(activation_view<Be> Q, activation_view<Be> K) {
@@ -189,9 +189,9 @@ class decoder_block {
   }
   template <class Linear>
   void project(const_activation_view<Be> X, Linear& linear, const decoder_config& c) {
-    if (fused_ || together<number>(linear, first_, 3)) {
+    if (fused_ || together<activation>(linear, first_, 3)) {
       const activation_view<Be> all =
-          forward_together<number>(linear, first_, projections(), X, projection_room(linear));
+          forward_together<activation>(linear, first_, projections(), X, projection_room(linear));
       Q_ = all.row_range(0, c.query_rows());
       K_ = all.row_range(c.query_rows(), c.key_rows());
       V_ = all.row_range(c.query_rows() + c.key_rows(), c.key_rows());
@@ -209,7 +209,7 @@ class decoder_block {
                                          Linear& linear, normed_input<Be>& input) {
     const decoder_config& c = pass.config;
     const index_t lowest = linear.first_trained();
-    const bool at_once = fused_ || together<number>(linear, first_, 3);
+    const bool at_once = fused_ || together<activation>(linear, first_, 3);
     const wanted_gradients wanted{.query = at_once || lowest <= first_,
                                   .key = at_once || lowest <= first_ + 1,
                                   .value = true};
@@ -235,8 +235,8 @@ class decoder_block {
     const const_activation_view<Be> X = input.view_of_it();
     const bool below = lowest < first_;
     if (at_once) {
-      return backward_together<number>(linear, first_, projections(), X, all, below, input,
-                                       projection_room(linear));
+      return backward_together<activation>(linear, first_, projections(), X, all, below, input,
+                                           projection_room(linear));
     }
     input(activation_view<Be>());
     const activation_view<Be> through_value = linear.backward(first_ + 2, X, dV, below);

@@ -17,17 +17,18 @@ struct dropout_stream {
   }
 };
 
-template <backend Be>
-void apply_dropout(Be& be, const dropout_stream& site, view_of<Be> x) {
+// x is of scalars, or of activations.
+template <backend Be, class Number>
+void apply_dropout(Be& be, const dropout_stream& site, view<Number> x) {
   if (site.on()) {
     be.apply_indexed(dropout_kernel<scalar_of<Be>>{site.rate, site.stream}, x,
-                     const_view_of<Be>(x));
+                     view<const Number>(x));
   }
 }
 // y = x with the mask applied; x itself if the rate is 0. `place` is the memory for y.
-template <backend Be>
-const_view_of<Be> with_dropout(Be& be, const dropout_stream& site, const_view_of<Be> x,
-                               mat<Be>& place) {
+template <backend Be, class Number>
+view<const Number> with_dropout(Be& be, const dropout_stream& site, view<const Number> x,
+                                matrix_of<Be, Number>& place) {
   if (!site.on()) {
     return x;
   }
@@ -48,23 +49,23 @@ struct block_dropout_kernel {
     dropout_kernel<T>{rate, stream.fork(purpose::dropout, number)}(i % entries, x, y);
   }
 };
-template <backend Be>
+template <backend Be, class Number>
 void apply_block_dropout(Be& be, const dropout_stream& site, index_t entries, std::uint64_t first,
-                         view_of<Be> x) {
+                         view<Number> x) {
   if (site.on()) {
     be.apply_indexed(block_dropout_kernel<scalar_of<Be>>{site.rate, site.stream, entries, first}, x,
-                     const_view_of<Be>(x));
+                     view<const Number>(x));
   }
 }
-template <backend Be>
-view_of<Be> with_block_dropout(Be& be, const dropout_stream& site, index_t entries,
-                               std::uint64_t first, view_of<Be> x, mat<Be>& place) {
+template <backend Be, class Number>
+view<Number> with_block_dropout(Be& be, const dropout_stream& site, index_t entries,
+                                std::uint64_t first, view<Number> x, matrix_of<Be, Number>& place) {
   if (!site.on()) {
     return x;
   }
   be.resize(place, x.rows(), x.cols());
   be.apply_indexed(block_dropout_kernel<scalar_of<Be>>{site.rate, site.stream, entries, first},
-                   place, const_view_of<Be>(x));
+                   place, view<const Number>(x));
   return place;
 }
 

@@ -16,13 +16,13 @@ struct layer_norm_weights {
   mat<Be> beta;
 };
 
-// One use of a layer normalization in a pass, with the buffers that backward needs.
-template <encoder_backend Be>
+// One use of a layer normalization in a pass, of scalars or of activations, with the buffers that backward needs.
+template <encoder_backend Be, class Number = scalar_of<Be>>
 class layer_norm {
  public:
   // X becomes x̂ and must not change until backward. The result is valid until the next forward.
-  const_view_of<Be> forward(Be& be, const layer_norm_weights<Be>& w, double epsilon,
-                            view_of<Be> X) {
+  view<const Number> forward(Be& be, const layer_norm_weights<Be>& w, double epsilon,
+                             view<Number> X) {
     normalized_ = X;
     be.resize(inverse_deviations_, X.cols(), 1);
     be.resize(Y_, X.rows(), X.cols());
@@ -30,15 +30,15 @@ class layer_norm {
     return Y_;
   }
   // d is ∂/∂Y and becomes ∂/∂X.
-  void backward(Be& be, const layer_norm_weights<Be>& w, view_of<Be> d) {
+  void backward(Be& be, const layer_norm_weights<Be>& w, view<Number> d) {
     be.layer_norm_gradient(w.gamma, normalized_, inverse_deviations_, d);
   }
-  const_view_of<Be> output() const { return Y_; }
+  view<const Number> output() const { return Y_; }
 
  private:
-  view_of<Be> normalized_;
+  view<Number> normalized_;
   mat<Be> inverse_deviations_;
-  mat<Be> Y_;
+  matrix_of<Be, Number> Y_;
 };
 
 }  // namespace preheat::nn

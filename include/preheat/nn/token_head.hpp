@@ -14,6 +14,7 @@
 #include "../core/frozen_weight.hpp"
 #include "causal_batch.hpp"
 #include "pre_norm.hpp"
+#include "rounding_linear.hpp"
 
 namespace preheat::nn {
 
@@ -33,14 +34,7 @@ class token_head {
   const_view_of<Be> logits(Be& be, const decoder_frozen<Be>& frozen, const_activation_view<Be> X,
                            Linear& linear) {
     norm_.forward(be, config_->norm, config_->norm_epsilon, frozen.norm, X, Y_);
-    const activation_view<Be> Z = product(be, frozen, Y_, linear);
-    if constexpr (rounds_activations<Be>) {
-      be.resize(wide_, Z.rows(), Z.cols());
-      be.copy(transpose::no, Z, wide_);
-      return wide_;
-    } else {
-      return Z;
-    }
+    return widened<Be>(be, product(be, frozen, Y_, linear), wide_);
   }
 
   // The loss. With a gradient, also the gradients of the head's adapter, and ∂/∂X if a layer before

@@ -107,7 +107,8 @@ class bordered_group {
     }
   }
 
-  // A and s·B as they are now, rounded, to their places in M; nothing where they are parts of it.
+  // A and s·B as they are now, rounded, to their places in M, by one kernel (backend::collect); nothing where they are
+  // parts of it.
   void refresh([[maybe_unused]] Be& be, [[maybe_unused]] T s,
                [[maybe_unused]] std::span<const member> members) {
     if constexpr (rounds_activations<Be>) {
@@ -119,7 +120,8 @@ class bordered_group {
       for (const member& one : members) {
         if (one.rank() > 0) {
           const index_t r = one.rank();
-          be.copy(transpose::no, one.factors->A, view(*M_).block(m_ + rank, 0, r, n_));
+          be.apply(scaled_copy<T>{1}, view(*M_).block(m_ + rank, 0, r, n_),
+                   const_view_of<Be>(one.factors->A));
           be.apply(scaled_copy<T>{s}, view(*M_).block(row, n_ + rank, one.W->rows(), r),
                    const_view_of<Be>(one.factors->B));
           rank += r;

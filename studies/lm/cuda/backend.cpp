@@ -36,7 +36,9 @@ double peak_memory_mb() {
   return double(bytes) / 1e6;
 }
 
+// Also gives back what runs before have taken, because other processes share the device.
 void forget_peak() {
+  preheat::detail::check(cudaMemPoolTrimTo(pool_of_matrices(), 0), "cudaMemPoolTrimTo");
   std::uint64_t none = 0;
   preheat::detail::check(
       cudaMemPoolSetAttribute(pool_of_matrices(), cudaMemPoolAttrUsedMemHigh, &none),

@@ -133,6 +133,12 @@ cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr what, vo
   });
 }
 
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t pool, size_t) {
+  return call("cudaMemPoolTrimTo", usual, [&] {
+    expect(pool == reinterpret_cast<cudaMemPool_t>(&machine::get()), "there is no such pool");
+  });
+}
+
 cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, cudaMemPoolAttr what, void* value) {
   return call("cudaMemPoolGetAttribute", usual, [&] {
     expect(pool == reinterpret_cast<cudaMemPool_t>(&machine::get()), "there is no such pool");

@@ -195,6 +195,7 @@ TEST_CASE("lm: shares of the methods are disjoint, and others are refused") {
   CHECK(parsed({"--device", "cuda"}).exit_code == 2);  // by main.cpp, which becomes another program
   CHECK(parsed({"--device", "tpu"}).exit_code == 2);
   CHECK(parsed({"--samples", "0"}).wanted.value().training.samples == 0);
+  CHECK(!parsed({"--no-fingerprint"}).wanted.value().fingerprints);
 }
 
 TEST_CASE("lm: what is missing is said") {

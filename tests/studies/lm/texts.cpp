@@ -9,8 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "studies/common/text_lengths.hpp"
 #include "studies/lm/dictionary.hpp"
 #include "studies/lm/examples.hpp"
+#include "studies/lm/model.hpp"
 #include "studies/lm/quotations.hpp"
 #include "studies/lm/wordnet.hpp"
 #include "support/scratch.hpp"
@@ -228,6 +230,39 @@ TEST_CASE("lm: batches are epochs of all examples, and count their tokens") {
   batches.load(preheat::generator(1), 3, batch);
   batches.load(preheat::generator(1), 2, batch);
   CHECK(batch.ids == last);
+}
+
+TEST_CASE("lm: texts made equally long have the losses that they had") {
+  const auto model =
+      studies::lm::read_model(PREHEAT_GOLDEN_DIR_DEFAULT "/gguf/model/model-f32.gguf");
+  studies::lm::network net = model->start();
+  const std::vector<example> texts = {{.ids = {5, 9, 2, 7, 11}, .prompt = 2},
+                                      {.ids = {3, 1}, .prompt = 0},
+                                      {.ids = {8, 4, 6, 10, 12, 2, 1}, .prompt = 3}};
+  const auto batch = studies::lm::batch_of<studies::lm::backend>(texts);
+  auto equal = batch;
+  studies::lm::make_equally_long(equal);
+  CHECK(equal.lengths == std::vector<index_t>{7, 7, 7});
+  CHECK(equal.tokens() == 21);
+  preheat::base_operator<studies::lm::backend> linear(net);
+  const double loss = net.loss(batch, linear);
+  CHECK(net.loss(equal, linear) == doctest::Approx(loss).epsilon(1e-5));
+  auto rounded = batch;
+  studies::common::round_lengths(rounded, 3, 8);
+  CHECK(rounded.lengths == std::vector<index_t>{3, 6, 8});
+  CHECK(net.loss(rounded, linear) == doctest::Approx(loss).epsilon(1e-5));
+  CHECK(studies::common::rounded_length(30, 16, 20) == 30);
+  const auto score = net.evaluate(texts, linear);
+  CHECK(score.loss == doctest::Approx(loss).epsilon(1e-5));
+  CHECK(score.accuracy >= 0);
+  CHECK(score.accuracy <= 1);
+
+  studies::lm::definition_batches<studies::lm::backend> batches(texts, 3);
+  studies::lm::batch loaded;
+  batches.make_equally_long(true);
+  batches.load(preheat::generator(1), 0, loaded);
+  CHECK(loaded.lengths == equal.lengths);
+  CHECK(batches.tokens() == batch.tokens());
 }
 
 }  // namespace
