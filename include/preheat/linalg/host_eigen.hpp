@@ -208,7 +208,7 @@ inline std::optional<host_eigenpairs> largest_eigenpairs_on_host(doubles A, inde
   for (double& a : A) {
     a = std::ldexp(a, -exponent);
   }
-  const tridiagonal_form t = tridiagonal_of(std::move(A), n);
+  const tridiagonal_form t = tridiagonal_of(A, n);
   doubles lambda = largest_of(t, n, k);
   const doubles Z = vectors_of(t, lambda, n);
   if (!holds(t, lambda, Z, n)) {

@@ -1,8 +1,8 @@
 // A symmetric matrix in the host's memory becomes tridiagonal by Householder reflectors, A = Q·T·Qᵀ, for
 // host_eigen.hpp. A step applies the reflector before it and multiplies by its own in one pass over the matrix.
 //
-// Source: Golub and Van Loan, "Matrix Computations", 4th edition, section 8.3.1. Plain loops that any
-// compiler turns into SIMD instructions, none of which sums into one number.
+// Source: Golub and Van Loan, "Matrix Computations", 4th edition, section 8.3.1. The pass is written for
+// vectors of four numbers, which the compiler splits where registers hold less.
 // Cost: 2·n³ operations for T, 2·n²·k for Q·Z.
 #pragma once
 #include <algorithm>
@@ -24,50 +24,69 @@ struct tridiagonal_form {
   doubles diagonal, below, tau, reflectors;
 };
 
-// C −= v·wᵀ + w·vᵀ for the columns from `first` on, and p = C·u: four columns in a pass. v, w and u are zero
-// before row `first`.
-inline void update_and_multiply(index_t n, index_t first, const double* __restrict v,
-                                const double* __restrict w, const double* __restrict u,
-                                double* __restrict C, double* __restrict p) {
-  index_t j = first;
-  for (; j + 4 <= n; j += 4) {
-    double* __restrict c0 = C + j * n;
-    double* __restrict c1 = c0 + n;
-    double* __restrict c2 = c1 + n;
-    double* __restrict c3 = c2 + n;
-    const double v0 = v[j], v1 = v[j + 1], v2 = v[j + 2], v3 = v[j + 3];
-    const double w0 = w[j], w1 = w[j + 1], w2 = w[j + 2], w3 = w[j + 3];
-    const double u0 = u[j], u1 = u[j + 1], u2 = u[j + 2], u3 = u[j + 3];
-    for (index_t i = first; i < n; ++i) {
-      const double vi = v[i], wi = w[i];
-      const double a0 = c0[i] - vi * w0 - wi * v0;
-      const double a1 = c1[i] - vi * w1 - wi * v1;
-      const double a2 = c2[i] - vi * w2 - wi * v2;
-      const double a3 = c3[i] - vi * w3 - wi * v3;
-      c0[i] = a0;
-      c1[i] = a1;
-      c2[i] = a2;
-      c3[i] = a3;
-      p[i] += a0 * u0 + a1 * u1 + a2 * u2 + a3 * u3;
-    }
-  }
-  for (; j < n; ++j) {
-    double* __restrict c = C + j * n;
-    for (index_t i = first; i < n; ++i) {
-      c[i] -= v[i] * w[j] + w[i] * v[j];
-      p[i] += c[i] * u[j];
+using quad [[gnu::vector_size(4 * sizeof(double))]] = double;
+
+// (By references: to hand over a vector wider than the registers would depend on the compiler's options.)
+[[gnu::always_inline]] inline void load(quad& q, const double* from) {
+  __builtin_memcpy(&q, from, sizeof q);
+}
+[[gnu::always_inline]] inline void store(const quad& q, double* to) {
+  __builtin_memcpy(to, &q, sizeof q);
+}
+
+// C −= v·wᵀ + w·vᵀ and p += C·u, for rows and columns first, …, n − 1, multiples of four.
+[[gnu::always_inline]] inline void update_by_fours(index_t n, index_t first, const double* v,
+                                                   const double* w, const double* u, double* C,
+                                                   index_t ld, double* p) {
+  for (index_t j = first; j < n; j += 4) {
+    for (index_t i = first; i < n; i += 4) {
+      quad vi, wi, sum;
+      load(vi, v + i);
+      load(wi, w + i);
+      load(sum, p + i);
+      for (index_t l = j; l < j + 4; ++l) {
+        quad c;
+        load(c, C + i + l * ld);
+        c = c - vi * w[l] - wi * v[l];
+        store(c, C + i + l * ld);
+        sum = sum + c * u[l];
+      }
+      store(sum, p + i);
     }
   }
 }
+#if defined(__x86_64__)
+[[gnu::target("avx2,fma")]] inline void update_by_avx2(index_t n, index_t first, const double* v,
+                                                       const double* w, const double* u, double* C,
+                                                       index_t ld, double* p) {
+  update_by_fours(n, first, v, w, u, C, ld, p);
+}
+#endif
+inline void update_and_multiply(index_t n, index_t first, const double* v, const double* w,
+                                const double* u, double* C, index_t ld, double* p) {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    return update_by_avx2(n, first, v, w, u, C, ld, p);
+  }
+#endif
+  update_by_fours(n, first, v, w, u, C, ld, p);
+}
 
-// A is symmetric, both triangles given.
-inline tridiagonal_form tridiagonal_of(doubles A, index_t n) {
+// A is symmetric, n×n, both triangles given.
+inline tridiagonal_form tridiagonal_of(const doubles& A, index_t n) {
   const auto length = std::size_t(n);
   tridiagonal_form t{doubles(length), doubles(length), doubles(length), doubles(length * length)};
-  doubles v(length), w(length), p(length);
+  // Rows and columns of zeros make n a multiple of four; columns do not begin at one place of a cache.
+  const index_t padded = (n + 3) / 4 * 4;
+  const index_t ld = padded + 4;
+  doubles C(std::size_t(padded * ld));
+  for (index_t j = 0; j < n; ++j) {
+    std::copy_n(A.data() + j * n, n, C.data() + j * ld);
+  }
+  doubles v(static_cast<std::size_t>(padded)), w(v), u(v), p(v);
   for (index_t k = 0; k < n; ++k) {
     // Column k as the reflectors before have made it: they are applied to the columns behind a step later.
-    double* const column = A.data() + k * n;
+    double* const column = C.data() + k * ld;
     for (index_t i = k; i < n; ++i) {
       column[i] -= v[std::size_t(i)] * w[std::size_t(k)] + w[std::size_t(i)] * v[std::size_t(k)];
     }
@@ -75,7 +94,6 @@ inline tridiagonal_form tridiagonal_of(doubles A, index_t n) {
     if (k + 1 == n) {
       break;
     }
-    double* const u = t.reflectors.data() + k * n;
     double square = 0;
     for (index_t i = k + 2; i < n; ++i) {
       square += column[i] * column[i];
@@ -83,26 +101,30 @@ inline tridiagonal_form tridiagonal_of(doubles A, index_t n) {
     const double x = column[k + 1];
     double tau = 0;
     double beta = x;
+    std::fill(u.begin(), u.end(), 0.0);
     if (square > 0) {
       beta = -std::copysign(std::sqrt(x * x + square), x);
       tau = (beta - x) / beta;
       for (index_t i = k + 2; i < n; ++i) {
-        u[i] = column[i] / (x - beta);
+        u[std::size_t(i)] = column[i] / (x - beta);
       }
-      u[k + 1] = 1;
+      u[std::size_t(k + 1)] = 1;
     }
     t.below[std::size_t(k)] = beta;
     t.tau[std::size_t(k)] = tau;
+    std::copy_n(u.begin(), n, t.reflectors.begin() + k * n);
     std::fill(p.begin(), p.end(), 0.0);
-    update_and_multiply(n, k + 1, v.data(), w.data(), u, A.data(), p.data());
+    // From a multiple of four on: the rows and columns before k + 1 are not read any more.
+    update_and_multiply(padded, (k + 1) / 4 * 4, v.data(), w.data(), u.data(), C.data(), ld,
+                        p.data());
     // H·C·H = C − u·wᵀ − w·uᵀ with w = τ·p − (τ²/2)(pᵀu)·u
     double dot = 0;
     for (index_t i = k + 1; i < n; ++i) {
-      dot += p[std::size_t(i)] * u[i];
+      dot += p[std::size_t(i)] * u[std::size_t(i)];
     }
+    v = u;
     for (index_t i = 0; i < n; ++i) {
-      v[std::size_t(i)] = u[i];
-      w[std::size_t(i)] = i > k ? tau * (p[std::size_t(i)] - tau / 2 * dot * u[i]) : 0;
+      w[std::size_t(i)] = i > k ? tau * (p[std::size_t(i)] - tau / 2 * dot * u[std::size_t(i)]) : 0;
     }
   }
   return t;
