@@ -5,9 +5,10 @@
 //   X₀ = words (+ positions),  X_{i+1} = block_i(X_i)           (nn/decoder_block.hpp)
 //   loss = cross entropy of the next token of head(norm(X_last))  (nn/token_head.hpp)
 //
-// Hidden states and gradients are activations<Be>, which a backend may round (nn/rounding_linear.hpp). Embedding and norms are frozen and shared by copies. A tied head is the embedding and has no layer;
-// untie_head (nn/decoder_weights.hpp) makes one. Texts are stored without padding
-// (nn/causal_batch.hpp). Nothing below the lowest trained layer is differentiated.
+// Hidden states and gradients are activations<Be>, which a backend may round (nn/rounding_linear.hpp). Embedding and
+// norms are frozen and shared by copies. A tied head is the embedding and has no layer; untie_head
+// (nn/decoder_weights.hpp) makes one. Texts are stored without padding (nn/causal_batch.hpp). Nothing below the lowest
+// trained layer is differentiated.
 //
 //   auto net = nn::decoder<Be>(be, huggingface::read_decoder(be, "SmolLM2-135M"));
 //   fit(lora{}, net, batches, {.rank = 8, .targets = {"q_proj", "v_proj"}});
@@ -93,7 +94,8 @@ class decoder {
     auto&& linear = with_activations<Be>(*be_, given, rounding_);
     linear.begin(pass_kind::evaluation);
     const const_activation_view<Be> X = run_blocks(batch, true, linear);
-    return head_->loss(*be_, *frozen_, batch, X, linear, {}, false);
+    head_->loss(*be_, *frozen_, batch, X, linear, {}, false);
+    return head_->total(*be_);
   }
   template <class Linear>
   T loss_and_gradient(const batch_type& batch, Linear& given) {
@@ -111,7 +113,7 @@ class decoder {
       be_->resize(dX_, X.rows() + room, X.cols());
       dX = view(dX_).row_range(0, X.rows());
     }
-    const T value = head_->loss(*be_, *frozen_, batch, X, linear, dX, true);
+    head_->loss(*be_, *frozen_, batch, X, linear, dX, true);
     const pass_type pass = pass_of(nullptr);
     for (index_t i = config_->blocks; i-- > 0 && lowest < first_layer_after(i);) {
       block_type& block = block_at(i);
@@ -120,7 +122,7 @@ class decoder {
       }
       block.backward(*be_, frozen_->blocks[i], pass, dX, room, linear);
     }
-    return value;
+    return head_->total(*be_);
   }
 
   // The logits of the token after these, which follow the tokens of the cache and are added to it:

@@ -37,11 +37,11 @@ class token_head {
     return widened<Be>(be, product(be, frozen, Y_, linear), wide_);
   }
 
-  // The loss. With a gradient, also the gradients of the head's adapter, and ∂/∂X if a layer before
-  // the head is trained.
+  // Computes the loss, which total() returns. With a gradient, also the gradients of the head's adapter, and ∂/∂X if a
+  // layer before the head is trained.
   template <class Linear>
-  T loss(Be& be, const decoder_frozen<Be>& frozen, const causal_batch<Be>& batch,
-         const_activation_view<Be> X, Linear& linear, activation_view<Be> dX, bool gradient) {
+  void loss(Be& be, const decoder_frozen<Be>& frozen, const causal_batch<Be>& batch,
+            const_activation_view<Be> X, Linear& linear, activation_view<Be> dX, bool gradient) {
     find_predictions(batch);
     const index_t count = index_t(labels_.size());
     const double divisor = batch.divisor > 0 ? batch.divisor : double(count);
@@ -53,7 +53,6 @@ class token_head {
     if (below) {
       be.resize(dY_, Y_.rows(), count);
     }
-    double sum = 0;
     start_total(be);
     for (index_t first = 0; first < count; first += chunk) {
       const index_t n = std::min(chunk, count - first);
@@ -70,7 +69,7 @@ class token_head {
         }
       } else {
         be.resize(dZ_, Z.rows(), n);
-        sum += double(be.softmax_cross_entropy(Z, labels, dZ_)) * double(n) / divisor;
+        sum_ += double(be.softmax_cross_entropy(Z, labels, dZ_)) * double(n) / divisor;
         if (wanted) {
           be.apply(linalg::scale<T>{T(n) / T(divisor)}, dZ_);
           product_backward(be, frozen, y, dZ_, linear, dy);
@@ -83,7 +82,14 @@ class token_head {
       norm_.backward(be, config_->norm, frozen.norm, dY_, view(dG_).col_range(0, count));
       scatter(be, dX);
     }
-    return total(be, sum);
+  }
+  // The loss of the last pass. A device is waited for here, so a network asks when it has asked for everything else.
+  T total(Be& be) {
+    if constexpr (sums_losses<Be>) {
+      return be.download(total_).front();
+    } else {
+      return T(sum_);
+    }
   }
 
  private:
@@ -95,17 +101,11 @@ class token_head {
   bool tied() const { return config_->tied_head; }
 
   // The loss so far: on the device, where that can add to it, so that the host waits for it once.
-  void start_total(Be& be) {
+  void start_total([[maybe_unused]] Be& be) {
+    sum_ = 0;
     if constexpr (sums_losses<Be>) {
       be.resize(total_, 1, 1);
       be.fill(0, total_);
-    }
-  }
-  T total(Be& be, double sum) {
-    if constexpr (sums_losses<Be>) {
-      return be.download(total_).front();
-    } else {
-      return T(sum);
     }
   }
 
@@ -221,7 +221,8 @@ class token_head {
   std::vector<index_t> columns_;  // for one call that takes them all
   mat<Be> target_;
   activations<Be> G_, Y_, Z_, dZ_, dY_, dG_;
-  mat<Be> total_;  // 1×1
+  mat<Be> total_;  // 1×1, or
+  double sum_ = 0;
   mat<Be> panel_;  // of a stored embedding
   mat<Be> wide_;   // logits, if activations are of another type
 };
