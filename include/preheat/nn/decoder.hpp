@@ -13,9 +13,7 @@
 //   auto net = nn::decoder<Be>(be, huggingface::read_decoder(be, "SmolLM2-135M"));
 //   fit(lora{}, net, batches, {.rank = 8, .targets = {"q_proj", "v_proj"}});
 //
-// There is no adapter on the embedding: an adapter's parameters meet a dense input X by products, and
-// here X would be one-hot, vocab_size × tokens.
-//
+// The embedding has no adapter: its dense input X would be one-hot, vocab_size × tokens.
 // Errors: invalid_argument. A step allocates nothing once its shapes have been seen.
 #pragma once
 #include <algorithm>
