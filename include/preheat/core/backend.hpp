@@ -179,6 +179,19 @@ using activation_view = view<activation_of<Be>>;
 template <class Be>
 using const_activation_view = view<const activation_of<Be>>;
 
+// x as numbers of type To, in `place`; x itself if it has them.
+template <class To, backend Be, class From>
+view<const To> converted([[maybe_unused]] Be& be, view<const From> x,
+                         [[maybe_unused]] matrix_of<Be, To>& place) {
+  if constexpr (std::same_as<To, From>) {
+    return x;
+  } else {
+    be.resize(place, x.rows(), x.cols());
+    be.copy(transpose::no, x, place);
+    return place;
+  }
+}
+
 template <backend Be>
 mat<Be> clone(Be& be, const_view_of<Be> a) {
   mat<Be> M = be.zeros(a.rows(), a.cols());

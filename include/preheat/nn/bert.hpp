@@ -142,7 +142,7 @@ class bert {
     pool_.backward(*be_, pooling_, d_features_, batch.lengths, block_layers(), linear, in_blocks,
                    dX_);
     if (in_blocks) {
-      (void)rounded<Be>(*be_, dX_, rounded_dX_);
+      (void)converted<activation_of<Be>>(*be_, const_view_of<Be>(dX_), rounded_dX_);
     }
     for (std::size_t i = blocks_.size(); i-- > 0 && lowest < first_layer_after(i);) {
       blocks_[i].backward(*be_, frozen_->blocks[i], pass, gradient_of_blocks(), of_blocks);
@@ -215,13 +215,13 @@ class bert {
     embed_tokens(*be_, frozen_->embeddings, batch, embedded_);
     const const_view_of<Be> E =
         embedded_norm_.forward(*be_, frozen_->norm, config_.layer_norm_eps, embedded_);
-    first_ =
-        rounded<Be>(*be_, with_dropout(*be_, embedding_dropout(pass), E, input_), rounded_input_);
+    first_ = converted<activation_of<Be>>(
+        *be_, with_dropout(*be_, embedding_dropout(pass), E, input_), rounded_input_);
     const_activation_view<Be> X = first_;
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
       X = blocks_[i].forward(*be_, frozen_->blocks[i], pass, X, linear);
     }
-    return widened<Be>(*be_, X, last_);
+    return converted<T>(*be_, X, last_);
   }
   activation_view<Be> gradient_of_blocks() {
     if constexpr (rounds_activations<Be>) {

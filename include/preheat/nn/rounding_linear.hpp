@@ -14,30 +14,6 @@
 
 namespace preheat::nn {
 
-// x in the other type, in `place`; x itself where both types are one.
-template <class Be>
-const_activation_view<Be> rounded([[maybe_unused]] Be& be, const_view_of<Be> x,
-                                  [[maybe_unused]] activations<Be>& place) {
-  if constexpr (rounds_activations<Be>) {
-    be.resize(place, x.rows(), x.cols());
-    be.copy(transpose::no, x, place);
-    return place;
-  } else {
-    return x;
-  }
-}
-template <class Be>
-const_view_of<Be> widened([[maybe_unused]] Be& be, const_activation_view<Be> x,
-                          [[maybe_unused]] mat<Be>& place) {
-  if constexpr (rounds_activations<Be>) {
-    be.resize(place, x.rows(), x.cols());
-    be.copy(transpose::no, x, place);
-    return place;
-  } else {
-    return x;
-  }
-}
-
 // Kept by the network from pass to pass.
 template <class Be>
 class rounding_buffers {
@@ -49,7 +25,7 @@ class rounding_buffers {
       list.emplace_back();
     }
     activations<Be>& place = list[std::size_t(number)];
-    (void)rounded<Be>(be, Y, place);
+    (void)converted<activation_of<Be>>(be, Y, place);
     return place;
   }
   // The numbers of the matrices in which layer l has its output and its input's gradient.
@@ -74,6 +50,7 @@ class rounding_buffers {
 template <rounds_activations Be, class Linear>
 class rounding_linear {
  public:
+  using T = scalar_of<Be>;
   using X_type = activation_of<Be>;
 
   rounding_linear(Be& be, Linear& linear, rounding_buffers<Be>& buffers)
@@ -88,7 +65,7 @@ class rounding_linear {
         return linear_.forward_joined(l, 1, X, 0);
       }
     }
-    return buffers_.round(be_, linear_.forward(l, widened<Be>(be_, X, buffers_.wide_X)),
+    return buffers_.round(be_, linear_.forward(l, converted<T>(be_, X, buffers_.wide_X)),
                           buffers_.outputs, buffers_.places_of(l).output);
   }
   activation_view<Be> backward(index_t l, const_activation_view<Be> X, const_activation_view<Be> dY,
@@ -98,8 +75,8 @@ class rounding_linear {
         return linear_.backward_joined(l, 1, X, dY, 0, need_dx, [](activation_view<Be>) {});
       }
     }
-    const const_view_of<Be> wide_X = widened<Be>(be_, X, buffers_.wide_X);
-    const const_view_of<Be> wide_dY = widened<Be>(be_, dY, buffers_.wide_dY);
+    const const_view_of<Be> wide_X = converted<T>(be_, X, buffers_.wide_X);
+    const const_view_of<Be> wide_dY = converted<T>(be_, dY, buffers_.wide_dY);
     const view_of<Be> dX = linear_.backward(l, wide_X, wide_dY, need_dx);
     return need_dx ? buffers_.round(be_, dX, buffers_.gradients, buffers_.places_of(l).gradient)
                    : activation_view<Be>();

@@ -14,7 +14,6 @@
 #include "../core/frozen_weight.hpp"
 #include "causal_batch.hpp"
 #include "pre_norm.hpp"
-#include "rounding_linear.hpp"
 
 namespace preheat::nn {
 
@@ -34,7 +33,7 @@ class token_head {
   const_view_of<Be> logits(Be& be, const decoder_frozen<Be>& frozen, const_activation_view<Be> X,
                            Linear& linear) {
     norm_.forward(be, config_->norm, config_->norm_epsilon, frozen.norm, X, Y_);
-    return widened<Be>(be, product(be, frozen, Y_, linear), wide_);
+    return converted<T>(be, const_activation_view<Be>(product(be, frozen, Y_, linear)), wide_);
   }
 
   // Computes the loss, which total() returns. With a gradient, also the gradients of the head's adapter, and ∂/∂X if a

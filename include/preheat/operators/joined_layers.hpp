@@ -77,14 +77,8 @@ class joined_layers<Be, Adapter> {
   }
 
   // An input as observers see it.
-  const_view_of<Be> scalars([[maybe_unused]] Be& be, const_activation_view<Be> X) {
-    if constexpr (rounds_activations<Be>) {
-      be.resize(wide_, X.rows(), X.cols());
-      be.copy(transpose::no, X, wide_);
-      return wide_;
-    } else {
-      return X;
-    }
+  const_view_of<Be> scalars(Be& be, const_activation_view<Be> X) {
+    return converted<scalar_of<Be>>(be, X, wide_);
   }
 
   template <class Adapted>
