@@ -58,7 +58,7 @@ const preset full_preset = {.name = "full",
 
 namespace {
 
-constexpr const char* examples = R"(Examples:
+constexpr const char* help_examples = R"(Examples:
   preheat-lm                         the reduced grid, within 30 minutes on 2 cores
   preheat-lm --quick --out /tmp/look
   preheat-lm --methods base,lora,pissa,hrp --ranks 4,16 --steps 200 --minutes 0
@@ -119,7 +119,7 @@ parsed parse(int argc, const char* const* argv) {
       {.program = "preheat-lm",
        .description = "Teaches a pretrained language model to define words, with the methods of "
                       "preheat at equal rank and equal training steps, and compares them.",
-       .footer = examples,
+       .footer = help_examples,
        .examples = "definitions",
        .quick = "few steps and runs: to see that everything works",
        .full = "every method, both ranks; no time limit",
