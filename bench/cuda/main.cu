@@ -26,7 +26,8 @@ using bench::random;
 using detail::check;
 
 template <class Work>
-void measure(const std::shared_ptr<const cuda_context>& context, benchmark::State& state, Work work) {
+void measure(const std::shared_ptr<const cuda_context>& context, benchmark::State& state,
+             Work work) {
   bench::stopwatch watch(context);
   work();  // libraries load their kernels, and memory is allocated
   for (auto _ : state) {
@@ -77,10 +78,10 @@ void product(backend_of<Storage>& be, transpose ta, const cuda_matrix<Storage>& 
     const float zero = 0;
     const auto size = [](index_t n) { return detail::library_int(n); };
     check(cublasGemmEx(be.context()->blas(), detail::operation(ta), detail::operation(tb),
-                       size(c.rows()), size(c.cols()), size(ta == transpose::no ? a.cols() : a.rows()),
-                       &one, a.data(), CUDA_R_16BF, size(a.ld()), b.data(), CUDA_R_16BF,
-                       size(b.ld()), &zero, c.data(), CUDA_R_32F, size(c.ld()), CUBLAS_COMPUTE_32F,
-                       CUBLAS_GEMM_DEFAULT),
+                       size(c.rows()), size(c.cols()),
+                       size(ta == transpose::no ? a.cols() : a.rows()), &one, a.data(), CUDA_R_16BF,
+                       size(a.ld()), b.data(), CUDA_R_16BF, size(b.ld()), &zero, c.data(),
+                       CUDA_R_32F, size(c.ld()), CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
           "cublasGemmEx");
   } else {
     be.gemm(1, ta, a, tb, b, 0, c);
@@ -88,13 +89,16 @@ void product(backend_of<Storage>& be, transpose ta, const cuda_matrix<Storage>& 
 }
 
 template <class Storage>
-void add_product(const std::string& what, transpose ta, transpose tb, index_t m, index_t n, index_t k) {
+void add_product(const std::string& what, transpose ta, transpose tb, index_t m, index_t n,
+                 index_t k) {
   const std::string shape =
       what + "_" + std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k);
   add<Storage>("gemm", shape, [=](benchmark::State& state) {
     backend_of<Storage> be;
-    const auto a = ta == transpose::no ? stored<Storage>(be, m, k, 1) : stored<Storage>(be, k, m, 1);
-    const auto b = tb == transpose::no ? stored<Storage>(be, k, n, 2) : stored<Storage>(be, n, k, 2);
+    const auto a =
+        ta == transpose::no ? stored<Storage>(be, m, k, 1) : stored<Storage>(be, k, m, 1);
+    const auto b =
+        tb == transpose::no ? stored<Storage>(be, k, n, 2) : stored<Storage>(be, n, k, 2);
     auto c = be.zeros(m, n);
     measure(be.context(), state, [&] { product<Storage>(be, ta, a, tb, b, c); });
     count_flops(state, 2.0 * double(m) * double(n) * double(k));
@@ -157,7 +161,8 @@ void add_separate(const layer_shape& s) {
     measure(be.context(), state, [&] {
       set_zero(be, gradient);
       lora.forward(be, parameters, base, x, view_of<Be>(Y), saved_activations);
-      lora.backward(be, parameters, base, x, const_view_of<Be>(dY), gradient, dx, saved_activations);
+      lora.backward(be, parameters, base, x, const_view_of<Be>(dY), gradient, dx,
+                    saved_activations);
     });
     count_flops(state, s.flops());
   });
@@ -213,9 +218,8 @@ void add_adamw() {
     adapter::full::params<Be> parameters{random(be, rows, cols, 1), {}};
     adapter::full::params<Be> gradient{random(be, rows, cols, 2), {}};
     auto moments = adamw.start(be, parameters);
-    measure(be.context(), state, [&] {
-      adamw.step(be, parameters, gradient, moments, {.learning_rate = adamw.lr});
-    });
+    measure(be.context(), state,
+            [&] { adamw.step(be, parameters, gradient, moments, {.learning_rate = adamw.lr}); });
     count_bytes(state, 7.0 * double(rows * cols) * sizeof(T));  // read p, m, v, g; write p, m, v
   });
 }

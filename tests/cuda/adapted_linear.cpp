@@ -63,8 +63,7 @@ TEST_CASE("adapted linear: bfloat16 rounds what the products read and not their 
   auto W = matrix(be, table(1, 257, 1 + 0x1p-9));
   cuda_adapted_linear<float, __nv_bfloat16> layer(be, W, matrix(be, table(1, 257)),
                                                   matrix(be, table(1, 1)), 1, 1);
-  be.apply(cuda_kernels::convert<float>{1}, layer.input(),
-           matrix(be, table(257, 1, 1)));
+  be.apply(cuda_kernels::convert<float>{1}, layer.input(), matrix(be, table(257, 1, 1)));
   layer.forward();
   CHECK(be.download(layer.output()).front() == 257);
 }
