@@ -85,10 +85,7 @@ void cuda_fused_attention::backward(const shape_type& shape, std::span<const ind
                                     const float* statistics, view<const number> dC, view<number> dQ,
                                     view<number> dK, view<number> dV) {
   require_operands(shape, lengths, Q, K, V, C);
-  require_gradients(shape, lengths, dC, dQ, dK, dV);
-  require_one_step(Q, dQ);
-  require_one_step(K, dK);
-  require_one_step(V, dV);
+  require_gradients(shape, lengths, Q, K, V, dC, dQ, dK, dV);
   state_->run(shape, lengths, {Q.ld(), K.ld(), V.ld(), C.ld(), dC.ld(), dQ.ld(), dK.ld(), dV.ld()},
               {{in_Q, place_of(Q)},
                {in_K, place_of(K)},

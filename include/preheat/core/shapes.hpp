@@ -40,10 +40,10 @@ void require_copy_shapes(transpose t, view<const T> a, view<T> x) {
   require(rows_of(t, a) == x.rows(), "copy: rows agree", rows_of(t, a), x.rows());
   require(cols_of(t, a) == x.cols(), "copy: columns agree", cols_of(t, a), x.cols());
 }
-// c = op(a)·op(b)
-template <class T>
+// c = op(a)·op(b); c may have a higher precision than a and b.
+template <class T, class U>
 void require_product_shapes(transpose ta, view<const T> a, transpose tb, view<const T> b,
-                            view<T> c) {
+                            view<U> c) {
   require(cols_of(ta, a) == rows_of(tb, b), "gemm: inner dimensions agree", cols_of(ta, a),
           rows_of(tb, b));
   require(c.rows() == rows_of(ta, a), "gemm: rows of the result agree", c.rows(), rows_of(ta, a));

@@ -108,12 +108,16 @@ class cuda_fused_attention {
     require_operand("C", C, s.heads, s, lengths);
   }
   static void require_gradients(const shape_type& s, std::span<const index_t> lengths,
+                                view<const number> Q, view<const number> K, view<const number> V,
                                 view<const number> dC, view<const number> dQ, view<const number> dK,
                                 view<const number> dV) {
     require_operand("dC", dC, s.heads, s, lengths);
     require_operand("dQ", dQ, s.heads, s, lengths);
     require_operand("dK", dK, s.key_value_heads, s, lengths);
     require_operand("dV", dV, s.key_value_heads, s, lengths);
+    require_one_step(Q, dQ);
+    require_one_step(K, dK);
+    require_one_step(V, dV);
   }
 
   // With gradients of another leading dimension those of cuDNN are wrong for sequences of different lengths.

@@ -100,12 +100,8 @@ class cuda_mixed : public cuda<T, X>, public cuda_columns<T, X> {
   template <class C>
   void product(T alpha, transpose ta, view<const X> a, transpose tb, view<const X> b, T beta,
                view<C> c) {
-    const index_t k = cols_of(ta, a);
-    require(k == rows_of(tb, b), "gemm: inner dimensions agree", k, rows_of(tb, b));
-    require(c.rows() == rows_of(ta, a), "gemm: rows of the result agree", c.rows(), rows_of(ta, a));
-    require(c.cols() == cols_of(tb, b), "gemm: columns of the result agree", c.cols(),
-            cols_of(tb, b));
-    if (k == 0) {
+    require_product_shapes<X>(ta, a, tb, b, c);
+    if (cols_of(ta, a) == 0) {
       beta == T(0) ? this->apply_indexed(cuda_kernels::fill<T>{0}, c)
                    : this->apply_indexed(cuda_kernels::scale<T>{beta}, c);
     } else if (!c.empty()) {

@@ -180,10 +180,7 @@ class decoder_block {
   index_t projection_room(Linear& linear) const {
     return border<activation>(linear, first_, projections());
   }
-  // Whether K has the rows below those of Q in one matrix, and the view of all.
-  static bool lies_below(activation_view<Be> Q, activation_view<Be> K) {
-    return K.data() == Q.data() + Q.rows() && K.ld() == Q.ld() && Q.rows() + K.rows() <= Q.ld();
-  }
+  // All rows of K, which lies below Q, and Q.
   static activation_view<Be> both(activation_view<Be> Q, activation_view<Be> K) {
     return {Q.data(), Q.rows() + K.rows(), Q.cols(), Q.ld()};
   }

@@ -19,6 +19,7 @@
 #include <optional>
 
 #include "causal_attention.hpp"
+#include "layers_together.hpp"
 
 namespace preheat::nn {
 
@@ -70,10 +71,6 @@ class fused_attention {
   }
 
  private:
-  // Whether b has the rows below those of a in one matrix.
-  static bool lies_below(const_activation_view<Be> a, const_activation_view<Be> b) {
-    return b.data() == a.data() + a.rows() && b.ld() == a.ld();
-  }
   typename Kernels::shape_type shape_of(const attention_shape& shape) const {
     return {shape.heads, shape.key_value_heads, shape.head_size(Q_.rows()), shape.window};
   }

@@ -27,6 +27,12 @@ index_t border(Linear& linear, index_t first, index_t count) {
   }
 }
 
+// Whether b has the rows below those of a in one matrix, as outputs of layers have that are computed together.
+template <class X>
+bool lies_below(view<X> a, view<X> b) {
+  return b.data() == a.data() + a.rows() && b.ld() == a.ld() && a.rows() + b.rows() <= a.ld();
+}
+
 // Whether `count` layers from `first` on are computed together in this pass.
 template <class X, class Linear>
 bool together(Linear& linear, index_t first, index_t count) {

@@ -148,10 +148,7 @@ void cuda_fused_attention::backward(const shape_type& shape, std::span<const ind
                                     const float* statistics, view<const number> dC, view<number> dQ,
                                     view<number> dK, view<number> dV) {
   require_operands(shape, lengths, Q, K, V, C);
-  require_gradients(shape, lengths, dC, dQ, dK, dV);
-  require_one_step(Q, dQ);
-  require_one_step(K, dK);
-  require_one_step(V, dV);
+  require_gradients(shape, lengths, Q, K, V, dC, dQ, dK, dV);
   const index_t shared = shape.heads / shape.key_value_heads;
   each_group(shape, lengths, Q, K, V, C, statistics, [&](group g, index_t key_head, auto part) {
     g.dC = part(dC, key_head * shared);
