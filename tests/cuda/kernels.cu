@@ -1,6 +1,7 @@
 // Every kernel that the library's policies have, for no_empty_kernel.sh, which names one that is
 // missing here. What they compute is tested elsewhere.
 #include <preheat/cuda/adapted_linear.hpp>
+#include <preheat/cuda/mixed.hpp>
 #include <preheat/nn/bert.hpp>
 #include <preheat/nn/decoder.hpp>
 #include <preheat/preheat.hpp>
@@ -95,6 +96,10 @@ void launch_storage(cuda<float, cuda_bf16>& be, const frozen_weight<cuda<float, 
   be.gemm(1, transpose::no, weight_view<cuda<float, cuda_bf16>>(W), transpose::no, y, 0, y);
   weight_room<cuda<float, cuda_bf16>> room;
   be.unpack(be.store(y), room.scratch, y);
+}
+void launch_unpacking(cuda_mixed<float, cuda_bf16>& be, const cuda_stored_weight<cuda_bf16>& W,
+                      cuda_matrix<cuda_bf16>& x) {
+  be.unpack(W, x);
 }
 
 template void launch_all(cuda<float>&, cuda_matrix<float>&, cuda_matrix<float>&);

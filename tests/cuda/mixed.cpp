@@ -242,6 +242,110 @@ TEST_CASE("mixed: a group with room has the numbers of one without, in fewer pas
 
 namespace {
 
+// In NF4, and the same numbers in bf16.
+struct both_ways {
+  weight_of<Be> coded, dense;
+  both_ways(Be& be, const table& w) {
+    const storage::nf4_rows codes(stored_matrix(
+        std::make_shared<const storage::host_rows<double>>(w.values, w.rows, w.cols)));
+    std::vector<float> scales;
+    coded = weight_of<Be>(be.store(codes.coded(scales)));
+    weight_of<Be> wide = clone(be, coded);
+    wide.make_dense(be);
+    dense = weight_of<Be>(be.store(wide));
+  }
+};
+
+// Two groups of an operator, of other shapes, the first of two layers of which one may be in bf16: results of a pass.
+std::vector<table> pass_of_two_groups(Be& be, std::vector<weight_of<Be>*> W, bool room,
+                                      const std::shared_ptr<activations<Be>>& scratch) {
+  struct layer {
+    adapter::lora::params<Be> factors, gradient;
+    mat<Be> bias;
+  };
+  std::vector<layer> layers;
+  std::vector<bordered_group<Be>::member> members;
+  for (std::size_t k = 0; k < W.size(); ++k) {
+    const index_t m = W[k]->rows(), n = W[k]->cols(), r = index_t(k) + 1;
+    layers.push_back(
+        {{matrix(be, random_table(r, n, 60 + k)), matrix(be, random_table(m, r, 70 + k))},
+         {be.zeros(r, n), be.zeros(m, r)},
+         matrix(be, random_table(m, 1, 80 + k))});
+  }
+  for (std::size_t k = 0; k < W.size(); ++k) {
+    members.push_back({W[k], &layers[k].bias, &layers[k].factors, &layers[k].gradient});
+  }
+  const index_t tokens = 9;
+  struct group {
+    std::span<const bordered_group<Be>::member> of;
+    index_t m = 0, n = 0, R = 0;
+    bordered_group<Be> joined{0};
+    activations<Be> X, dY, Y, dX;
+  };
+  std::vector<group> groups(2);
+  groups[0].of = std::span(members).first(2);
+  groups[1].of = std::span(members).last(1);
+  std::vector<table> all;
+  for (group& g : groups) {
+    g.n = g.of.front().W->cols();
+    for (const auto& one : g.of) {
+      g.m += one.W->rows();
+      g.R += one.rank();
+    }
+    g.X = rounded(be, random_table(g.n + g.R, tokens, 90));
+    g.dY = rounded(be, random_table(g.m + g.R, tokens, 91));
+    g.joined.gather(be, 0.5F, g.of, scratch);
+    all.push_back(
+        widened(be, g.joined.forward(be, 0.5F, view(g.X).row_range(0, g.n), room ? g.R : 0, g.Y)));
+  }
+  for (group& g : groups) {
+    g.joined.gather(be, 0.5F, g.of, scratch);
+    all.push_back(widened(
+        be, g.joined.backward(be, 0.5F, view(g.X).row_range(0, g.n), view(g.dY).row_range(0, g.m),
+                              room ? g.R : 0, g.Y, g.dX, true, [](activation_view<Be>) {})));
+  }
+  for (const layer& one : layers) {
+    all.push_back(read<Be>(be, one.gradient.A));
+    all.push_back(read<Be>(be, one.gradient.B));
+  }
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("mixed: groups of NF4 weights have the bits of bf16 weights of the same numbers") {
+  Be be;
+  for (const index_t n : {16, 65, 131}) {
+    CAPTURE(n);
+    both_ways q(be, random_table(24, n, 50));
+    both_ways k(be, random_table(7, n, 51));
+    both_ways o(be, random_table(n + 3, 24, 52));
+    for (const bool room : {false, true}) {
+      const auto scratch = std::make_shared<activations<Be>>();
+      const auto coded = pass_of_two_groups(be, {&q.coded, &k.coded, &o.coded}, room, scratch);
+      CHECK(q.coded.stored().type_name() == "NF4");
+      // The scratch is in the shape of the group that computed last, o with its border.
+      CHECK(scratch->rows() == n + 3 + 3);
+      CHECK(scratch->cols() == 24 + 3);
+      const auto some = pass_of_two_groups(be, {&q.coded, &k.dense, &o.coded}, room, scratch);
+      const auto dense = pass_of_two_groups(be, {&q.dense, &k.dense, &o.dense}, room, nullptr);
+      REQUIRE(coded.size() == dense.size());
+      for (std::size_t i = 0; i < dense.size(); ++i) {
+        CAPTURE(i);
+        CHECK(same(coded[i], dense[i]));
+        CHECK(same(some[i], dense[i]));
+        CHECK(largest(dense[i]) > 0);
+      }
+    }
+  }
+  both_ways w(be, random_table(5, 4, 53));
+  auto X = rounded(be, random_table(4, 5, 1));
+  CHECK(refusal([&] { be.unpack(w.coded.stored(), X); }).find("x has the shape of W (4, 5)") !=
+        std::string::npos);
+}
+
+namespace {
+
 using linear_of = adapted<Be, adapter::lora>;
 
 // A network with weights in bf16, and the CPU's with the same rounded weights, embedding too.
@@ -376,6 +480,29 @@ void check_encoder() {
 TEST_CASE("mixed: an encoder's loss and gradients are the CPU's, its head's too") {
   check_encoder<nn::mean_pool_head>();
   check_encoder<nn::cls_head>();
+}
+
+TEST_CASE(
+    "mixed: a run over NF4 has the losses of a run over bf16 of the same numbers, to the bit") {
+  Be be;
+  const auto run = [&](bool coded) {
+    auto net = decoder_of(be, be, small_llama());
+    storage::store_weights(net, weight_storage::nf4);
+    const std::size_t bytes = net.layers()[0].W.bytes();
+    if (!coded) {
+      for (auto& layer : net.layers()) {
+        layer.W.make_dense(be);
+      }
+      storage::store_weights(net, weight_storage::bf16);
+    }
+    one_text<Be> data;
+    const auto losses = fit(lora{.optim = {.lr = 0.01}}, net, data, {.rank = 2, .steps = 4}).losses;
+    CHECK((net.layers()[0].W.bytes() == bytes) == coded);  // codes stay codes
+    return losses;
+  };
+  const auto found = run(true);
+  CHECK(found == run(false));
+  CHECK(found.back() < found.front());
 }
 
 TEST_CASE("mixed: runs of adapters that join layers and of others learn as on the CPU") {

@@ -69,6 +69,7 @@ class cuda_mixed : public cuda<T, X>, public cuda_columns<T, X> {
   using scalars::fill;
   using scalars::gemm;
   using scalars::resize;
+  using scalars::unpack;
 
   void resize(activation_matrix& M, index_t m, index_t n) { M.resize(context(), m, n); }
   void fill(T value, view<X> x) { this->apply_indexed(cuda_kernels::fill<T>{value}, x); }
@@ -76,6 +77,16 @@ class cuda_mixed : public cuda<T, X>, public cuda_columns<T, X> {
   void copy(transpose t, view<const X> a, view<X> x) { convert(t, a, x); }
   void copy(transpose t, view<const T> a, view<X> x) { convert(t, a, x); }
   void copy(transpose t, view<const X> a, view<T> x) { convert(t, a, x); }
+  // x = W, a stored weight, in the type in which products take it
+  void unpack(const typename scalars::stored_weight& W, view<X> x) {
+    require(W.rows() == x.rows() && W.cols() == x.cols(), "unpack: x has the shape of W", x.rows(),
+            W.rows());
+    if (W.entries().cols() > 0) {
+      convert(transpose::no, W.entries(), x);
+    } else {
+      W.expand(*context(), x);
+    }
+  }
   // x_ij += b_i
   void add_to_cols(view<const T> b, view<X> x) {
     require(b.rows() == x.rows(), "add_to_cols: one term per row", b.rows(), x.rows());

@@ -45,6 +45,30 @@ struct expand_codes {
   }
 };
 
+// The same as `rows` rows of `to`, whose neighbours a device's threads write at once: index k is up to `run` entries
+// of one row.
+template <class S>
+struct expand_codes_by_rows {
+  static constexpr index_t run = 64;
+  const std::uint8_t* codes;
+  const float* scales;
+  std::array<float, 16> levels;
+  index_t block, rows, cols;
+  S* to;
+  index_t ld;
+  constexpr void operator()(index_t k) const {
+    const index_t i = k % rows;
+    const index_t first = k / rows * run;
+    const index_t end = first + run < cols ? first + run : cols;
+    for (index_t j = first; j < end; ++j) {
+      const index_t entry = i * cols + j;
+      const int pair = codes[entry / 2];
+      const int code = entry % 2 == 0 ? pair >> 4 : pair & 0xF;
+      to[i + j * ld] = S(scales[entry / block] * levels[std::size_t(code)]);
+    }
+  }
+};
+
 }  // namespace cuda_kernels
 
 namespace detail {
@@ -126,6 +150,14 @@ class cuda_stored_weight {
                codes_->codes.data(), codes_->scales.data(), codes_->levels, codes_->block,
                codes_->cols, codes_->cols * codes_->rows, expanded.data(), expanded.ld()});
     return expanded;
+  }
+  // x = W, of codes: not transposed, also where x is a part of a matrix.
+  void expand(const cuda_context& context, view<S> x) const {
+    using kernel = cuda_kernels::expand_codes_by_rows<S>;
+    const index_t runs = (x.cols() + kernel::run - 1) / kernel::run;
+    launch(context, x.rows() * runs,
+           kernel{codes_->codes.data(), codes_->scales.data(), codes_->levels, codes_->block,
+                  x.rows(), x.cols(), x.data(), x.ld()});
   }
 
  private:

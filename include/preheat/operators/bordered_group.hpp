@@ -12,52 +12,31 @@
 // adapter has rank 0. Between the Bᵢ, ∂B has numbers that nobody reads.
 //
 // Where activations are of a smaller type than the scalar (rounds_activations) M is of that type too: W must be stored
-// in it, and becomes a part; A and B stay in their own type, and refresh() writes rounded copies of A and s·B to M before
-// every pass. Their gradients are scalars. If there is room for P below X, and for D below dY, the thin parts are columns
+// in it, and becomes a part, or as codes (below); A and B stay in their own type, and refresh() writes rounded copies
+// of A and s·B to M before every pass. Their gradients are scalars. If there is room for P below X, and for D below dY, the thin parts are columns
 // of the large products, and no pass over Y and dX adds them:
 //
 //   P = A·X,  Y = [W sB]·[X; P] + b;    D = sBᵀ·dY,  dX = [W; A]ᵀ·[dY; D],  ∂A += D·Xᵀ
 //
+// If a W of the group is stored as codes (NF4), M is made anew before each pass, in a scratch that all groups of an
+// operator share: every W is unpacked to its place in M, A and s·B are rounded to theirs, and the products are the same.
+//
 // Needs a backend on which a matrix may be a part of another one (joins_matrices). All layers have the same s.
-// Cost: the products with W, and four thin ones of 2·R·N·(m or n) operations. Memory: W, A and B once, and R·N
-// numbers a pass; while they are gathered, the W of one group twice.
+// Cost: the products with W, and four thin ones of 2·R·N·(m or n) operations; of codes, m·n entries written a pass.
+// Memory: W, A and B once, and R·N numbers a pass; while they are gathered, the W of one group twice. Of codes: the
+// codes, and (m + R)·(n + R) numbers of M's type for the largest group, once for all.
 //
 // Source: layouts of a study of Llama's step on a GPU, `bordered` where there is room, else `stacked` forward and
 // `beside` backward, whose products with beta = 1 took 5 % more of a step at 8B.
 #pragma once
-#include <concepts>
 #include <memory>
 #include <span>
 #include <vector>
 
 #include "../adapter/lora.hpp"
+#include "bordered_parts.hpp"
 
 namespace preheat {
-
-// mat<Be>(whole, i, j, rows, cols) is the part of a matrix from entry (i, j) on.
-template <class Be>
-concept joins_matrices = backend<Be> &&
-    std::constructible_from<mat<Be>, std::shared_ptr<mat<Be>>, index_t, index_t, index_t, index_t>;
-
-// Whether W can be a part of M.
-template <class Be>
-bool joins_weight(const weight_of<Be>& W) {
-  if constexpr (rounds_activations<Be>) {
-    return W.is_stored() && W.stored().entries().cols() > 0;
-  } else {
-    return !is_stored<Be>(W);
-  }
-}
-
-// x = s·y
-template <class T>
-struct scaled_copy {
-  T s;
-  template <class V>
-  constexpr void operator()(V& x, const V& y) const {
-    x = s * y;
-  }
-};
 
 template <backend Be>
 class bordered_group {
@@ -77,17 +56,21 @@ class bordered_group {
 
   std::size_t count() const { return shapes_.size(); }
 
-  // Makes parts of M of what is not yet one.
-  void gather(Be& be, T s, std::span<const member> members) {
+  // Before each pass: makes parts of M of what is not yet one. With codes M is `scratch`, which other groups may write
+  // after the pass, or if that is null a matrix of its own, and is written here.
+  void gather(Be& be, T s, std::span<const member> members,
+              const std::shared_ptr<activations<Be>>& scratch = nullptr) {
     const bool fresh = !has_shape_of(members);
     if (fresh) {
-      make_room(be, members);
+      make_room(be, members, scratch);
     }
     index_t row = 0;
     index_t rank = 0;
     for (const member& one : members) {
       const index_t rows = one.W->rows();
-      take_weight(be, row, *one.W);
+      if (!unpacks_) {
+        take_weight(be, row, *one.W);
+      }
       if (one.b->rows() > 0) {
         take(be, bias_, row, 0, *one.b);
       }
@@ -102,32 +85,18 @@ class bordered_group {
       row += rows;
       rank += one.rank();
     }
-    if (fresh) {
-      refresh(be, s, members);
+    if (unpacks_) {
+      unpack(be, s, members);
+    } else if (fresh) {
+      write_factors(be, s, members);
     }
   }
 
-  // A and s·B as they are now, rounded, to their places in M, by one kernel (backend::collect); nothing where they are
-  // parts of it.
-  void refresh([[maybe_unused]] Be& be, [[maybe_unused]] T s,
-               [[maybe_unused]] std::span<const member> members) {
-    if constexpr (rounds_activations<Be>) {
-      if (!has_shape_of(members)) {
-        return;  // gather makes room for them
-      }
-      index_t row = 0;
-      index_t rank = 0;
-      for (const member& one : members) {
-        if (one.rank() > 0) {
-          const index_t r = one.rank();
-          be.apply(scaled_copy<T>{1}, view(*M_).block(m_ + rank, 0, r, n_),
-                   const_view_of<Be>(one.factors->A));
-          be.apply(scaled_copy<T>{s}, view(*M_).block(row, n_ + rank, one.W->rows(), r),
-                   const_view_of<Be>(one.factors->B));
-          rank += r;
-        }
-        row += one.W->rows();
-      }
+  // A pass over all layers follows: A and s·B as they are now, rounded, to their places in M, by one kernel
+  // (backend::collect); nothing where they are parts of it, or M is made anew.
+  void refresh(Be& be, T s, std::span<const member> members) {
+    if (!unpacks_ && has_shape_of(members)) {  // else gather makes room for them
+      write_factors(be, s, members);
     }
   }
 
@@ -188,6 +157,38 @@ class bordered_group {
   }
 
  private:
+  void write_factors([[maybe_unused]] Be& be, [[maybe_unused]] T s,
+                     [[maybe_unused]] std::span<const member> members) {
+    if constexpr (rounds_activations<Be>) {
+      index_t row = 0;
+      index_t rank = 0;
+      for (const member& one : members) {
+        if (one.rank() > 0) {
+          const index_t r = one.rank();
+          be.apply(scaled_copy<T>{1}, view(*M_).block(m_ + rank, 0, r, n_),
+                   const_view_of<Be>(one.factors->A));
+          be.apply(scaled_copy<T>{s}, view(*M_).block(row, n_ + rank, one.W->rows(), r),
+                   const_view_of<Be>(one.factors->B));
+          rank += r;
+        }
+        row += one.W->rows();
+      }
+    }
+  }
+  // All of M but the corner that no product reads.
+  void unpack([[maybe_unused]] Be& be, [[maybe_unused]] T s,
+              [[maybe_unused]] std::span<const member> members) {
+    if constexpr (rounds_activations<Be>) {
+      be.resize(*M_, m_ + R_, n_ + R_);
+      index_t row = 0;
+      for (const member& one : members) {
+        be.unpack(one.W->stored(), view(*M_).block(row, 0, one.W->rows(), n_));
+        row += one.W->rows();
+      }
+      be.fill(0, view(*M_).block(0, n_, m_, R_));
+      write_factors(be, s, members);
+    }
+  }
   const_activation_view<Be> all() const { return *M_; }
   const_activation_view<Be> B() const { return all().block(0, n_, m_, R_); }
   const_activation_view<Be> A() const { return all().block(m_, 0, R_, n_); }
@@ -210,9 +211,11 @@ class bordered_group {
     return true;
   }
   // The matrices of which the old M consisted keep it alive until they are taken.
-  void make_room(Be& be, std::span<const member> members) {
+  void make_room(Be& be, std::span<const member> members,
+                 const std::shared_ptr<activations<Be>>& scratch) {
     shapes_.clear();
     m_ = R_ = 0;
+    unpacks_ = false;
     n_ = members.front().W->cols();
     bool biased = false;
     for (const member& one : members) {
@@ -220,13 +223,16 @@ class bordered_group {
       m_ += one.W->rows();
       R_ += one.rank();
       biased = biased || one.b->rows() > 0;
+      unpacks_ = unpacks_ || is_unpacked<Be>(*one.W);
     }
     const auto fresh = [&](index_t rows, index_t cols) {
       return std::make_shared<mat<Be>>(be.zeros(rows, cols));
     };
-    M_ = std::make_shared<activations<Be>>();
-    be.resize(*M_, m_ + R_, n_ + R_);
-    be.fill(0, *M_);
+    M_ = unpacks_ && scratch != nullptr ? scratch : std::make_shared<activations<Be>>();
+    if (!unpacks_) {
+      be.resize(*M_, m_ + R_, n_ + R_);
+      be.fill(0, *M_);
+    }
     bias_ = biased ? fresh(m_, 1) : nullptr;
     gradient_A_ = fresh(R_, n_);
     gradient_B_ = fresh(m_, R_);
@@ -255,16 +261,17 @@ class bordered_group {
 
   struct shape {
     index_t rows, cols, rank;
-    bool biased;
+    bool biased, unpacked;
     bool operator==(const shape&) const = default;
   };
   static shape shape_of(const member& one) {
-    return {one.W->rows(), one.W->cols(), one.rank(), one.b->rows() > 0};
+    return {one.W->rows(), one.W->cols(), one.rank(), one.b->rows() > 0, is_unpacked<Be>(*one.W)};
   }
 
   index_t entries_worth_a_call_;
   std::vector<shape> shapes_;
   index_t m_ = 0, n_ = 0, R_ = 0;
+  bool unpacks_ = false;  // some W is of codes
   std::shared_ptr<activations<Be>> M_;
   std::shared_ptr<mat<Be>> bias_;  // m×1, null if no layer has one
   std::shared_ptr<mat<Be>> gradient_A_, gradient_B_;

@@ -10,12 +10,13 @@
 //
 // Layers are joined if the operator was made so (layer_products::joined, as fit's is), the backend can, the adapter is adapter::lora, at least one
 // of them has an adapter, all that have one have the same scale s, their inputs have one size and no W is kept as
-// stored (where activations are rounded: every W is stored in their type); not in training passes with dropout, whose branch has an input of its own. Other layers are computed
-// one by one.
+// stored (where activations are rounded: every W is stored, in their type or as codes); not in training passes with
+// dropout, whose branch has an input of its own. Other layers are computed one by one.
 #pragma once
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
+#include <memory>
 #include <vector>
 
 #include "bordered_group.hpp"
@@ -124,7 +125,7 @@ class joined_layers<Be, Adapter> {
     groups_.resize(layers.size());
     members_of(layers, adapted, first, count);
     bordered_group<Be>& found = groups_[std::size_t(first)];
-    found.gather(be, scaling(adapted, first), members_);
+    found.gather(be, scaling(adapted, first), members_, scratch_);
     return found;
   }
 
@@ -144,6 +145,8 @@ class joined_layers<Be, Adapter> {
   layer_products products_;
   std::vector<bordered_group<Be>> groups_;  // of the layer that is their first
   std::vector<member> members_;
+  // M of the groups with codes, in a pass.
+  std::shared_ptr<activations<Be>> scratch_ = std::make_shared<activations<Be>>();
   mat<Be> wide_;
 };
 
