@@ -2,6 +2,8 @@
 // broken and the two values. A numerical outcome (non-finite loss, no convergence) is a status in a
 // result, never an exception. A failing library call throws `preheat::library_error` with the call.
 #pragma once
+#include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <stdexcept>
@@ -77,6 +79,12 @@ template <class = void>
 [[noreturn, gnu::cold, gnu::noinline]] void throw_broken_law(std::string_view law) {
   throw invalid_argument(std::string(law));
 }
+// Of sizes, and of a literal: what a caller passes in three registers.
+template <class = void>
+[[noreturn, gnu::cold, gnu::noinline]] void throw_broken_sizes(const char* law, std::ptrdiff_t left,
+                                                               std::ptrdiff_t right) {
+  throw_broken_law(law, left, right);
+}
 }  // namespace detail
 
 namespace detail {
@@ -100,6 +108,15 @@ inline void require(bool holds, std::string_view law, detail::shown_number left,
                     detail::shown_number right) {
   if (!holds) {
     detail::throw_broken_law(law, left, right);
+  }
+}
+
+// The same for sizes and counts, in fewer instructions: most laws of a program are about them.
+template <std::same_as<std::ptrdiff_t> Left, class Right>
+requires std::same_as<Right, std::ptrdiff_t> || std::same_as<Right, int>
+void require(bool holds, const char* law, Left left, Right right) {
+  if (!holds) {
+    detail::throw_broken_sizes(law, left, right);
   }
 }
 

@@ -11,7 +11,7 @@
 #pragma once
 #include <Eigen/Core>
 #include <algorithm>
-#include <memory>
+#include <cstddef>
 #include <new>
 #include <utility>
 
@@ -33,18 +33,15 @@ class cpu_matrix {
   cpu_matrix(index_t rows, index_t cols) { resize(rows, cols); }
   // A copy of any Eigen matrix or expression.
   template <class Derived>
-  cpu_matrix(const Eigen::DenseBase<Derived>& source) {
-    resize(source.rows(), source.cols());
+  cpu_matrix(const Eigen::DenseBase<Derived>& source) : cpu_matrix(source.rows(), source.cols()) {
     eigen() = source.derived().template cast<T>();
   }
   cpu_matrix(cpu_matrix&& other) noexcept { swap(other); }
-  cpu_matrix& operator=(cpu_matrix&& other) noexcept {
-    cpu_matrix(std::move(other)).swap(*this);
-    return *this;
-  }
+  cpu_matrix& operator=(cpu_matrix&& other) noexcept;
+  ~cpu_matrix();
 
-  T* data() { return data_.get(); }
-  const T* data() const { return data_.get(); }
+  T* data() { return data_; }
+  const T* data() const { return data_; }
   index_t rows() const { return rows_; }
   index_t cols() const { return cols_; }
   index_t ld() const { return ld_; }
@@ -60,42 +57,20 @@ class cpu_matrix {
   }
 
   // A new shape, contents undefined. Memory is kept while it suffices.
-  void resize(index_t rows, index_t cols) {
-    require(rows >= 0 && cols >= 0, "matrix dimensions are not negative", rows, cols);
-    const index_t ld = leading_dimension(rows);
-    const index_t needed = ld * cols;
-    if (needed > capacity_) {
-      data_ = allocate(needed);
-      capacity_ = needed;
-    }
-    rows_ = rows;
-    cols_ = cols;
-    ld_ = ld;
-  }
+  void resize(index_t rows, index_t cols);
 
  private:
   static constexpr std::size_t alignment = 64;
   static constexpr std::size_t huge_page = std::size_t(1) << 21;
   static constexpr index_t page = 4096;
 
-  struct aligned_delete {
-    std::size_t boundary = alignment;
-    void operator()(T* p) const { ::operator delete[](p, std::align_val_t(boundary)); }
-  };
-  using memory = std::unique_ptr<T[], aligned_delete>;
-
-  // Large memory asks Linux for huge pages: passes over many matrices at once miss the TLB less.
-  static memory allocate(index_t count) {
+  // Of memory for so many entries.
+  static std::align_val_t boundary(index_t count) {
     const std::size_t bytes = std::size_t(count) * sizeof(T);
-    const std::size_t boundary = bytes >= 2 * huge_page ? huge_page : alignment;
-    void* const data = ::operator new[](bytes, std::align_val_t(boundary));
-#if defined(__linux__)
-    if (boundary == huge_page) {
-      madvise(data, bytes / huge_page * huge_page, MADV_HUGEPAGE);  // advice may be ignored
-    }
-#endif
-    return memory(static_cast<T*>(data), aligned_delete{boundary});
+    return std::align_val_t(bytes >= 2 * huge_page ? huge_page : alignment);
   }
+  // New memory for more entries than there is room for; the matrix is then 0×0.
+  void reserve(index_t needed);
 
   static index_t leading_dimension(index_t rows) {
     constexpr index_t line = index_t(alignment / sizeof(T));
@@ -113,12 +88,51 @@ class cpu_matrix {
     std::swap(capacity_, other.capacity_);
   }
 
-  memory data_;
+  T* data_ = nullptr;
   index_t rows_ = 0;
   index_t cols_ = 0;
   index_t ld_ = 1;
   index_t capacity_ = 0;
 };
+
+// Not inline: a program has hundreds of places where a matrix ends, and each costs the compiler.
+template <class T>
+[[gnu::noinline]] cpu_matrix<T>::~cpu_matrix() {
+  if (data_ != nullptr) {
+    ::operator delete[](data_, boundary(capacity_));
+  }
+}
+template <class T>
+[[gnu::noinline]] cpu_matrix<T>& cpu_matrix<T>::operator=(cpu_matrix&& other) noexcept {
+  cpu_matrix(std::move(other)).swap(*this);
+  return *this;
+}
+template <class T>
+[[gnu::noinline]] void cpu_matrix<T>::resize(index_t rows, index_t cols) {
+  require(rows >= 0 && cols >= 0, "matrix dimensions are not negative", rows, cols);
+  const index_t ld = leading_dimension(rows);
+  if (ld * cols > capacity_) {
+    reserve(ld * cols);
+  }
+  rows_ = rows;
+  cols_ = cols;
+  ld_ = ld;
+}
+// Large memory asks Linux for huge pages: passes over many matrices at once miss the TLB less.
+template <class T>
+void cpu_matrix<T>::reserve(index_t needed) {
+  const std::size_t bytes = std::size_t(needed) * sizeof(T);
+  void* const data = ::operator new[](bytes, boundary(needed));
+#if defined(__linux__)
+  if (boundary(needed) == std::align_val_t(huge_page)) {
+    madvise(data, bytes / huge_page * huge_page, MADV_HUGEPAGE);  // advice may be ignored
+  }
+#endif
+  cpu_matrix old;
+  old.swap(*this);
+  data_ = static_cast<T*>(data);
+  capacity_ = needed;
+}
 
 // Eigen maps of views, for the code of the CPU backend.
 template <class T>

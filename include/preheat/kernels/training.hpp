@@ -50,30 +50,31 @@
   PREHEAT_ADAPTED(EXTERN, T, adapter::low_rank<false, true>)
 
 // The same of what no scalar decides.
-#define PREHEAT_ANY_SCALAR(EXTERN)                                                             \
-  EXTERN template void detail::throw_broken_law<>(std::string_view, detail::shown_number,      \
-                                                  detail::shown_number);                       \
-  EXTERN template void detail::throw_broken_law<>(std::string_view);                           \
-  EXTERN template void detail::require_same_sizes<>(const char*, index_t, index_t, index_t,    \
-                                                    index_t);                                  \
-  EXTERN template class detail::archive_cursor<training_state>;                                \
-  EXTERN template fit_options for_this_process<>(const fit_options&);                          \
-  EXTERN template fit_options preheating_options<>(const fit_options&, index_t, index_t,       \
-                                                   std::uint64_t);                             \
-  EXTERN template void report_progress<>(const fit_options&, index_t, index_t, double, double, \
-                                         double, std::optional<double>);                       \
-  EXTERN template training_state copied_state<>(const training_state&);                        \
-  EXTERN template void detail::require_entries<>(std::size_t, std::size_t, std::string_view);  \
-  EXTERN template bool matches_target<>(const std::string&, const std::vector<std::string>&);  \
-  EXTERN template std::vector<index_t> detail::targeted<>(const std::vector<std::string>&,     \
-                                                          const std::vector<std::string>&);    \
-  EXTERN template void require_start_rank<>(const std::string&, index_t, index_t);             \
-  EXTERN template double start_scaling<>(const fit_options&, index_t, index_t);                \
-  EXTERN template void detail::require_shape<>(detail::shape, const char*, detail::shape,      \
-                                               std::string_view, const std::string&);          \
-  EXTERN template void detail::require_factor_shapes<>(detail::shape, detail::shape,           \
-                                                       detail::shape, detail::shape, index_t,  \
-                                                       std::string_view, const std::string&);  \
+#define PREHEAT_ANY_SCALAR(EXTERN)                                                                \
+  EXTERN template void detail::throw_broken_law<>(std::string_view, detail::shown_number,         \
+                                                  detail::shown_number);                          \
+  EXTERN template void detail::throw_broken_law<>(std::string_view);                              \
+  EXTERN template void detail::throw_broken_sizes<>(const char*, std::ptrdiff_t, std::ptrdiff_t); \
+  EXTERN template void detail::require_same_sizes<>(const char*, index_t, index_t, index_t,       \
+                                                    index_t);                                     \
+  EXTERN template class detail::archive_cursor<training_state>;                                   \
+  EXTERN template fit_options for_this_process<>(const fit_options&);                             \
+  EXTERN template fit_options preheating_options<>(const fit_options&, index_t, index_t,          \
+                                                   std::uint64_t);                                \
+  EXTERN template void report_progress<>(const fit_options&, index_t, index_t, double, double,    \
+                                         double, std::optional<double>);                          \
+  EXTERN template training_state copied_state<>(const training_state&);                           \
+  EXTERN template void detail::require_entries<>(std::size_t, std::size_t, std::string_view);     \
+  EXTERN template bool matches_target<>(const std::string&, const std::vector<std::string>&);     \
+  EXTERN template std::vector<index_t> detail::targeted<>(const std::vector<std::string>&,        \
+                                                          const std::vector<std::string>&);       \
+  EXTERN template void require_start_rank<>(const std::string&, index_t, index_t);                \
+  EXTERN template double start_scaling<>(const fit_options&, index_t, index_t);                   \
+  EXTERN template void detail::require_shape<>(detail::shape, const char*, detail::shape,         \
+                                               std::string_view, const std::string&);             \
+  EXTERN template void detail::require_factor_shapes<>(detail::shape, detail::shape,              \
+                                                       detail::shape, detail::shape, index_t,     \
+                                                       std::string_view, const std::string&);     \
   EXTERN template void require_settings<>(const fit_options&, std::size_t);
 
 namespace preheat {
