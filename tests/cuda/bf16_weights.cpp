@@ -2,7 +2,10 @@
 // 8 bits allows, runs follow those of the CPU with the rounded weights, and what writes to W is refused.
 #include <doctest/doctest.h>
 
+#include <array>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <preheat/cuda/bf16.hpp>
 #include <preheat/gguf/decoder.hpp>
 #include <preheat/methods.hpp>
@@ -18,6 +21,7 @@
 
 using namespace conformance;
 using namespace preheat;
+using namespace preheat::gguf::detail;
 
 namespace {
 
@@ -32,6 +36,28 @@ table magnitudes(table a) {
     x = std::abs(x);
   }
   return a;
+}
+
+// Whole blocks of any bits, but for scales and offsets that are finite and small: their float16's upper byte is 0x2c, so
+// that they are in [1/16, 1/8).
+template <class Block>
+std::vector<Block> random_blocks(index_t count) {
+  std::vector<Block> blocks(static_cast<std::size_t>(count));
+  generator stream(17);
+  for (Block& block : blocks) {
+    std::array<std::uint8_t, sizeof(Block)> bytes;
+    for (std::uint8_t& byte : bytes) {
+      byte = std::uint8_t(stream());
+    }
+    block = std::bit_cast<Block>(bytes);
+    block.scale.bytes[1] = 0x2c;
+    if constexpr (requires { block.least; }) {
+      block.least.bytes[1] = 0x2c;
+    } else if constexpr (requires { block.offset; }) {
+      block.offset.bytes[1] = 0x2c;
+    }
+  }
+  return blocks;
 }
 
 // Of a run of LoRA on the small text.
@@ -140,9 +166,6 @@ TEST_CASE("NF4 weights: codes stay on the device, and products expand them to bf
 TEST_CASE("bf16 weights: what is read is kept as the device can") {
   Be be;
   CHECK(refusal([&] {
-          storage::require_keeps<Be>(weight_storage::as_stored);
-        }).find("in its scalar, in bf16 or in NF4") != std::string::npos);
-  CHECK(refusal([&] {
           storage::require_keeps<cuda<float>>(weight_storage::bf16);
         }).find("in its scalar only") != std::string::npos);
   CHECK_THROWS_AS(gguf::read_decoder(be, "no file.gguf", weight_storage::nf4), io_error);
@@ -150,7 +173,8 @@ TEST_CASE("bf16 weights: what is read is kept as the device can") {
   const auto kept = [&](weight_storage keep) {
     frozen_weight<Be> W = storage::kept_by<Be>(
         be, keep, [&] { return matrix(be, w); },
-        [&](weight_storage type) { return storage::kept_as(type, stored(w)); });
+        [&](weight_storage type) { return storage::kept_as(type, stored(w)); },
+        [&](Be& device) { return device.store(matrix(be, w)); });
     CHECK(W.is_stored() == (keep != weight_storage::dense));
     W.make_dense(be);
     return read<Be>(be, W);
@@ -160,6 +184,54 @@ TEST_CASE("bf16 weights: what is read is kept as the device can") {
   CHECK(same(kept(weight_storage::bf16), rounded));
   const table coded = unpacked(storage::kept_as(weight_storage::nf4, stored(w)));
   CHECK(gap(kept(weight_storage::nf4), coded) <= unit * largest(coded));
+  CHECK(same(kept(weight_storage::as_stored), rounded));
+}
+
+TEST_CASE_TEMPLATE("file's blocks: the device has their bytes, and products expand them to bf16",
+                   Block, q8_0_block, q4_0_block, q4_1_block, q5_0_block, q5_1_block, q4_k_block,
+                   q5_k_block, q6_k_block) {
+  Be be;
+  const index_t rows = 5;
+  const index_t cols = 3 * Block::entries;
+  std::vector<Block> blocks = random_blocks<Block>(3 * rows);
+  table w(rows, cols);
+  for (index_t i = 0; i < rows; ++i) {
+    std::vector<float> row(static_cast<std::size_t>(cols));
+    for (index_t k = 0; k < 3; ++k) {
+      unpack(blocks[std::size_t(3 * i + k)], row.data() + k * Block::entries);
+    }
+    for (index_t j = 0; j < cols; ++j) {
+      w(i, j) = double(row[std::size_t(j)]);
+    }
+  }
+  frozen_weight<Be> W(be.store(block_matrix<Block>{rows, cols, blocks, "its type"}));
+  blocks.assign(blocks.size(), Block{});  // the device has its own
+  CHECK(W.is_stored());
+  CHECK(W.rows() == rows);
+  CHECK(W.cols() == cols);
+  CHECK(W.bytes() == sizeof(Block) * 3 * 5);
+  CHECK(W.stored().type_name() == "its type");
+  const table rounded = unpacked(storage::kept_as(weight_storage::bf16, stored(w)));
+  weight_room<Be> room;
+  const weight_view<Be> seen(be, W, room);
+  CHECK(same(read<Be>(be, seen), rounded));
+  for (const transpose t : {transpose::no, transpose::yes}) {
+    const table op = t == transpose::no ? rounded : transposed(rounded);
+    const table x = random_table(op.cols, 4, 9);
+    auto Y = be.zeros(op.rows, 4);
+    be.gemm(1, t, seen, transpose::no, matrix(be, x), 0, Y);
+    const table error = magnitudes(read<Be>(be, Y) - op * x);
+    const table bound = (unit + double(op.cols) * epsilon<Be>)*(magnitudes(op) * magnitudes(x));
+    for (std::size_t k = 0; k < bound.values.size(); ++k) {
+      CHECK(error.values[k] <= bound.values[k]);
+    }
+  }
+  CHECK(refusal([&] {
+          be.store(block_matrix<Block>{rows, cols, {}, "none"});
+        }).find("rows·cols / entries of a block (0, 15)") != std::string::npos);
+  CHECK(refusal([&] {
+          be.store(block_matrix<Block>{rows, cols - 1, {}, "odd"});
+        }).find("a row is whole blocks") != std::string::npos);
 }
 
 TEST_CASE("NF4 weights: a decoder learns as on the CPU with the same codes") {

@@ -2,9 +2,11 @@
 // the losses and gradients of the CPU to what rounding allows, joined and one by one, and every adapter trains.
 #include <doctest/doctest.h>
 
+#include <array>
 #include <cmath>
 #include <preheat/cuda/fused_attention.hpp>
 #include <preheat/cuda/mixed.hpp>
+#include <preheat/gguf/q8_0_block.hpp>
 #include <preheat/methods.hpp>
 #include <preheat/nn/bert.hpp>
 #include <preheat/nn/decoder.hpp>
@@ -242,19 +244,38 @@ TEST_CASE("mixed: a group with room has the numbers of one without, in fewer pas
 
 namespace {
 
-// In NF4, and the same numbers in bf16.
+// Packed, and the same numbers in bf16.
 struct both_ways {
-  weight_of<Be> coded, dense;
-  both_ways(Be& be, const table& w) {
-    const storage::nf4_rows codes(stored_matrix(
-        std::make_shared<const storage::host_rows<double>>(w.values, w.rows, w.cols)));
-    std::vector<float> scales;
-    coded = weight_of<Be>(be.store(codes.coded(scales)));
-    weight_of<Be> wide = clone(be, coded);
+  weight_of<Be> packed, dense;
+  both_ways(Be& be, weight_of<Be> W) : packed(std::move(W)) {
+    weight_of<Be> wide = clone(be, packed);
     wide.make_dense(be);
     dense = weight_of<Be>(be.store(wide));
   }
 };
+
+weight_of<Be> as_nf4(Be& be, const table& w) {
+  const storage::nf4_rows codes(
+      stored_matrix(std::make_shared<const storage::host_rows<double>>(w.values, w.rows, w.cols)));
+  std::vector<float> scales;
+  return weight_of<Be>(be.store(codes.coded(scales)));
+}
+
+// Of whole blocks of 32 columns.
+weight_of<Be> as_q8_0(Be& be, const table& w) {
+  std::vector<gguf::detail::q8_0_block> blocks;
+  for (index_t i = 0; i < w.rows; ++i) {
+    for (index_t first = 0; first < w.cols; first += 32) {
+      std::array<float, 32> entries;
+      for (index_t j = 0; j < 32; ++j) {
+        entries[std::size_t(j)] = float(w(i, first + j));
+      }
+      blocks.push_back(gguf::detail::pack_q8_0(entries.data()));
+    }
+  }
+  return weight_of<Be>(
+      be.store(block_matrix<gguf::detail::q8_0_block>{w.rows, w.cols, blocks, "Q8_0"}));
+}
 
 // Two groups of an operator, of other shapes, the first of two layers of which one may be in bf16: results of a pass.
 std::vector<table> pass_of_two_groups(Be& be, std::vector<weight_of<Be>*> W, bool room,
@@ -313,34 +334,36 @@ std::vector<table> pass_of_two_groups(Be& be, std::vector<weight_of<Be>*> W, boo
 
 }  // namespace
 
-TEST_CASE("mixed: groups of NF4 weights have the bits of bf16 weights of the same numbers") {
+TEST_CASE("mixed: groups of packed weights have the bits of bf16 weights of the same numbers") {
   Be be;
-  for (const index_t n : {16, 65, 131}) {
+  for (const index_t n : {16, 64, 65, 131}) {
     CAPTURE(n);
-    both_ways q(be, random_table(24, n, 50));
-    both_ways k(be, random_table(7, n, 51));
-    both_ways o(be, random_table(n + 3, 24, 52));
+    const bool blocks = n % 32 == 0;
+    const auto first_group = blocks ? as_q8_0 : as_nf4;
+    both_ways q(be, first_group(be, random_table(24, n, 50)));
+    both_ways k(be, first_group(be, random_table(7, n, 51)));
+    both_ways o(be, as_nf4(be, random_table(n + 3, 24, 52)));
+    CHECK(q.packed.stored().type_name() == (blocks ? "Q8_0" : "NF4"));
     for (const bool room : {false, true}) {
       const auto scratch = std::make_shared<activations<Be>>();
-      const auto coded = pass_of_two_groups(be, {&q.coded, &k.coded, &o.coded}, room, scratch);
-      CHECK(q.coded.stored().type_name() == "NF4");
+      const auto packed = pass_of_two_groups(be, {&q.packed, &k.packed, &o.packed}, room, scratch);
       // The scratch is in the shape of the group that computed last, o with its border.
       CHECK(scratch->rows() == n + 3 + 3);
       CHECK(scratch->cols() == 24 + 3);
-      const auto some = pass_of_two_groups(be, {&q.coded, &k.dense, &o.coded}, room, scratch);
+      const auto some = pass_of_two_groups(be, {&q.packed, &k.dense, &o.packed}, room, scratch);
       const auto dense = pass_of_two_groups(be, {&q.dense, &k.dense, &o.dense}, room, nullptr);
-      REQUIRE(coded.size() == dense.size());
+      REQUIRE(packed.size() == dense.size());
       for (std::size_t i = 0; i < dense.size(); ++i) {
         CAPTURE(i);
-        CHECK(same(coded[i], dense[i]));
+        CHECK(same(packed[i], dense[i]));
         CHECK(same(some[i], dense[i]));
         CHECK(largest(dense[i]) > 0);
       }
     }
   }
-  both_ways w(be, random_table(5, 4, 53));
+  both_ways w(be, as_nf4(be, random_table(5, 4, 53)));
   auto X = rounded(be, random_table(4, 5, 1));
-  CHECK(refusal([&] { be.unpack(w.coded.stored(), X); }).find("x has the shape of W (4, 5)") !=
+  CHECK(refusal([&] { be.unpack(w.packed.stored(), X); }).find("x has the shape of W (4, 5)") !=
         std::string::npos);
 }
 

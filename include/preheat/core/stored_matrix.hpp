@@ -22,7 +22,7 @@ namespace preheat {
 // In what the frozen matrices of a model are kept when it is read:
 //
 //   dense      in the backend's scalar
-//   as_stored  as the file has them (BF16, F16, Q8_0, Q4_0, Q4_K …), in its mapped pages
+//   as_stored  as the file has them (BF16, F16, Q8_0, Q4_0, Q4_K …), in its mapped pages, or on a device
 //   bf16       rounded to bfloat16, 2 bytes an entry
 //   nf4        rounded to NF4 with double quantization, 4.127 bits an entry (storage/nf4_rows.hpp)
 enum class weight_storage { dense, as_stored, bf16, nf4 };

@@ -181,14 +181,19 @@ class cuda : public cuda_unwaited<T>, public detail::cuda_storage<T, Storage> {
       multiply_stored_(alpha, ta, a.stored(), tb, b, beta, c, scratch);
     }
   }
-  // W rounded to the storage type, on the device; or codes of 4 bits as they are.
+  // W rounded to the storage type, on the device; or codes of 4 bits or a file's blocks as they are.
   cuda_stored_weight<Storage> store(view<const T> W) {
     cuda_matrix<Storage> stored(context_, W.rows(), W.cols());
     apply(cuda_kernels::convert<T>{1}, stored, W);
     return cuda_stored_weight<Storage>(std::move(stored));
   }
   cuda_stored_weight<Storage> store(const coded_matrix& W) {
-    return cuda_stored_weight<Storage>(context_, W);
+    return cuda_stored_weight<Storage>(std::make_shared<const detail::cuda_codes>(context_, W));
+  }
+  template <class Block>
+  cuda_stored_weight<Storage> store(const block_matrix<Block>& W) {
+    return cuda_stored_weight<Storage>(
+        std::make_shared<const detail::cuda_blocks<Block>>(context_, W));
   }
   // x = W, a stored weight.
   void unpack(const cuda_stored_weight<Storage>& W, cuda_product_scratch<Storage, T>& scratch,

@@ -7,7 +7,7 @@
 //   fit(lora{}, net, batches, {.rank = 16});
 //
 // Policies see the scalar T only. A network that holds its activations in activations<Be> (nn/decoder.hpp, nn/bert.hpp)
-// has them in X; another one has them in T, as on cuda<T, X>. Layers whose W is stored, in X or as codes, and whose
+// has them in X; another one has them in T, as on cuda<T, X>. Layers whose W is stored, in X or packed, and whose
 // adapters are adapter::lora compute in X (operators/bordered_group.hpp), all others in T, from widened inputs.
 //
 // Products of X by X sum in T and round once, to X or to T. Elementwise passes and columns compute in T. The same

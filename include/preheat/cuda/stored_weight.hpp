@@ -1,12 +1,13 @@
-// A frozen weight of cuda<T, Storage> on the device, in the second number type or as codes of 4 bits; copies
-// share it.
+// A frozen weight of cuda<T, Storage> on the device: in the second number type, as codes of 4 bits, or in
+// the blocks of its file. Copies share it.
 //
 //   cuda<float, cuda_bf16> be;                             // cuda/bf16.hpp
 //   layer.W = be.store(layer.W);                           // from now on 2 bytes an entry
 //   layer.W = be.store(nf4.coded());                       // or 4.5 bits (storage/nf4_rows.hpp)
+//   layer.W = be.store(block_matrix<gguf::detail::q8_0_block>{…});   // or what the file has: 8.5 bits
 //   be.gemm(1, transpose::no, weight_view<Be>(layer.W), transpose::no, X, 0, Y);
 //
-// The product reads a W of the second type as it lies, expands one of codes to that type first, as a whole;
+// The product reads a W of the second type as it lies, expands codes and blocks to that type first, as a whole;
 // it rounds its other factor to the type, and sums and writes T:  Y = alpha·op(W)·op(round(X)) + beta·Y.
 #pragma once
 #include <algorithm>
@@ -16,6 +17,7 @@
 #include <string>
 #include <utility>
 
+#include "../core/block_matrix.hpp"
 #include "../core/coded_matrix.hpp"
 #include "launch.hpp"
 #include "matrix.hpp"
@@ -69,9 +71,48 @@ struct expand_codes_by_rows {
   }
 };
 
+// Block k of a matrix by rows of `in_a_row` blocks, into columns of `to`.
+template <class S, class Block>
+struct expand_blocks {
+  const Block* blocks;
+  index_t in_a_row;
+  S* to;
+  index_t ld;
+  constexpr void operator()(index_t k) const {
+    unpack(blocks[k], to + k / in_a_row * ld + k % in_a_row * Block::entries);
+  }
+};
+
+// The same as `rows` rows of `to`, whose neighbours a device's threads write at once: index k is one block of a row.
+template <class S, class Block>
+struct expand_blocks_by_rows {
+  const Block* blocks;
+  index_t in_a_row, rows;
+  S* to;
+  index_t ld;
+  constexpr void operator()(index_t k) const {
+    const index_t i = k % rows;
+    const index_t first = k / rows;
+    std::array<S, std::size_t(Block::entries)> row;
+    unpack(blocks[i * in_a_row + first], row.data());
+    for (index_t j = 0; j < Block::entries; ++j) {
+      to[i + (first * Block::entries + j) * ld] = row[std::size_t(j)];
+    }
+  }
+};
+
 }  // namespace cuda_kernels
 
 namespace detail {
+
+// `from` in the device's memory.
+template <class X>
+void cuda_send(const std::shared_ptr<const cuda_context>& context, std::span<const X> from,
+               cuda_matrix<X>& to) {
+  const index_t count = index_t(from.size());
+  to.resize(context, count, 1);
+  cuda_transfer<X>(*context, view<const X>(from.data(), count, 1), to, cudaMemcpyHostToDevice);
+}
 
 // coded_matrix on the device.
 struct cuda_codes {
@@ -89,18 +130,68 @@ struct cuda_codes {
             W.codes.size(), (count + 1) / 2);
     require(index_t(W.scales.size()) == (count + block - 1) / block,
             "codes of 4 bits: a scale for a block", W.scales.size(), (count + block - 1) / block);
-    send(context, W.codes, codes);
-    send(context, W.scales, scales);
+    cuda_send(context, W.codes, codes);
+    cuda_send(context, W.scales, scales);
     context->synchronize();  // from here on the caller may change the host's memory
   }
 
-  template <class X>
-  static void send(const std::shared_ptr<const cuda_context>& context, std::span<const X> from,
-                   cuda_matrix<X>& to) {
-    const index_t count = index_t(from.size());
-    to.resize(context, count, 1);
-    cuda_transfer<X>(*context, view<const X>(from.data(), count, 1), to, cudaMemcpyHostToDevice);
+  std::size_t bytes() const {
+    return std::size_t(codes.rows()) + std::size_t(scales.rows()) * sizeof(float);
   }
+  // to = Wᵀ
+  template <class S>
+  void expand_transposed(const cuda_context& context, view<S> to) const {
+    launch(context, codes.rows(),
+           cuda_kernels::expand_codes<S>{codes.data(), scales.data(), levels, block, cols,
+                                         rows * cols, to.data(), to.ld()});
+  }
+  // to = W
+  template <class S>
+  void expand(const cuda_context& context, view<S> to) const {
+    using kernel = cuda_kernels::expand_codes_by_rows<S>;
+    const index_t runs = (cols + kernel::run - 1) / kernel::run;
+    launch(context, rows * runs,
+           kernel{codes.data(), scales.data(), levels, block, rows, cols, to.data(), to.ld()});
+  }
+};
+
+// block_matrix on the device.
+template <class Block>
+struct cuda_blocks {
+  index_t rows, cols;
+  std::string type_name;
+  cuda_matrix<std::uint8_t> blocks;
+
+  cuda_blocks(const std::shared_ptr<const cuda_context>& context, const block_matrix<Block>& W)
+      : rows(W.rows), cols(W.cols), type_name(W.type_name) {
+    require(cols % Block::entries == 0, "blocks of a matrix: a row is whole blocks, entries", cols,
+            Block::entries);
+    require(index_t(W.blocks.size()) == rows * cols / Block::entries,
+            "blocks of a matrix: rows·cols / entries of a block", W.blocks.size(),
+            rows * cols / Block::entries);
+    const auto* const first = reinterpret_cast<const std::uint8_t*>(W.blocks.data());
+    cuda_send(context, std::span(first, W.blocks.size_bytes()), blocks);
+    context->synchronize();  // from here on the caller may change the host's memory
+  }
+
+  std::size_t bytes() const { return std::size_t(blocks.rows()); }
+  // to = Wᵀ
+  template <class S>
+  void expand_transposed(const cuda_context& context, view<S> to) const {
+    launch(
+        context, rows * cols / Block::entries,
+        cuda_kernels::expand_blocks<S, Block>{first(), cols / Block::entries, to.data(), to.ld()});
+  }
+  // to = W
+  template <class S>
+  void expand(const cuda_context& context, view<S> to) const {
+    launch(context, rows * cols / Block::entries,
+           cuda_kernels::expand_blocks_by_rows<S, Block>{first(), cols / Block::entries, rows,
+                                                         to.data(), to.ld()});
+  }
+
+ private:
+  const Block* first() const { return reinterpret_cast<const Block*>(blocks.data()); }
 };
 
 }  // namespace detail
@@ -109,7 +200,7 @@ struct cuda_codes {
 template <class S, class T>
 struct cuda_product_scratch {
   cuda_matrix<S> operand;   // the other factor, rounded
-  cuda_matrix<S> expanded;  // Wᵀ, if W is codes
+  cuda_matrix<S> expanded;  // Wᵀ, if W is packed
   cuda_matrix<T> wide;      // and Wᵀ in T, for a dense copy
 };
 
@@ -122,47 +213,56 @@ class cuda_stored_weight {
   cuda_stored_weight() = default;
   explicit cuda_stored_weight(cuda_matrix<S> W)
       : W_(std::make_shared<const cuda_matrix<S>>(std::move(W))) {}
-  cuda_stored_weight(const std::shared_ptr<const cuda_context>& context, const coded_matrix& W)
-      : codes_(std::make_shared<const detail::cuda_codes>(context, W)) {}
+  // One that is expanded for every product: detail::cuda_codes, detail::cuda_blocks.
+  template <class Packed>
+  explicit cuda_stored_weight(std::shared_ptr<const Packed> W)
+      : rows_(W->rows),
+        cols_(W->cols),
+        bytes_(W->bytes()),
+        type_name_(W->type_name),
+        expand_(&expand_as<Packed>),
+        expand_transposed_(&expand_transposed_as<Packed>),
+        packed_(std::move(W)) {}
 
-  bool empty() const { return W_ == nullptr && codes_ == nullptr; }
-  index_t rows() const { return codes_ ? codes_->rows : W_ ? W_->rows() : 0; }
-  index_t cols() const { return codes_ ? codes_->cols : W_ ? W_->cols() : 0; }
-  std::size_t bytes() const {
-    return codes_ ? std::size_t(codes_->codes.rows()) +
-                        std::size_t(codes_->scales.rows()) * sizeof(float)
-                  : std::size_t(rows() * cols()) * sizeof(S);
-  }
-  std::string type_name() const { return codes_ ? codes_->type_name : cuda_storage_type<S>::name; }
+  bool empty() const { return W_ == nullptr && packed_ == nullptr; }
+  index_t rows() const { return W_ ? W_->rows() : rows_; }
+  index_t cols() const { return W_ ? W_->cols() : cols_; }
+  std::size_t bytes() const { return W_ ? std::size_t(rows() * cols()) * sizeof(S) : bytes_; }
+  std::string type_name() const { return W_ ? cuda_storage_type<S>::name : type_name_; }
   // W, if it is kept in S, else nothing.
-  view<const S> entries() const { return codes_ || !W_ ? view<const S>() : view<const S>(*W_); }
+  view<const S> entries() const { return W_ ? view<const S>(*W_) : view<const S>(); }
   // Whether values() has Wᵀ.
-  bool is_transposed() const { return codes_ != nullptr; }
+  bool is_transposed() const { return packed_ != nullptr; }
   // W in S, or Wᵀ in S, expanded now.
   view<const S> values(const std::shared_ptr<const cuda_context>& context,
                        cuda_matrix<S>& expanded) const {
-    if (!codes_) {
+    if (W_) {
       return *W_;
     }
-    expanded.resize(context, codes_->cols, codes_->rows);
-    launch(*context, codes_->codes.rows(),
-           cuda_kernels::expand_codes<S>{
-               codes_->codes.data(), codes_->scales.data(), codes_->levels, codes_->block,
-               codes_->cols, codes_->cols * codes_->rows, expanded.data(), expanded.ld()});
+    expanded.resize(context, cols_, rows_);
+    expand_transposed_(packed_.get(), *context, expanded);
     return expanded;
   }
-  // x = W, of codes: not transposed, also where x is a part of a matrix.
-  void expand(const cuda_context& context, view<S> x) const {
-    using kernel = cuda_kernels::expand_codes_by_rows<S>;
-    const index_t runs = (x.cols() + kernel::run - 1) / kernel::run;
-    launch(context, x.rows() * runs,
-           kernel{codes_->codes.data(), codes_->scales.data(), codes_->levels, codes_->block,
-                  x.rows(), x.cols(), x.data(), x.ld()});
-  }
+  // x = W, of a packed W: not transposed, also where x is a part of a matrix.
+  void expand(const cuda_context& context, view<S> x) const { expand_(packed_.get(), context, x); }
 
  private:
+  template <class Packed>
+  static void expand_as(const void* packed, const cuda_context& context, view<S> to) {
+    static_cast<const Packed*>(packed)->expand(context, to);
+  }
+  template <class Packed>
+  static void expand_transposed_as(const void* packed, const cuda_context& context, view<S> to) {
+    static_cast<const Packed*>(packed)->expand_transposed(context, to);
+  }
+
   std::shared_ptr<const cuda_matrix<S>> W_;
-  std::shared_ptr<const detail::cuda_codes> codes_;
+  index_t rows_ = 0, cols_ = 0;
+  std::size_t bytes_ = 0;
+  std::string type_name_;
+  using expander = void (*)(const void*, const cuda_context&, view<S>);
+  expander expand_ = nullptr, expand_transposed_ = nullptr;
+  std::shared_ptr<const void> packed_;
 };
 
 namespace detail {

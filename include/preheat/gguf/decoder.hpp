@@ -5,13 +5,10 @@
 //
 // Weights are unpacked to the backend's scalar, which they take as memory, and while one tensor is
 // read its size more; the file's own pages are given back. Or they are kept as the file has them, or in
-// bf16 or NF4 (weight_storage, core/stored_matrix.hpp): embedding, head and linear layers, on a CPU;
-// norms, biases and positions are dense always.
-//
-//   read_decoder(be, path, weight_storage::as_stored)
-//
-// Layers have Hugging Face's names, and their
-// rows Hugging Face's order (row_order.hpp), so adapters of PEFT fit.
+// bf16 or NF4 (weight_storage, core/stored_matrix.hpp): linear layers and an own head, on a CPU the embedding
+// too; norms, biases and positions are dense always. A device keeps the file's blocks, which products unpack;
+// BF16 and F16 in bf16; F32 dense. Layers have Hugging Face's names, and their rows Hugging Face's order
+// (row_order.hpp), so adapters of PEFT fit.
 //
 // Errors: io_error, naming the file and the key, or the tensor with its shapes: it is missing, unknown,
 // of another shape than the metadata say, of a type that is not unpacked, or has an entry that is not
@@ -27,6 +24,7 @@
 #include <utility>
 #include <vector>
 
+#include "../core/block_matrix.hpp"
 #include "../nn/decoder_weights.hpp"
 #include "../storage/keep.hpp"
 #include "decoder_config.hpp"
@@ -34,6 +32,7 @@
 #include "row_order.hpp"
 #include "tensor_names.hpp"
 #include "tensor_rows.hpp"
+#include "unpack.hpp"
 
 namespace preheat::gguf {
 
@@ -70,6 +69,29 @@ class decoder_tensors {
     return has_pairs(name)
                ? finished(tensor_rows<rows_in_pairs>(file, tensor, rows_in_pairs(head_size_)))
                : finished(tensor_rows<>(file, tensor));
+  }
+
+  // [rows, cols] as a device keeps what the file has; `file` is the reader of the constructor.
+  weight_of<Be> as_it_is(Be& device, const std::shared_ptr<const reader>& file,
+                         const std::string& name, index_t rows, index_t cols) {
+    const tensor_info& tensor = info(in_file(name), {rows, cols});
+    weight_of<Be> W;
+    visit_block(tensor.type, [&]<class Block>(std::type_identity<Block>) {
+      if constexpr (Block::entries > 1) {
+        stored(file, name, rows, cols, weight_storage::as_stored);  // looks for what is not finite
+        const std::vector<Block> blocks = has_pairs(name)
+                                              ? blocks_of<Block>(tensor, rows_in_pairs(head_size_))
+                                              : blocks_of<Block>(tensor, rows_in_order());
+        W = device.store(
+            block_matrix<Block>{rows, cols, blocks, std::string(name_of(tensor.type))});
+        file_.release(tensor);
+      } else if constexpr (sizeof(Block) == 2) {
+        W = device.store(matrix(name, rows, cols));
+      } else {
+        W = matrix(name, rows, cols);
+      }
+    });
+    return W;
   }
 
   // [rows, cols] as rows × cols, in the order of Hugging Face.
@@ -205,7 +227,8 @@ nn::decoder_weights<Be> read_decoder(Be& be, const reader& file, weight_storage 
   const auto matrix = [&](const std::string& name, index_t rows, index_t cols) -> weight_of<Be> {
     return storage::kept_by<Be>(
         be, keep, [&] { return tensors.matrix(name, rows, cols); },
-        [&](weight_storage type) { return tensors.stored(owner, name, rows, cols, type); });
+        [&](weight_storage type) { return tensors.stored(owner, name, rows, cols, type); },
+        [&](auto& device) { return tensors.as_it_is(device, owner, name, rows, cols); });
   };
 
   if (keep == weight_storage::dense || !stored_matrix_backend<Be>) {

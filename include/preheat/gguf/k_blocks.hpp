@@ -25,7 +25,7 @@ struct group_scale {
   int offset;
 };
 
-inline group_scale scale_of_group(const packed_scales& bytes, std::size_t g) {
+constexpr group_scale scale_of_group(const packed_scales& bytes, std::size_t g) {
   if (g < 4) {
     return {bytes[g] & 0x3F, bytes[g + 4] & 0x3F};
   }
@@ -55,8 +55,8 @@ static_assert(sizeof(q5_k_block) == 176 && alignof(q5_k_block) == 1,
               "a block is read where it lies");
 
 // `bits(q, i, g)` is the whole number of entry i of group g whose lower four bits are q.
-template <class Block, class Bits>
-inline void unpack_groups(const Block& block, float* to, Bits&& bits) {
+template <class Block, class X, class Bits>
+constexpr void unpack_groups(const Block& block, X* to, Bits&& bits) {
   const float d = block.scale.value();
   const float dmin = block.offset.value();
   for (std::size_t g = 0; g < 8; ++g) {
@@ -66,16 +66,18 @@ inline void unpack_groups(const Block& block, float* to, Bits&& bits) {
     const std::uint8_t* const q = block.q.data() + 32 * (g / 2);
     const unsigned shift = g % 2 == 0 ? 0 : 4;
     for (std::size_t i = 0; i < 32; ++i) {
-      to[32 * g + i] = s * float(bits(q[i] >> shift & 0xF, i, g)) - m;
+      to[32 * g + i] = X(s * float(bits(q[i] >> shift & 0xF, i, g)) - m);
     }
   }
 }
 
-inline void unpack(const q4_k_block& block, float* to) {
+template <class X>
+constexpr void unpack(const q4_k_block& block, X* to) {
   unpack_groups(block, to, [](int q, std::size_t, std::size_t) { return q; });
 }
 
-inline void unpack(const q5_k_block& block, float* to) {
+template <class X>
+constexpr void unpack(const q5_k_block& block, X* to) {
   unpack_groups(block, to, [&](int q, std::size_t i, std::size_t g) {
     return q | (block.high[i] >> g & 1) << 4;
   });

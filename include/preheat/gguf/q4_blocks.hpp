@@ -28,25 +28,27 @@ struct q4_1_block {
 static_assert(sizeof(q4_1_block) == 20 && alignof(q4_1_block) == 1,
               "a block is read where it lies");
 
-inline void unpack(const q4_0_block& block, float* to) {
+template <class X>
+constexpr void unpack(const q4_0_block& block, X* to) {
   const float d = block.scale.value();
   for (std::size_t i = 0; i < 16; ++i) {
-    to[i] = d * float(int(block.q[i] & 0xF) - 8);
+    to[i] = X(d * float(int(block.q[i] & 0xF) - 8));
   }
   for (std::size_t i = 0; i < 16; ++i) {
-    to[i + 16] = d * float(int(block.q[i] >> 4) - 8);
+    to[i + 16] = X(d * float(int(block.q[i] >> 4) - 8));
   }
 }
 
 // d·q is exact in float (11 and 4 bits), so the sum is rounded once, fused or not.
-inline void unpack(const q4_1_block& block, float* to) {
+template <class X>
+constexpr void unpack(const q4_1_block& block, X* to) {
   const float d = block.scale.value();
   const float m = block.least.value();
   for (std::size_t i = 0; i < 16; ++i) {
-    to[i] = d * float(block.q[i] & 0xF) + m;
+    to[i] = X(d * float(block.q[i] & 0xF) + m);
   }
   for (std::size_t i = 0; i < 16; ++i) {
-    to[i + 16] = d * float(block.q[i] >> 4) + m;
+    to[i + 16] = X(d * float(block.q[i] >> 4) + m);
   }
 }
 

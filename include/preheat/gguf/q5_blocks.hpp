@@ -31,23 +31,25 @@ struct q5_1_block {
 static_assert(sizeof(q5_1_block) == 24 && alignof(q5_1_block) == 1,
               "a block is read where it lies");
 
-inline void unpack(const q5_0_block& block, float* to) {
+template <class X>
+constexpr void unpack(const q5_0_block& block, X* to) {
   const float d = block.scale.value();
   const auto high = std::bit_cast<std::uint32_t>(block.high);
   for (std::uint32_t i = 0; i < 16; ++i) {
-    to[i] = d * float(int((block.q[i] & 0xFU) | (high >> i & 1U) << 4) - 16);
-    to[i + 16] = d * float(int(block.q[i] >> 4U | (high >> (i + 16) & 1U) << 4) - 16);
+    to[i] = X(d * float(int((block.q[i] & 0xFU) | (high >> i & 1U) << 4) - 16));
+    to[i + 16] = X(d * float(int(block.q[i] >> 4U | (high >> (i + 16) & 1U) << 4) - 16));
   }
 }
 
 // d·q is exact in float (11 and 5 bits), so the sum is rounded once, fused or not.
-inline void unpack(const q5_1_block& block, float* to) {
+template <class X>
+constexpr void unpack(const q5_1_block& block, X* to) {
   const float d = block.scale.value();
   const float m = block.least.value();
   const auto high = std::bit_cast<std::uint32_t>(block.high);
   for (std::uint32_t i = 0; i < 16; ++i) {
-    to[i] = d * float(int((block.q[i] & 0xFU) | (high >> i & 1U) << 4)) + m;
-    to[i + 16] = d * float(int(block.q[i] >> 4U | (high >> (i + 16) & 1U) << 4)) + m;
+    to[i] = X(d * float(int((block.q[i] & 0xFU) | (high >> i & 1U) << 4)) + m);
+    to[i + 16] = X(d * float(int(block.q[i] >> 4U | (high >> (i + 16) & 1U) << 4)) + m);
   }
 }
 

@@ -24,7 +24,8 @@ struct q6_k_block {
 static_assert(sizeof(q6_k_block) == 210 && alignof(q6_k_block) == 1,
               "a block is read where it lies");
 
-inline void unpack(const q6_k_block& block, float* to) {
+template <class X>
+constexpr void unpack(const q6_k_block& block, X* to) {
   const float d = block.scale.value();
   for (std::size_t half = 0; half < 2; ++half) {
     for (std::size_t part = 0; part < 4; ++part) {  // entries 32·part … of the half
@@ -34,11 +35,11 @@ inline void unpack(const q6_k_block& block, float* to) {
       const unsigned high_shift = unsigned(2 * part);
       for (std::size_t group = 0; group < 2; ++group) {
         const float s = d * float(block.scales[8 * half + 2 * part + group]);
-        float* const out = to + 128 * half + 32 * part + 16 * group;
+        X* const out = to + 128 * half + 32 * part + 16 * group;
         for (std::size_t i = 0; i < 16; ++i) {
           const std::size_t at = 16 * group + i;
           const int value = (q[at] >> low_shift & 0xF) | (high[at] >> high_shift & 3) << 4;
-          out[i] = s * float(value - 32);
+          out[i] = X(s * float(value - 32));
         }
       }
     }

@@ -22,10 +22,11 @@ struct q8_0_block {
 static_assert(sizeof(q8_0_block) == 34 && alignof(q8_0_block) == 1,
               "a block is read where it lies");
 
-inline void unpack(const q8_0_block& block, float* to) {
+template <class X>
+constexpr void unpack(const q8_0_block& block, X* to) {
   const float d = block.scale.value();
   for (std::size_t i = 0; i < 32; ++i) {
-    to[i] = d * float(block.q[i]);
+    to[i] = X(d * float(block.q[i]));
   }
 }
 

@@ -13,7 +13,9 @@ namespace preheat::gguf::detail {
 struct stored_half {
   std::array<std::uint8_t, 2> bytes;
 
-  float value() const { return safetensors::to_float(std::bit_cast<safetensors::float16>(bytes)); }
+  constexpr float value() const {
+    return safetensors::to_float(std::bit_cast<safetensors::float16>(bytes));
+  }
 };
 
 inline stored_half stored(safetensors::float16 x) {

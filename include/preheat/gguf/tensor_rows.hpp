@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "../core/stored_matrix.hpp"
 #include "reader.hpp"
@@ -31,5 +32,23 @@ class tensor_rows {
   const tensor_info* tensor_;  // in the file's header
   Order order_;
 };
+
+namespace detail {
+
+// The blocks of a tensor's rows, in an order. Requires the tensor to be of the type of `Block`.
+template <class Block, class Order>
+std::vector<Block> blocks_of(const tensor_info& tensor, Order order) {
+  const auto* const first = reinterpret_cast<const Block*>(tensor.bytes.data());  // made of bytes
+  const index_t in_a_row = tensor.cols() / Block::entries;
+  std::vector<Block> blocks;
+  blocks.reserve(std::size_t(tensor.rows() * in_a_row));
+  for (index_t i = 0; i < tensor.rows(); ++i) {
+    const Block* const row = first + order(i) * in_a_row;
+    blocks.insert(blocks.end(), row, row + in_a_row);
+  }
+  return blocks;
+}
+
+}  // namespace detail
 
 }  // namespace preheat::gguf

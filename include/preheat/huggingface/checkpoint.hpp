@@ -79,6 +79,15 @@ class checkpoint {
     files_.release(in_file);
     return kept;
   }
+  // [rows, cols] as a device keeps what the files have.
+  weight_of<Be> as_it_is(Be& device, const std::string& name, index_t rows, index_t cols) {
+    mat<Be> W = matrix(name, rows, cols);
+    const safetensors::dtype type = files_.info(stored(name)).type;
+    if (type == safetensors::dtype::F16 || type == safetensors::dtype::BF16) {
+      return device.store(W);
+    }
+    return W;
+  }
   // [entries, size] as size × entries, one column per entry.
   mat<Be> table(const std::string& name, index_t entries, index_t size) {
     return read(name, {entries, size}, size, entries);

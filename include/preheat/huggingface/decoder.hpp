@@ -5,7 +5,8 @@
 //
 // F64, F32, F16 and BF16 are converted to the backend's scalar: the weights take that much memory, and
 // while one tensor is read twice its size more. Or they are kept as the files have them, or in bf16 or
-// NF4 (weight_storage, core/stored_matrix.hpp): embedding, head and linear layers, on a CPU. Names may begin with "model." (GPT-2: "transformer.")
+// NF4 (weight_storage, core/stored_matrix.hpp): linear layers and an own head, on a CPU the embedding too. As the
+// files have them means on a device: in bf16 for BF16 and F16, dense for F32 and F64. Names may begin with "model." (GPT-2: "transformer.")
 // or not. GPT-2 stores its matrices transposed. Buffers that the config determines (inv_freq, GPT-2's
 // causal mask) are passed over, and so is the head of a tied model if it equals the embedding.
 //
@@ -61,7 +62,8 @@ weight_of<Be> read_weight(checkpoint<Be>& file, const nn::decoder_config& c, wei
   return storage::kept_by<Be>(
       file.backend(), keep,
       [&] { return transposed ? file.table(name, cols, rows) : file.matrix(name, rows, cols); },
-      [&](weight_storage type) { return file.stored_rows(name, rows, cols, type); });
+      [&](weight_storage type) { return file.stored_rows(name, rows, cols, type); },
+      [&](auto& device) { return file.as_it_is(device, name, rows, cols); });
 }
 
 template <backend Be>

@@ -12,19 +12,20 @@
 // adapter has rank 0. Between the Bᵢ, ∂B has numbers that nobody reads.
 //
 // Where activations are of a smaller type than the scalar (rounds_activations) M is of that type too: W must be stored
-// in it, and becomes a part, or as codes (below); A and B stay in their own type, and refresh() writes rounded copies
-// of A and s·B to M before every pass. Their gradients are scalars. If there is room for P below X, and for D below dY, the thin parts are columns
-// of the large products, and no pass over Y and dX adds them:
+// in it, and becomes a part, or packed (below); A and B stay in their own type, and refresh() writes rounded copies of
+// A and s·B to M before every pass. Their gradients are scalars. If there is room for P below X, and for D below dY,
+// the thin parts are columns of the large products, and no pass over Y and dX adds them:
 //
 //   P = A·X,  Y = [W sB]·[X; P] + b;    D = sBᵀ·dY,  dX = [W; A]ᵀ·[dY; D],  ∂A += D·Xᵀ
 //
-// If a W of the group is stored as codes (NF4), M is made anew before each pass, in a scratch that all groups of an
-// operator share: every W is unpacked to its place in M, A and s·B are rounded to theirs, and the products are the same.
+// If a W of the group is packed, as codes (NF4) or in the blocks of its file (Q8_0 …), M is made anew before each pass,
+// in a scratch that all groups of an operator share: every W is unpacked to its place in M, A and s·B are rounded to
+// theirs, and the products are the same.
 //
 // Needs a backend on which a matrix may be a part of another one (joins_matrices). All layers have the same s.
-// Cost: the products with W, and four thin ones of 2·R·N·(m or n) operations; of codes, m·n entries written a pass.
-// Memory: W, A and B once, and R·N numbers a pass; while they are gathered, the W of one group twice. Of codes: the
-// codes, and (m + R)·(n + R) numbers of M's type for the largest group, once for all.
+// Cost: the products with W, and four thin ones of 2·R·N·(m or n) operations; of a packed W, m·n entries written a
+// pass. Memory: W, A and B once, and R·N numbers a pass; while they are gathered, the W of one group twice. Where W are
+// packed: they, and (m + R)·(n + R) numbers of M's type for the largest group, once for all.
 //
 // Source: layouts of a study of Llama's step on a GPU, `bordered` where there is room, else `stacked` forward and
 // `beside` backward, whose products with beta = 1 took 5 % more of a step at 8B.
@@ -56,7 +57,7 @@ class bordered_group {
 
   std::size_t count() const { return shapes_.size(); }
 
-  // Before each pass: makes parts of M of what is not yet one. With codes M is `scratch`, which other groups may write
+  // Before each pass: makes parts of M of what is not yet one. With packed W M is `scratch`, which other groups may write
   // after the pass, or if that is null a matrix of its own, and is written here.
   void gather(Be& be, T s, std::span<const member> members,
               const std::shared_ptr<activations<Be>>& scratch = nullptr) {
@@ -271,7 +272,7 @@ class bordered_group {
   index_t entries_worth_a_call_;
   std::vector<shape> shapes_;
   index_t m_ = 0, n_ = 0, R_ = 0;
-  bool unpacks_ = false;  // some W is of codes
+  bool unpacks_ = false;  // some W is packed
   std::shared_ptr<activations<Be>> M_;
   std::shared_ptr<mat<Be>> bias_;  // m×1, null if no layer has one
   std::shared_ptr<mat<Be>> gradient_A_, gradient_B_;

@@ -10,7 +10,7 @@
 //
 // Layers are joined if the operator was made so (layer_products::joined, as fit's is), the backend can, the adapter is adapter::lora, at least one
 // of them has an adapter, all that have one have the same scale s, their inputs have one size and no W is kept as
-// stored (where activations are rounded: every W is stored, in their type or as codes); not in training passes with
+// stored (where activations are rounded: every W is stored, in their type or packed); not in training passes with
 // dropout, whose branch has an input of its own. Other layers are computed one by one.
 #pragma once
 #include <algorithm>
@@ -145,7 +145,7 @@ class joined_layers<Be, Adapter> {
   layer_products products_;
   std::vector<bordered_group<Be>> groups_;  // of the layer that is their first
   std::vector<member> members_;
-  // M of the groups with codes, in a pass.
+  // M of the groups with a packed W, in a pass.
   std::shared_ptr<activations<Be>> scratch_ = std::make_shared<activations<Be>>();
   mat<Be> wide_;
 };

@@ -49,28 +49,24 @@ inline stored_matrix kept_as(weight_storage keep, stored_matrix W) {
   return W;
 }
 
-// Whether a device keeps weights: in its second number type (bf16), or in NF4.
+// Whether a device keeps weights: in its second number type (bf16), in NF4, or in the blocks of a file.
 template <class Be>
 inline constexpr bool keeps_on_device = weight_storing_backend<Be> && !stored_matrix_backend<Be>;
 
 // Refuses what a backend cannot keep.
 template <class Be>
 void require_keeps(weight_storage keep) {
-  if constexpr (keeps_on_device<Be>) {
-    require(keep != weight_storage::as_stored,
-            "this backend keeps frozen weights in its scalar, in bf16 or in NF4: read them with "
-            "weight_storage::dense, bf16 or nf4");
-  } else if constexpr (!weight_storing_backend<Be>) {
+  if constexpr (!weight_storing_backend<Be>) {
     require(keep == weight_storage::dense,
             "this backend keeps frozen weights in its scalar only: read them with "
             "weight_storage::dense");
   }
 }
 
-// A matrix of a file as W of a layer, from one of two functions: dense() reads it as the backend's matrix,
-// stored(keep) as a stored_matrix.
-template <class Be, class Dense, class Stored>
-weight_of<Be> kept_by(Be& be, weight_storage keep, Dense dense, Stored stored) {
+// A matrix of a file as W of a layer, from one of three functions: dense() reads it as the backend's matrix,
+// stored(keep) as a stored_matrix, and as_it_is(be) what a file has, for a device.
+template <class Be, class Dense, class Stored, class AsItIs>
+weight_of<Be> kept_by(Be& be, weight_storage keep, Dense dense, Stored stored, AsItIs as_it_is) {
   if constexpr (stored_matrix_backend<Be>) {
     if (keep != weight_storage::dense) {
       return stored(keep);
@@ -83,6 +79,9 @@ weight_of<Be> kept_by(Be& be, weight_storage keep, Dense dense, Stored stored) {
       const nf4_rows rows(stored(weight_storage::as_stored));
       std::vector<float> room;
       return be.store(rows.coded(room));
+    }
+    if (keep == weight_storage::as_stored) {
+      return as_it_is(be);
     }
   }
   return dense();

@@ -61,7 +61,8 @@ void store_weights(Net& net, weight_storage keep) {
             const stored_matrix rows(
                 std::make_shared<const host_rows<T>>(be.download(W), W.rows(), W.cols()));
             return kept_as(type, rows);
-          });
+          },
+          [](auto&) { return weight_of<Be>(); });  // refused above
     }
   }
 }
