@@ -138,6 +138,17 @@ void in_few_launches(Be& be, F f) {
   }
 }
 
+// Runs f(), which asks for the same work again and again: be.repeat(f) where the backend has it, which may keep that
+// work as one piece. f() must give the same when it is interrupted and runs again from its beginning.
+template <backend Be, class F>
+void as_before(Be& be, F f) {
+  if constexpr (requires { be.repeat(f); }) {
+    be.repeat(f);
+  } else {
+    f();
+  }
+}
+
 template <class Be>
 using mat = typename Be::matrix;
 template <class Be>

@@ -78,7 +78,7 @@ class cuda : public cuda_unwaited<T>, public detail::cuda_storage<T, Storage> {
   void upload(std::span<const T> host, view<T> x) {
     require(index_t(host.size()) == x.size(), "upload: as many numbers as entries", host.size(),
             x.size());
-    if (host.size_bytes() <= detail::most_bytes_to_send && x.ld() == x.rows()) {
+    if (x.ld() == x.rows()) {
       return detail::cuda_send(*context_, host, x.data());
     }
     transfer(view<const T>(host.data(), x.rows(), x.cols()), x, cudaMemcpyHostToDevice);
@@ -158,9 +158,11 @@ class cuda : public cuda_unwaited<T>, public detail::cuda_storage<T, Storage> {
     const index_t k = cols_of(ta, a);
     if (k == 0) {  // not documented by cuBLAS
       beta == T(0) ? fill(T(0), c) : each_entry(cuda_kernels::scale<T>{beta}, c);
-    } else if (!c.empty()) {
+    } else if (!c.empty() &&
+               context_->wants("cublas<t>gemm", sizeof(T), alpha, ta, a.data(), a.ld(), tb,
+                               b.data(), b.ld(), beta, c.data(), c.ld(), m, n, k)) {
       detail::check(detail::cublas<T>::gemm(
-                        context_->blas(), detail::operation(ta), detail::operation(tb),
+                        context_->wanted_blas(), detail::operation(ta), detail::operation(tb),
                         detail::library_int(m), detail::library_int(n), detail::library_int(k),
                         &alpha, a.data(), detail::library_int(a.ld()), b.data(),
                         detail::library_int(b.ld()), &beta, c.data(), detail::library_int(c.ld())),

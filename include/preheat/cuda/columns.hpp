@@ -199,13 +199,7 @@ class cuda_columns {
       return;
     }
     ids_.resize(context_, x.cols(), 1);
-    if (ids.size_bytes() <= detail::most_bytes_to_send) {
-      detail::cuda_send(*context_, ids, ids_.data());
-    } else {
-      detail::cuda_transfer(*context_, view<const index_t>(ids.data(), x.cols(), 1),
-                            view<index_t>(ids_), cudaMemcpyHostToDevice);
-      context_->synchronize();  // from here on the caller may change the host's memory
-    }
+    detail::cuda_send(*context_, ids, ids_.data());
     launch_groups(*context_, group_for(x.rows()), x.cols(),
                   cuda_kernels::gather_column<X>{cuda_kernels::window_of(table), ids_.data(),
                                                  cuda_kernels::window_of(x)});

@@ -8,7 +8,9 @@
 // A context belongs to the device that is current when it is made, and is used by one thread at a
 // time.
 #pragma once
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <exception>
 #include <limits>
 #include <memory>
@@ -29,6 +31,7 @@ struct cuda_options {
   // The device's memory pool keeps what is freed for the next matrix, until the process ends. Without it, it gives
   // all back whenever the host waits, and the next step allocates it anew. The setting is the whole process's.
   bool keep_memory = true;
+  bool capture_steps = false;  // the passes of `fit` run as CUDA graphs (cuda/captured_steps.hpp)
 };
 
 class cuda_context;
@@ -90,6 +93,40 @@ class cuda_held_work {
   virtual void give(const cuda_context& context) = 0;
 };
 
+// What stands between the calls of a context and its stream while a step is captured or repeated
+// (cuda/captured_steps.hpp).
+class cuda_call_filter {
+ public:
+  virtual ~cuda_call_filter() = default;
+  // A call that a graph may hold; `arguments` is a hash of all of them. False: it is not to be made.
+  virtual bool wants(const char* name, std::uint64_t arguments) = 0;
+  // True: the filter brings these bytes of the host to the device.
+  virtual bool takes(const void* numbers, std::size_t bytes, void* to) = 0;
+  // A call follows that no graph can hold.
+  virtual void leave() = 0;
+};
+
+// Of the bytes of an object, or of a part of it, without those between its members.
+inline std::uint64_t hash_of_bytes(const void* data, std::size_t bytes, std::uint64_t hash) {
+  const auto* from = static_cast<const unsigned char*>(data);
+  for (std::size_t k = 0; k < bytes; k += sizeof hash) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, from + k, std::min(sizeof word, bytes - k));
+    hash = (hash ^ word) * 0x9E3779B97F4A7C15U;
+    hash ^= hash >> 29U;
+  }
+  return hash;
+}
+template <class T>
+std::uint64_t hash_of_argument(T x, std::uint64_t hash) {
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_clear_padding)
+  __builtin_clear_padding(&x);
+#endif
+#endif
+  return hash_of_bytes(&x, sizeof x, hash);
+}
+
 }  // namespace detail
 
 class cuda_context {
@@ -127,19 +164,49 @@ class cuda_context {
   cuda_context& operator=(const cuda_context&) = delete;
 
   const cuda_options& options() const { return options_; }
-  // Whoever uses one of these gives work to the stream, after all that was held.
+  // Whoever uses one of these gives work to the stream, after all that was held, and none of it is captured.
   cudaStream_t stream() const {
     give_held();
+    leave_graph();
     return stream_;
   }
   cublasHandle_t blas() const {
     give_held();
+    leave_graph();
     return blas_;
   }
   cusolverDnHandle_t solver() const {
     give_held();
+    leave_graph();
     return solver_;
   }
+
+  // For a call that a graph may hold: whether to make it, on the stream or the handle below. The arguments are all
+  // that its work depends on.
+  template <class... Arguments>
+  bool wants(const char* name, const Arguments&... arguments) const {
+    give_held();
+    if (filter_ == nullptr) {
+      return true;
+    }
+    std::uint64_t hash = std::uint64_t(sizeof...(arguments));
+    ((hash = detail::hash_of_argument(arguments, hash)), ...);
+    return filter_->wants(name, hash);
+  }
+  cudaStream_t wanted_stream() const { return stream_; }
+  cublasHandle_t wanted_blas() const { return blas_; }
+  // Whether numbers of the host are on their way to the device already.
+  bool takes(const void* numbers, std::size_t bytes, void* to) const {
+    give_held();
+    return filter_ != nullptr && filter_->takes(numbers, bytes, to);
+  }
+  void leave_graph() const {
+    if (filter_ != nullptr) {
+      filter_->leave();
+    }
+  }
+  // nullptr: calls go to the stream.
+  void set_filter(detail::cuda_call_filter* filter) const { filter_ = filter; }
 
   // Passes over matrices may be held while `collect` is on.
   bool collects() const { return collects_; }
@@ -154,16 +221,26 @@ class cuda_context {
     }
   }
   // The same for a destructor: an error is that of the next call.
-  void give_held_noexcept() const noexcept {
+  void give_held_noexcept(bool frees = false) const noexcept {
     try {
       give_held();
+      if (frees) {
+        leave_graph();
+      }
     } catch (...) {
       failed_ = std::current_exception();
     }
   }
 
+  // What was held is lost, and so is an error of it.
+  void forget_held() const {
+    held_.reset();
+    failed_ = nullptr;
+  }
+
   void synchronize() const {
     give_held();
+    leave_graph();
     detail::check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
   }
 
@@ -174,7 +251,7 @@ class cuda_context {
                 detail::call_site at = {__builtin_FILE(), __builtin_LINE()}) const {
     int info = 0;
     detail::check(
-        cudaMemcpyAsync(&info, info_.data(), sizeof(int), cudaMemcpyDeviceToHost, stream_), call,
+        cudaMemcpyAsync(&info, info_.data(), sizeof(int), cudaMemcpyDeviceToHost, stream()), call,
         at);
     synchronize();
     if (info < 0) {
@@ -200,6 +277,7 @@ class cuda_context {
   mutable bool collects_ = false;
   mutable std::unique_ptr<detail::cuda_held_work> held_;
   mutable std::exception_ptr failed_;
+  mutable detail::cuda_call_filter* filter_ = nullptr;
 };
 
 }  // namespace preheat

@@ -31,25 +31,35 @@ __global__ void for_each_index(F f, index_t n) {
 }  // namespace detail
 #endif
 
+namespace detail {
 template <class F>
-void launch(const cuda_context& context, index_t n, const F& f) {
-  static_assert(std::is_trivially_copyable_v<F>,
-                "preheat: a kernel is copied to the device, so it must be trivially copyable");
-  if (n <= 0) {
-    return;
-  }
+inline constexpr char kernel_mark = 0;  // its address tells kernels apart
+
+// Gives the kernel to the stream, whatever is captured.
+template <class F>
+void launch_now(const cuda_context& context, index_t n, const F& f) {
 #if defined(__CUDACC__)
   constexpr index_t threads = 256;
   constexpr index_t most_blocks = 1 << 16;
   const index_t blocks = std::min((n + threads - 1) / threads, most_blocks);
-  detail::for_each_index<<<unsigned(blocks), unsigned(threads), 0, context.stream()>>>(f, n);
-  detail::check(cudaGetLastError(), "the launch of a kernel");
+  for_each_index<<<unsigned(blocks), unsigned(threads), 0, context.wanted_stream()>>>(f, n);
+  check(cudaGetLastError(), "the launch of a kernel");
 #else
   const auto call = [](const void* g, index_t k) { (*static_cast<const F*>(g))(k); };
-  detail::check(
-      preheat_compile_this_file_with_nvcc_to_use_a_gpu(n, &f, sizeof f, call, context.stream()),
-      "the launch of a kernel");
+  check(preheat_compile_this_file_with_nvcc_to_use_a_gpu(n, &f, sizeof f, call,
+                                                         context.wanted_stream()),
+        "the launch of a kernel");
 #endif
+}
+}  // namespace detail
+
+template <class F>
+void launch(const cuda_context& context, index_t n, const F& f) {
+  static_assert(std::is_trivially_copyable_v<F>,
+                "preheat: a kernel is copied to the device, so it must be trivially copyable");
+  if (n > 0 && context.wants("a kernel", &detail::kernel_mark<F>, n, f)) {
+    detail::launch_now(context, n, f);
+  }
 }
 
 }  // namespace preheat

@@ -133,7 +133,8 @@ void launch_group_kernel(const cuda_context& context, index_t n, const F& f) {
   constexpr index_t most_blocks = 1 << 16;
   const index_t in_block = block_size / Group().size();
   const index_t blocks = std::min((n + in_block - 1) / in_block, most_blocks);
-  for_each_group<Group><<<unsigned(blocks), unsigned(block_size), 0, context.stream()>>>(f, n);
+  for_each_group<Group>
+      <<<unsigned(blocks), unsigned(block_size), 0, context.wanted_stream()>>>(f, n);
   check(cudaGetLastError(), "the launch of a kernel");
 }
 
@@ -192,7 +193,7 @@ void launch_groups(const cuda_context& context, [[maybe_unused]] group_kind kind
                    const F& f) {
   static_assert(std::is_trivially_copyable_v<F>,
                 "preheat: a kernel is copied to the device, so it must be trivially copyable");
-  if (n <= 0) {
+  if (n <= 0 || !context.wants("a kernel of groups", &detail::kernel_mark<F>, kind, n, f)) {
     return;
   }
 #if defined(__CUDACC__)
@@ -202,8 +203,8 @@ void launch_groups(const cuda_context& context, [[maybe_unused]] group_kind kind
   const auto call = [](const void* g, const detail::host_group& group, index_t k) {
     (*static_cast<const F*>(g))(group, k);
   };
-  detail::check(preheat_compile_this_file_with_nvcc_to_use_a_gpu_for_groups(n, &f, sizeof f, call,
-                                                                            context.stream()),
+  detail::check(preheat_compile_this_file_with_nvcc_to_use_a_gpu_for_groups(
+                    n, &f, sizeof f, call, context.wanted_stream()),
                 "the launch of a kernel");
 #endif
 }

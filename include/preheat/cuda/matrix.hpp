@@ -36,7 +36,7 @@ class cuda_matrix {
   // Passes that are held may use its memory.
   ~cuda_matrix() {
     if (context_) {
-      context_->give_held_noexcept();
+      context_->give_held_noexcept(memory_.data() != nullptr);
     }
   }
 
@@ -104,15 +104,22 @@ void cuda_transfer(const cuda_context& context, view<const T> from, view<T> to,
   if (from.empty()) {
     return;
   }
+  if (kind != cudaMemcpyDeviceToDevice) {
+    (void)
+        context.stream();  // what was held comes first, and no graph has a copy from or to the host
+  } else if (!context.wants("a copy", sizeof(T), from.data(), from.ld(), to.data(), to.ld(),
+                            from.rows(), from.cols())) {
+    return;
+  }
   if (from.ld() == from.rows() && to.ld() == to.rows()) {
     check(cudaMemcpyAsync(to.data(), from.data(), std::size_t(from.size()) * sizeof(T), kind,
-                          context.stream()),
+                          context.wanted_stream()),
           "cudaMemcpyAsync");
   } else {
     check(
         cudaMemcpy2DAsync(to.data(), std::size_t(to.ld()) * sizeof(T), from.data(),
                           std::size_t(from.ld()) * sizeof(T), std::size_t(from.rows()) * sizeof(T),
-                          std::size_t(from.cols()), kind, context.stream()),
+                          std::size_t(from.cols()), kind, context.wanted_stream()),
         "cudaMemcpy2DAsync");
   }
 }

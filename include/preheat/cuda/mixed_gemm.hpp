@@ -25,7 +25,12 @@ namespace detail {
 template <class S, class C>
 void cuda_mixed_gemm(const cuda_context& context, float alpha, transpose ta, view<const S> a,
                      transpose tb, view<const S> b, float beta, view<C> c) {
-  check(cublasGemmEx(context.blas(), operation(ta), operation(tb), library_int(c.rows()),
+  if (!context.wants("cublasGemmEx", cuda_storage_type<S>::type, cuda_storage_type<C>::type, alpha,
+                     ta, a.data(), a.ld(), tb, b.data(), b.ld(), beta, c.data(), c.ld(), c.rows(),
+                     c.cols(), cols_of(ta, a))) {
+    return;
+  }
+  check(cublasGemmEx(context.wanted_blas(), operation(ta), operation(tb), library_int(c.rows()),
                      library_int(c.cols()), library_int(cols_of(ta, a)), &alpha, a.data(),
                      cuda_storage_type<S>::type, library_int(a.ld()), b.data(),
                      cuda_storage_type<S>::type, library_int(b.ld()), &beta, c.data(),
@@ -41,8 +46,13 @@ void cuda_grid_gemm(const cuda_context& context, T alpha, transpose ta, view<con
                     index_t k, index_t count) {
   const int m = library_int(c.rows());
   const int n = library_int(c.cols());
+  if (!context.wants("a grid of products", sizeof(X), alpha, ta, a.ld(), tb, b.ld(), beta, c.ld(),
+                     starts.left.data(), starts.right.data(), starts.results.data(), m, n, k,
+                     count)) {
+    return;
+  }
   if constexpr (std::is_same_v<T, X>) {
-    check(cublas<T>::gemm_batched(context.blas(), operation(ta), operation(tb), m, n,
+    check(cublas<T>::gemm_batched(context.wanted_blas(), operation(ta), operation(tb), m, n,
                                   library_int(k), &alpha, starts.left.data(), library_int(a.ld()),
                                   starts.right.data(), library_int(b.ld()), &beta,
                                   starts.results.data(), library_int(c.ld()), library_int(count)),
@@ -51,7 +61,7 @@ void cuda_grid_gemm(const cuda_context& context, T alpha, transpose ta, view<con
     const auto pointers = [](auto* list) { return reinterpret_cast<const void* const*>(list); };
     constexpr cudaDataType_t type = cuda_storage_type<X>::type;
     check(cublasGemmBatchedEx(
-              context.blas(), operation(ta), operation(tb), m, n, library_int(k), &alpha,
+              context.wanted_blas(), operation(ta), operation(tb), m, n, library_int(k), &alpha,
               pointers(starts.left.data()), type, library_int(a.ld()),
               pointers(starts.right.data()), type, library_int(b.ld()), &beta,
               reinterpret_cast<void* const*>(const_cast<X**>(starts.results.data())), type,

@@ -1,6 +1,6 @@
 // A few numbers of the host, written to the device without waiting: they travel as arguments of kernels, which
 // are copied when these are launched. So the caller may change them at once, and a step that gets its batch
-// this way never waits for it.
+// this way never waits for it. Many are copied, for which the host waits.
 #pragma once
 #include <algorithm>
 #include <span>
@@ -26,9 +26,16 @@ namespace detail {
 // From this size on a copy, for which the host waits, takes less time.
 inline constexpr std::size_t most_bytes_to_send = std::size_t(1) << 16U;
 
-// to_k = numbers_k. Cost: a launch for 3840 bytes.
+// The same, whatever is captured.
 template <class T>
-void cuda_send(const cuda_context& context, std::span<const T> numbers, T* to) {
+void cuda_send_now(const cuda_context& context, std::span<const T> numbers, T* to) {
+  if (numbers.size_bytes() > most_bytes_to_send) {
+    check(cudaMemcpyAsync(to, numbers.data(), numbers.size_bytes(), cudaMemcpyHostToDevice,
+                          context.wanted_stream()),
+          "cudaMemcpyAsync");
+    check(cudaStreamSynchronize(context.wanted_stream()), "cudaStreamSynchronize");
+    return;
+  }
   using carried = cuda_kernels::carried<T>;
   for (std::size_t first = 0; first < numbers.size(); first += std::size_t(carried::most)) {
     const auto part =
@@ -36,7 +43,16 @@ void cuda_send(const cuda_context& context, std::span<const T> numbers, T* to) {
     carried load{};
     std::copy(part.begin(), part.end(), load.values);
     load.to = to + first;
-    launch(context, index_t(part.size()), load);
+    launch_now(context, index_t(part.size()), load);
+  }
+}
+
+// to_k = numbers_k; the caller may change the numbers afterwards. Cost: a launch for 3840 bytes; for more than 64 KiB
+// a copy and a wait.
+template <class T>
+void cuda_send(const cuda_context& context, std::span<const T> numbers, T* to) {
+  if (!numbers.empty() && !context.takes(numbers.data(), numbers.size_bytes(), to)) {
+    cuda_send_now(context, numbers, to);
   }
 }
 

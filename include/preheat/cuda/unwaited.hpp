@@ -1,10 +1,11 @@
 // The part of the CUDA backend that gives a verdict or a sign to what follows on the device, and not to the host,
-// which so need not wait for it (core/backend.hpp has the concept).
+// which so need not wait for it (core/backend.hpp has the concept); and passes that are repeated as graphs.
 #pragma once
 #include <limits>
 #include <memory>
 #include <utility>
 
+#include "captured_steps.hpp"
 #include "columns.hpp"
 
 namespace preheat {
@@ -71,9 +72,27 @@ class cuda_unwaited : public cuda_columns<T> {
                   cuda_kernels::sign_of_largest<T>{cuda_kernels::window_of(a), signs.data()});
   }
 
+  // Runs f(), which may begin again, as graphs of an earlier run if the context captures steps (captured_steps.hpp).
+  template <class F>
+  void repeat(F f) {
+    if (!context_->options().capture_steps) {
+      return f();
+    }
+    if (steps_ == nullptr) {
+      steps_ = std::make_unique<detail::cuda_captured_steps>(context_);
+    }
+    steps_->run(f);
+  }
+  cuda_step_report captured() const {
+    return steps_ == nullptr ? cuda_step_report{} : steps_->report();
+  }
+
  protected:
   using cuda_columns<T>::cuda_columns;
   using cuda_columns<T>::context_;
+
+ private:
+  std::unique_ptr<detail::cuda_captured_steps> steps_;
 };
 
 }  // namespace preheat

@@ -20,6 +20,20 @@ class batch_gradient {
   // the last batch has completed that gradient.
   template <class Adapted, class Reduce, class Head>
   double compute(index_t step, Adapted& linear, Reduce& all_reduce, Head& head) {
+    double loss = 0;
+    const auto pass = [&] { loss = computed(step, linear, all_reduce, head); };
+    // A pass that other processes wait for, or whose inputs a policy sees, is not begun a second time.
+    if (options_.processes.alone() && !linear.observe_input) {
+      as_before(net_->backend(), pass);
+    } else {
+      pass();
+    }
+    return loss;
+  }
+
+ private:
+  template <class Adapted, class Reduce, class Head>
+  double computed(index_t step, Adapted& linear, Reduce& all_reduce, Head& head) {
     linear.zero_gradients();
     head.zero_gradient();
     double loss = 0;
@@ -46,7 +60,6 @@ class batch_gradient {
     return options_.processes.mean(loss);
   }
 
- private:
   // Loads the batch of this number, or this process's part of it.
   void load(index_t number) {
     const process_group& all = options_.processes;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <memory>
 #include <preheat/core/types.hpp>
+#include <utility>
 
 #include "machine.hpp"
 
@@ -57,6 +58,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t s) {
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
   const auto run = [&] {
     machine& m = machine::get();
+    expect(m.find_stream(s).captured == nullptr, "the host waits for a stream that captures");
     m.run(m.find_stream(s));
     if (m.broken) {
       throw refusal{usual.broken};
@@ -98,6 +100,70 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
     m.enqueue(m.find_stream(s),
               [x, moment = x->recorded] { machine::get().run_until(*x, moment); });
   });
+}
+
+// A graph is the pieces of work that a stream was given while it captured, with their arguments of then. Each piece
+// looks anew whether its memory is still there when it runs.
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode) {
+  return call("cudaStreamBeginCapture", usual, [&] {
+    machine& m = machine::get();
+    stream& x = m.find_stream(s);
+    expect(&x != &m.default_stream, "the default stream cannot be captured");
+    expect(mode == cudaStreamCaptureModeThreadLocal, "other threads would be disturbed");
+    expect(x.captured == nullptr, "the stream captures already");
+    x.captured = std::make_shared<pieces_of_work>();
+  });
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t* graph) {
+  std::shared_ptr<pieces_of_work> made;  // an ordered failure ends the capture, too
+  const auto end = [&] {
+    stream& x = machine::get().find_stream(s);
+    expect(x.captured != nullptr, "the stream does not capture");
+    made = std::exchange(x.captured, nullptr);
+  };
+  const cudaError_t status = call("cudaStreamEndCapture", usual, end);
+  if (made == nullptr) {
+    machine::get().find_stream(s).captured = nullptr;
+    return status;
+  }
+  auto* const handle = new char;  // a graph and what is made of it are different objects
+  machine::get().graphs[handle] = made;
+  *graph = reinterpret_cast<cudaGraph_t>(handle);
+  return status;
+}
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* made, cudaGraph_t graph,
+                                          unsigned long long flags) {
+  return call("cudaGraphInstantiateWithFlags", usual, [&] {
+    machine& m = machine::get();
+    expect(m.graphs.count(graph) == 1, "there is no such graph");
+    expect(flags == 0, "the flags are not known to the double");
+    auto* const handle = new char;
+    m.graphs[handle] = m.graphs[graph];
+    *made = reinterpret_cast<cudaGraphExec_t>(handle);
+  });
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t s) {
+  return call("cudaGraphLaunch", usual, [&] {
+    machine& m = machine::get();
+    expect(m.graphs.count(graph) == 1, "there is no such graph");
+    stream& x = m.find_stream(s);
+    expect(x.captured == nullptr, "a graph is launched while the stream captures");
+    for (const auto& piece : *m.graphs[graph]) {
+      m.enqueue(x, piece);
+    }
+  });
+}
+static cudaError_t destroy_graph(const char* name, const void* graph) {
+  return release_call(name, usual, [&] {
+    expect(machine::get().graphs.erase(graph) == 1, "there is no such graph");
+    delete static_cast<const char*>(graph);
+  });
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  return destroy_graph("cudaGraphDestroy", graph);
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
+  return destroy_graph("cudaGraphExecDestroy", graph);
 }
 
 cudaError_t cudaSetDevice(int device) {
@@ -171,6 +237,8 @@ cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_
     const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
     expect(m.is_device(to) == to_device && m.is_device(from) == from_device,
            "the kind of copy does not fit the pointers");
+    expect(x.captured == nullptr || (to_device && from_device),
+           "a graph would copy from or to memory of the host that may be gone");
     expect(to_pitch >= width && from_pitch >= width, "a pitch is smaller than the width");
     if (width == 0 || height == 0) {
       return;

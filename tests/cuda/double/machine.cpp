@@ -86,6 +86,7 @@ void machine::reset(settings s) {
   streams.clear();
   events.clear();
   handles.clear();
+  graphs.clear();
   default_stream.work.clear();
   violations.clear();
   calls_by_name.clear();
@@ -108,6 +109,7 @@ block* machine::find(const void* p) {
 }
 
 void* machine::allocate(std::size_t bytes, stream& s) {
+  expect(s.captured == nullptr, "memory is allocated while the stream captures");
   if (bytes_alive + bytes > now.memory) {
     throw refusal{2};  // cudaErrorMemoryAllocation
   }
@@ -148,6 +150,7 @@ void machine::check_guards(const block& b) {
 }
 
 void machine::release(void* p, stream& s) {
+  expect(s.captured == nullptr, "memory is freed while the stream captures");
   block* b = find(p);
   expect(b != nullptr && b->data == p, "this is no start of a block: " + describe(p));
   expect(b->now == block::state::alive, "a second time: " + describe(p));
@@ -189,6 +192,10 @@ stream& machine::find_stream(void* s) {
   return *x;
 }
 void machine::enqueue(stream& s, std::function<void()> work) {
+  if (s.captured != nullptr) {
+    s.captured->push_back(std::move(work));
+    return;
+  }
   s.work.push_back(std::move(work));
   if (now.when == schedule::eager) {
     run(s);
@@ -273,7 +280,7 @@ long alive() {
   const machine& m = machine::get();
   const auto is_alive = [](const auto& b) { return b.second.now == block::state::alive; };
   return long(std::count_if(m.blocks.begin(), m.blocks.end(), is_alive)) + long(m.streams.size()) +
-         long(m.handles.size()) + long(m.events.size());
+         long(m.handles.size()) + long(m.events.size()) + long(m.graphs.size());
 }
 const std::vector<std::string>& violations() {
   return machine::get().violations;

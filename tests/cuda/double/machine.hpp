@@ -33,8 +33,10 @@ struct block {
   state now = state::alive;
 };
 
+using pieces_of_work = std::vector<std::function<void()>>;
 struct stream {
   std::deque<std::function<void()>> work;
+  std::shared_ptr<pieces_of_work> captured;  // while it captures: what it was given
 };
 // The latest moment of a stream that was recorded, and the latest that has come.
 struct event {
@@ -54,6 +56,7 @@ class machine {
   std::set<stream*> streams;
   std::map<const void*, std::shared_ptr<event>> events;
   std::set<const void*> handles;
+  std::map<const void*, std::shared_ptr<pieces_of_work>> graphs;  // and executable ones
   stream default_stream;
   std::size_t cublas_workspace = 0;
   bool broken = false;  // an earlier piece of work failed
@@ -81,6 +84,7 @@ class machine {
   void* reach(const void* p, std::size_t bytes, const char* what);
 
   stream& find_stream(void* s);
+  // Gives work to a stream, or to what it captures.
   void enqueue(stream& s, std::function<void()> work);
   void run(stream& s);
   // Runs a stream as far as a recorded moment, for another that waits for it.
