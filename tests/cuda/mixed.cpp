@@ -204,6 +204,51 @@ TEST_CASE("mixed: columns are those of float, rounded once") {
   }
 }
 
+TEST_CASE("mixed: products of grids of blocks are those of float, rounded once") {
+  Be be;
+  const index_t n = 4, d = 3;
+  const grid_steps heads{2, 3, d, 0, n};      // below each other, then side by side
+  const grid_steps pairs{2, 3, 0, n, 2 * n};  // all side by side
+  const table q = rounded_table(be, random_table(2 * d, 3 * n, 11));
+  const table k = rounded_table(be, random_table(2 * d, 3 * n, 12));
+  const table old = rounded_table(be, random_table(n, 6 * n, 13));
+  // Parts of larger matrices, whose other rows stay.
+  const auto framed = [&](const table& inside) {
+    auto whole = rounded(be, table(inside.rows + 5, inside.cols, 7));
+    be.copy(transpose::no, view(rounded(be, inside)), view(whole).row_range(2, inside.rows));
+    return whole;
+  };
+  const auto Q = framed(q), K = framed(k);
+  auto P = framed(old), C = framed(table(2 * d, 3 * n));
+  const auto features = [&](const activations<Be>& x) {
+    return grid_of(const_activation_view<Be>(x).row_range(2, 2 * d), d, n, heads);
+  };
+  const auto wide_features = [&](const mat<Be>& x) {
+    return grid_of(const_view_of<Be>(x), d, n, heads);
+  };
+  const auto Qt = matrix(be, q), Kt = matrix(be, k);
+  auto Pt = matrix(be, old), Ct = be.zeros(2 * d, 3 * n);
+  be.gemm_grid(2, transpose::yes, features(K), transpose::no, features(Q), -1,
+               grid_of(view(P).row_range(2, n), n, n, pairs));
+  be.gemm_grid(2, transpose::yes, wide_features(Kt), transpose::no, wide_features(Qt), -1,
+               grid_of(view(Pt), n, n, pairs));
+  const table p = widened(be, view(P).row_range(2, n));
+  CHECK(rounded_once(p, read<Be>(be, Pt)));
+  be.gemm_grid(1, transpose::no, features(Q), transpose::yes,
+               grid_of(const_activation_view<Be>(P).row_range(2, n), n, n, pairs), 0,
+               grid_of(view(C).row_range(2, 2 * d), d, n, heads));
+  be.gemm_grid(1, transpose::no, wide_features(Qt), transpose::yes,
+               grid_of(const_view_of<Be>(matrix(be, p)), n, n, pairs), 0,
+               grid_of(view(Ct), d, n, heads));
+  CHECK(rounded_once(widened(be, view(C).row_range(2, 2 * d)), read<Be>(be, Ct)));
+  for (const activations<Be>* x : {&P, &C}) {
+    CHECK(gap(widened(be, const_activation_view<Be>(*x).row_range(0, 2)), table(2, x->cols(), 7)) ==
+          0);
+    CHECK(gap(widened(be, const_activation_view<Be>(*x).row_range(x->rows() - 3, 3)),
+              table(3, x->cols(), 7)) == 0);
+  }
+}
+
 TEST_CASE("mixed: a group with room has the numbers of one without, in fewer passes") {
   Be be;
   const index_t m = 24, n = 16, r = 3, tokens = 37;

@@ -8,6 +8,8 @@ left out. All of them are compiled into one program; the environment variable PR
 
     mutate.py BUILD_FOLDER -- COMPILER FLAGS...   compiles and runs; --sample N --seed S takes N of them, drawn by lot
     mutate.py --list                              prints the mutants
+    --kernels                                     those of the kernels instead: every operator another one, loops
+                                                  that begin one later or end one earlier, assignments left out
 
 Fails unless at least 95 % are noticed and survivors.txt beside this file explains every one that is not.
 """
@@ -26,6 +28,9 @@ FILES = ['error.hpp', 'context.hpp', 'matrix.hpp', 'launch.hpp', 'launch_groups.
          'block_starts.hpp', 'unwaited.hpp', 'backend.hpp', 'mixed_gemm.hpp', 'mixed.hpp', 'adapted_linear.hpp', '../operators/bordered_group.hpp', '../linalg/device_gram_svd.hpp', '../linalg/device_krylov.hpp']
 TESTS = ['core/backend.cpp', 'nn/column_operations.cpp', 'cuda/backend.cpp', 'cuda/columns.cpp', 'cuda/adapted_linear.cpp', 'cuda/hot_path.cpp', 'cuda/context.cpp',
          'cuda/joined_layers.cpp', 'cuda/svd.cpp', 'cuda/mixed.cpp']
+
+# Kernels, with mutants of their own: --kernels.
+KERNELS = ['column_kernels.hpp', 'decoder_kernels.hpp', 'kernels.hpp', 'chunks.hpp', 'stored_weight.hpp']
 
 CALLS = re.compile(r'\b(cublas<T>::\w+|cusolver<T>::\w+|cublasGemm(?:Batched)?Ex|cublasSet\w+|cusolverDnSet\w+|'
                    r'(?:be|wide_?)\.gemm|cuda(?:Memcpy|Malloc|Free|Stream)\w+|(?:cuda_)?transfer(?:<T>)?|cuda_clone(?:<T>)?|cuda_multiply(?:<T>)?|product|launch|launch_groups|cuda_memory)\(')
@@ -46,6 +51,11 @@ ENUMERATORS = {
     'cudaMemcpyDeviceToDevice': 'cudaMemcpyHostToDevice', 'transpose::no': 'transpose::yes', 'transpose::yes': 'transpose::no',
     'cudaStreamNonBlocking': 'cudaStreamDefault', "'S'": "'N'",
 }
+OPERATORS = {'+': '-', '-': '+', '*': '+', '/': '*', '%': '/', '<': '<=', '<=': '<', '>': '<', '>=': '>', '==': '!=', '&&': '||'}
+LOOPS = re.compile(r'\bfor \(index_t (\w+) = ([^;]+); ([^;]+) (<=?) ([^;<]+); [^)]*')
+# What a statement assigns or returns, and what an if asks.
+VALUES = re.compile(r'(?:^ {4,}|\{ )(?:[^\n;{}=()]*(?:\([^\n;{}=]*\))? [-+*/]?= |return |if \()((?:(?!\) \{)[^;{}])+)(?:;|\) \{)', re.M)
+ASSIGNMENTS = re.compile(r'^ {4,}((?:write\(|[\w.]+(?:\[[^\]\n]*\]|\([^)\n]*\))? [-+*/]?= )[^;{}]+;)', re.M)
 SUPPORT = '''#pragma once
 #include <cstdlib>
 #include <type_traits>
@@ -144,13 +154,34 @@ def mutants_of(name, text):
     return places
 
 
-def generate():
+def kernel_mutants_of(text):
+    """The same of the kernels of a file."""
+    begin = re.search(r'^namespace (preheat::)?cuda_kernels \{', text, re.M).end()
+    end = text.index('}  // namespace', begin)
+    places = []
+    for found in LOOPS.finditer(text, begin, end):
+        places.append((*found.span(2), 'choice', found.group(0), [f'({found.group(2)}) + 1'], 'loop begins'))
+        places.append((*found.span(5), 'choice', found.group(0), [f'({found.group(5)}) - 1'], 'loop ends'))
+    for found in VALUES.finditer(text, begin, end):
+        value = found.group(1)
+        if 'constexpr' in found.group(0):
+            continue
+        changed = [value[:at.start(1)] + OPERATORS[at.group(1)] + value[at.end(1):]
+                   for at in re.finditer(r'(?<= )([-+*/%]|[<>]=?|==|&&)(?=\s)', value)]
+        if changed:
+            places.append((*found.span(1), 'choice', value, changed, 'value'))
+    for found in ASSIGNMENTS.finditer(text, begin, end):
+        places.append((*found.span(1), 'statement', found.group(1), [''], 'left out'))
+    return places
+
+
+def generate(kernels=False):
     """The mutated files, and the mutants: words that name each, in the order of their numbers."""
     mutants, files, counts = [], {}, {}
-    for name in FILES:
+    for name in KERNELS if kernels else FILES:
         text = open(os.path.join(FOLDER, name), encoding='utf-8').read()
         # Inner places are written first, so that outer ones contain them.
-        pieces = sorted(mutants_of(name, text), key=lambda p: (-p[0], p[1]))
+        pieces = sorted(kernel_mutants_of(text) if kernels else mutants_of(name, text), key=lambda p: (-p[0], p[1]))
         numbered = []
         for place in sorted(pieces, key=lambda p: (p[0], -p[1])):
             numbers = []
@@ -185,13 +216,14 @@ def generate():
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--list', action='store_true')
+    parser.add_argument('--kernels', action='store_true')
     parser.add_argument('--sample', type=int, default=0)
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--only', type=int, action='append')
     parser.add_argument('folder', nargs='?')
     parser.add_argument('compiler', nargs=argparse.REMAINDER)
     options = parser.parse_args()
-    files, mutants = generate()
+    files, mutants = generate(options.kernels)
     if options.list:
         print('\n'.join(f'{k} {words}' for k, words in enumerate(mutants)))
         return 0
