@@ -59,6 +59,20 @@ macro(preheat_enable_nvcc what)
   endif()
 endmacro()
 
+# preheat_program_for_gpu(option name): what begins the CMakeLists.txt of name-cuda, the program NAME for a GPU, which is built
+# only where the option asks for it, because nvcc takes long. Otherwise the caller returns.
+macro(preheat_program_for_gpu option name)
+  option(${option} "Build ${name}-cuda, which ${name} --device cuda runs (nvcc)" OFF)
+  if(NOT ${option})
+    return()
+  endif()
+  preheat_enable_nvcc("${name}-cuda")
+  if(NOT TARGET preheat_cuda OR NOT CMAKE_CUDA_COMPILER)
+    message(FATAL_ERROR "${option}=ON needs the CUDA toolkit, with nvcc")
+  endif()
+  set(CMAKE_CUDA_FLAGS_RELEASE "-O2 -DNDEBUG")
+endmacro()
+
 # preheat_compile_by_nvcc(target name...): the sources of that name, without .cpp, and the parts of a catalogue
 # (catalogue.cmake) are CUDA; the target's others stay C++. fmt 9 believes that nvcc lacks constexpr functions, with which
 # it checks format strings.

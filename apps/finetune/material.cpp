@@ -50,6 +50,9 @@ preheat::peft::config patterns_of(const material& m) {
       return;
     }
     fields[key] = preheat::files::parse_strict_json<nlohmann::ordered_json>(text, option, deepest);
+    if (!fields[key].is_object()) {
+      throw preheat::io_error(option + ": a JSON object is needed, not " + fields[key].type_name());
+    }
     // A key alone says which modules it names: those whose rank is then another one.
     for (const auto& [name, value] : fields[key].items()) {
       const nlohmann::ordered_json alone = {
@@ -138,7 +141,7 @@ nlohmann::ordered_json settings_of(const material& m) {
           {"clip", o.clip},
           {"eval_every", o.eval_every},
           {"patience", o.patience},
-          {"backend", m.model.net.backend().describe()}};
+          {"backend", description(m.model.net.backend())}};
 }
 
 nlohmann::ordered_json settings_of(const material& m, const run_choice& run) {

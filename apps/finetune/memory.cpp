@@ -19,6 +19,7 @@ namespace nn = preheat::nn;
 using preheat::weight_storage;
 
 constexpr double number = sizeof(preheat::scalar_of<Be>);
+constexpr double activation = sizeof(preheat::activation_of<Be>);
 
 // A frozen number's bytes, but where the file decides.
 double bytes_of_number(weight_storage storage) {
@@ -65,11 +66,18 @@ double activation_numbers(const nn::bert_config& c, const std::vector<index_t>& 
   return tokens * (double(c.num_hidden_layers) * block + shared);
 }
 
+// On a GPU the embedding is dense.
 double bytes_of_weights(const std::filesystem::path& path, const nn::decoder_config& c,
                         weight_storage storage) {
-  return storage == weight_storage::as_stored
-             ? bytes_of_files(path)
-             : bytes_of_number(storage) * nn::weight_numbers(c).all();
+  const nn::decoder_weight_numbers numbers = nn::weight_numbers(c);
+  if (computes_on_gpu && storage != weight_storage::dense) {
+    const double linear = storage == weight_storage::as_stored
+                              ? bytes_of_files(path)
+                              : bytes_of_number(storage) * numbers.linear;
+    return linear + activation * numbers.embedding;
+  }
+  return storage == weight_storage::as_stored ? bytes_of_files(path)
+                                              : bytes_of_number(storage) * numbers.all();
 }
 
 nn::decoder_config config_of(const std::filesystem::path& path) {
@@ -175,8 +183,8 @@ memory_statement memory_of(const material& m, const method_entry& method) {
   const std::vector<index_t> lengths = longest_texts(m);
   const double pass_rank = rank * (start > later ? of.start_rank : 1);
   if (encoder) {
-    wanted.activations = number * activation_numbers(m.model.net.as_encoder().config(), lengths,
-                                                     pass_rank, f.dropout > 0);
+    wanted.activations = activation * activation_numbers(m.model.net.as_encoder().config(), lengths,
+                                                         pass_rank, f.dropout > 0);
     return wanted;
   }
   nn::decoder_pass_size pass{.lengths = lengths, .again = m.model.recompute};
@@ -187,12 +195,12 @@ memory_statement memory_of(const material& m, const method_entry& method) {
   pass.dropout = f.dropout > 0;
   const nn::decoder_config& c = m.model.net.config();
   pass.workers = tiles_at_once(m.model.net.backend(), c, lengths.size());
-  wanted.activations = number * nn::memory_of(c, pass).all();
+  wanted.activations = activation * nn::memory_of(c, pass).all();
   return wanted;
 }
 
 void require_weights_fit(const training_options& o, bool encoder) {
-  if (o.storage == weight_storage::as_stored) {
+  if (!computes_on_gpu && o.storage == weight_storage::as_stored) {
     return;  // pages of a file, which the system may drop
   }
   const double wanted =

@@ -30,6 +30,18 @@ CLI::Option* add(CLI::App& app, const char* name, T& value, const char* text, co
   return app.add_option(name, value, text)->type_name(type);
 }
 
+// A number from `least` to `most`; CLI::Range takes NaN for one.
+CLI::Validator within(double least, double most) {
+  const auto fault = [=](std::string& word) {
+    double x = 0;
+    const bool number = CLI::detail::lexical_cast(word, x);
+    return number && x >= least && x <= most
+               ? std::string()
+               : fmt::format("'{}' is no number from {} to {}", word, least, most);
+  };
+  return CLI::Validator(fault, fmt::format("FLOAT in [{} - {}]", least, most));
+}
+
 void add_storage(CLI::App& app, preheat::weight_storage& storage, const char* group) {
   using preheat::weight_storage;
   const std::map<std::string, weight_storage> types = {{"f32", weight_storage::dense},
@@ -42,10 +54,13 @@ void add_storage(CLI::App& app, preheat::weight_storage& storage, const char* gr
       ->group(group);
 }
 
-void add_device(CLI::App& app, bool& on_gpu, const char* group) {
+void add_device(CLI::App& app, parsed& place, const char* group) {
   const std::map<std::string, bool> devices = {{"cpu", false}, {"cuda", true}};
-  add(app, "--device", on_gpu, "where it computes; default cpu", "cpu|cuda")
+  add(app, "--device", place.on_gpu, "where it computes; default cpu", "cpu|cuda")
       ->transform(CLI::CheckedTransformer(devices).description(""))
+      ->group(group);
+  app.add_flag("--bf16", place.in_bf16,
+               "activations and their gradients in bfloat16, with --device cuda")
       ->group(group);
 }
 
@@ -76,12 +91,12 @@ parsed parse_generate(int argc, const char* const* argv) {
       ->check(CLI::IsMember({"chatml", "llama3", "zephyr"}).description(""));
   add(app, "--max-tokens", o.max_tokens, "default 64", "N")->check(CLI::Range(1, 1000000));
   add(app, "--temperature", o.temperature, "default 0: the most probable token", "T")
-      ->check(CLI::Range(0.0, 100.0));
-  add(app, "--top-p", o.top_p, "default 1", "P")->check(CLI::Range(1e-6, 1.0));
+      ->check(within(0.0, 100.0));
+  add(app, "--top-p", o.top_p, "default 1", "P")->check(within(1e-6, 1.0));
   add(app, "--seed", o.seed, "of the sampling; default 0", "N");
   add_storage(app, o.storage, "OPTIONS");
-  bool on_gpu = computes_on_gpu;
-  add_device(app, on_gpu, "OPTIONS");
+  parsed result;
+  add_device(app, result, "OPTIONS");
   add(app, "--threads", o.threads, "default one a processor", "N")->check(CLI::Range(1, 1024));
   try {
     app.parse(argc, argv);
@@ -89,7 +104,8 @@ parsed parse_generate(int argc, const char* const* argv) {
     return failed(app, error);
   }
   o.chat = o.chat || !o.chat_form.empty();
-  return {.training = {}, .generating = std::move(o), .on_gpu = on_gpu};
+  result.generating = std::move(o);
+  return result;
 }
 
 // --rates: numbers, or the word auto alone.
@@ -111,7 +127,7 @@ void read_rates(const std::vector<std::string>& words, training_options& o) {
   }
 }
 
-void describe_training(CLI::App& app, training_options& o, bool& on_gpu) {
+void describe_training(CLI::App& app, training_options& o, parsed& place) {
   app.add_option("model", o.model, "a Hugging Face folder or a GGUF file");
   add(app, "--data", o.data, "examples: .jsonl, .txt or .safetensors", "FILE")->group("Data");
   add(app, "--eval", o.eval, "held-out examples: their loss is measured, and chooses", "FILE")
@@ -138,7 +154,7 @@ void describe_training(CLI::App& app, training_options& o, bool& on_gpu) {
       ->group("Method");
   add(app, "--rank", o.rank, "default 16", "R")->check(CLI::Range(1, 1 << 16))->group("Method");
   add(app, "--alpha", o.alpha, "lora_alpha; default twice the rank", "A")
-      ->check(CLI::Range(0.0, 1e6))
+      ->check(within(0.0, 1e6))
       ->group("Method");
   add(app, "--rank-pattern", o.rank_pattern,
       "other ranks of some modules, as in PEFT: '{\"q_proj\": 32}'", "JSON")
@@ -146,7 +162,7 @@ void describe_training(CLI::App& app, training_options& o, bool& on_gpu) {
   add(app, "--alpha-pattern", o.alpha_pattern, "likewise lora_alpha", "JSON")->group("Method");
   app.add_flag("--rslora", o.rslora, "the scale is alpha/√rank")->group("Method");
   add(app, "--dropout", o.dropout, "lora_dropout; default 0", "P")
-      ->check(CLI::Range(0.0, 0.999))
+      ->check(within(0.0, 0.999))
       ->group("Method");
   add(app, "--target-modules", o.targets,
       "names, ends of names or patterns with *; default all-linear, all but the head", "LIST")
@@ -161,15 +177,14 @@ void describe_training(CLI::App& app, training_options& o, bool& on_gpu) {
       ->group("Training");
   add(app, "--head-rate", o.head_rate,
       "of an encoder's layer for classes; default the rate of the method", "X")
-      ->check(CLI::Range(1e-12, 1e3))
+      ->check(within(1e-12, 1e3))
       ->group("Training");
   add(app, "--seeds", o.seeds, "runs of each method and rate; default 1", "N")
       ->check(CLI::Range(1, 1000))
       ->group("Training");
   add(app, "--seed", o.seed, "of the first run; default 0", "N")->group("Training");
-  CLI::Option* const epochs = add(app, "--epochs", o.epochs, "default 1", "X")
-                                  ->check(CLI::Range(1e-3, 1e6))
-                                  ->group("Training");
+  CLI::Option* const epochs =
+      add(app, "--epochs", o.epochs, "default 1", "X")->check(within(1e-3, 1e6))->group("Training");
   add(app, "--steps", o.steps, "optimizer steps, everything charged", "N")
       ->check(CLI::Range(1, 100000000))
       ->excludes(epochs)
@@ -184,10 +199,10 @@ void describe_training(CLI::App& app, training_options& o, bool& on_gpu) {
       ->check(CLI::IsMember({"constant", "linear", "cosine"}).description(""))
       ->group("Training");
   add(app, "--warmup", o.warmup, "part of the steps in which the rate rises; default 0.03", "X")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(within(0.0, 1.0))
       ->group("Training");
   add(app, "--clip", o.clip, "largest norm of the gradient, 0: any; default 1", "X")
-      ->check(CLI::Range(0.0, 1e9))
+      ->check(within(0.0, 1e9))
       ->group("Training");
   add(app, "--eval-every", o.eval_every, "steps between evaluations; default a tenth of all", "N")
       ->check(CLI::Range(1, 100000000))
@@ -209,9 +224,12 @@ void describe_training(CLI::App& app, training_options& o, bool& on_gpu) {
       "most that it may take, as 12GB; default what the machine has to give. What does not fit is "
       "refused before it begins",
       "SIZE")
+      ->check([](const std::string& size) {
+        return size.starts_with('-') ? "a size is a number of bytes, or one as 12GB" : "";
+      })
       ->transform(CLI::AsSizeValue(true))
       ->group("Machine");
-  add_device(app, on_gpu, "Machine");
+  add_device(app, place, "Machine");
   add(app, "--threads", o.threads, "default one a processor", "N")
       ->check(CLI::Range(1, 1024))
       ->group("Machine");
@@ -266,8 +284,8 @@ parsed parse(int argc, const char* const* argv) {
   app.get_formatter()->column_width(34);
   bool list = false;
   app.add_flag("--list", list, "list the methods and exit");
-  bool on_gpu = computes_on_gpu;
-  describe_training(app, o, on_gpu);
+  parsed result;
+  describe_training(app, o, result);
   try {
     app.parse(argc, argv);
     if (list) {
@@ -280,7 +298,8 @@ parsed parse(int argc, const char* const* argv) {
     return failed(app, error);
   }
   console::sort_unique(o.rates);
-  return {.training = std::move(o), .generating = {}, .on_gpu = on_gpu};
+  result.training = std::move(o);
+  return result;
 }
 
 }  // namespace apps::finetune

@@ -74,7 +74,8 @@ struct parsed {
   std::optional<training_options> training;
   std::optional<generating_options> generating;
   int exit_code = 0;
-  bool on_gpu = computes_on_gpu;  // --device
+  bool on_gpu = computes_on_gpu;    // --device
+  bool in_bf16 = computes_in_bf16;  // --bf16
 };
 parsed parse(int argc, const char* const* argv);
 

@@ -69,6 +69,8 @@ void require_outputs(const training_options& o, const std::vector<run_choice>& r
   }
   const bool dense = o.storage == preheat::weight_storage::dense;
   preheat::require(o.merge.empty() || dense, "--merge changes the weights and needs --storage f32");
+  preheat::require(!o.eval.empty() || (o.eval_every == 0 && o.patience == 0),
+                   "--eval-every and --patience need --eval, whose loss they measure");
   const bool sweep = runs.size() > 1;
   preheat::require(!sweep || !o.eval.empty(),
                    "several methods, rates or seeds need --eval, whose loss chooses");
@@ -215,7 +217,7 @@ int finetune(const training_options& o, const preheat::process_group& processes)
   }
   fmt::print("{}, rank {}, {} steps of {} rows, rate {}; {}\n", fmt::join(o.methods, " "), o.rank,
              m.steps, o.batch * o.accumulate, o.auto_rate ? "auto" : console::joined(o.rates, " "),
-             here.backend().describe());
+             description(here.backend()));
   if (!m.eval.empty()) {
     start_head(m, model.net, o.seed);
     m.loss_before = loss_with(any_adapter{}, model.net, m.eval_batch);

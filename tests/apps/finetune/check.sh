@@ -86,6 +86,7 @@ for words in '"model.layers.1.self_attn.q_proj": 4' '"model.layers.0.mlp.up_proj
   grep -q "$words" good-pattern/adapter_config.json || complain "patterns" "no $words: $(cat good-pattern/adapter_config.json)"
 done
 refuse "pattern of nothing" 'no module of the model matches "q_projj"' --rank-pattern '{"q_projj": 4}'
+refuse "pattern that is a list" 'rank-pattern: a JSON object is needed, not array' --rank-pattern '[1]'
 refuse "pattern of no rank" 'a rank is an integer' --rank-pattern '{"q_proj": 0}'
 refuse "pattern of another method" "gives the layers their ranks itself" --rank-pattern '{"q_proj": 4}' --method adalora
 
@@ -174,6 +175,11 @@ if [ -n "$mpirun" ]; then  # each process makes whole runs of its own
   [ ! -e good-grid-spread.run ] || complain "spread sweep" "its folder is still there"
 fi
 refuse "sweep without evaluation" "need --eval" --seeds 2
+refuse "patience without evaluation" "patience need --eval" --patience 2
+for option in --alpha --clip --warmup --dropout; do
+  refuse "$option that is no number" "'nan' is no number from 0 to" $option nan
+done
+refuse "less than no memory" "a size is a number of bytes" --memory -1GB
 
 # Early stopping keeps the best evaluation.
 works "early stopping" train --rate 0.3 --steps 200 --eval held.jsonl --eval-every 2 --patience 2 --out good-early
