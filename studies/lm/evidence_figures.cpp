@@ -152,9 +152,13 @@ struct drawer {
       f.begin_panel(c->title());
       for (const start_runs& s : c->starts) {
         if (is_start(s) && s.method.id != "base") {
+          // Of few seeds a line would look like the others and be their noise.
           const auto counted = rates_with_seeds(s.all);
           for (const auto& [rate, loss] : common::validation_by_rate(s.all)) {
-            f.add(s.origin, rate, {.mean = counted.contains(rate) ? loss : common::not_a_number});
+            const auto seeds = counted.find(rate);
+            const bool enough =
+                seeds != counted.end() && seeds->second.size() >= least_compared_seeds;
+            f.add(s.origin, rate, {.mean = enough ? loss : common::not_a_number});
           }
         }
       }

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <utility>
@@ -121,6 +122,30 @@ TEST_CASE("lm: kept runs: all comparisons are corrected together, and small rate
   }
   CHECK(names == std::set<std::string>{"lm_drift", "lm_predicted", "lm_preheating_rank", "lm_rates",
                                        "lm_steps"});
+}
+
+TEST_CASE("lm: the figure of rates has no line of one or two seeds") {
+  std::vector<run_record> runs;
+  for (int base = 0; base < 3; ++base) {
+    for (const double rate : {0.002, 0.004}) {
+      runs.push_back(record("lora", rate, base, 3.1 + 0.01 * base));
+      runs.push_back(record("hrp", rate, base, 3.2 + 0.02 * base));
+      if (base < 2) {
+        runs.push_back(record("pissa", rate, base, 3.4));
+      }
+    }
+  }
+  const std::vector<method_entry> starts = {{.id = "lora", .name = "one", .citation = ""},
+                                            {.id = "hrp", .name = "two", .citation = ""},
+                                            {.id = "pissa", .name = "three", .citation = ""}};
+  const auto pictures = studies::lm::evidence_figures(runs, starts);
+  const auto rates = std::find_if(pictures.begin(), pictures.end(),
+                                  [](const auto& p) { return p.name == "lm_rates"; });
+  REQUIRE(rates != pictures.end());
+  CAPTURE(rates->data);
+  CHECK(rates->data.find("0.002 3.11 ") != std::string::npos);
+  CHECK(rates->data.find("0.004 3.22 ") != std::string::npos);
+  CHECK(rates->data.find(" 3.4 ") == std::string::npos);
 }
 
 // The numbers with three digits after the point: losses, shares, intervals.
