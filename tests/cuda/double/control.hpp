@@ -8,8 +8,10 @@
 //   - schedule::lazy runs nothing before somebody waits, so that a missing wait shows; kernels run
 //     from the last index to the first.
 //   - Any call can be made to fail.
+//   - A captured stream runs nothing; a graph runs its pieces with their arguments of then, and looks for their
+//     memory anew.
 //
-// Not modelled: times of events, graphs, several devices, CUDA's default stream as something special.
+// Not modelled: times of events, several devices, CUDA's default stream as something special.
 #pragma once
 #include <cstddef>
 #include <functional>
