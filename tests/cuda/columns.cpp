@@ -6,6 +6,7 @@
 #include <preheat/cuda/backend.hpp>
 #include <preheat/linalg/random_matrix.hpp>
 #include <preheat/nn/attention.hpp>
+#include <string>
 
 #include "support/backends.hpp"
 #include "support/block_in_frame.hpp"
@@ -271,6 +272,50 @@ TEST_CASE_TEMPLATE("cuda columns: the loss of a classifier with any number of cl
     CHECK(double(be.softmax_cross_entropy(in_place, L, in_place)) ==
           doctest::Approx(loss).epsilon(10 * bound<Be>).scale(1));
     CHECK(same(read<Be>(be, in_place), read<Be>(be, d)));
+    CHECK_THROWS_WITH_AS(
+        be.softmax_cross_entropy(Z, matrix(be, table(1, tokens, -1)), d),
+        ("preheat: 0 <= label < classes (-1, " + std::to_string(classes) + ")").c_str(),
+        invalid_argument);
+  }
+}
+
+TEST_CASE_TEMPLATE("cuda columns: softmax and loss of numbers whose exp would overflow", Be,
+                   cuda_float, cuda_double) {
+  Be be;
+  // Every class but one loses by 5000 or more, which no exp tells from 0.
+  for (const index_t classes : {index_t(2), index_t(5), index_t(40), index_t(1500)}) {
+    CAPTURE(classes);
+    table z(classes, 3);
+    table hot(classes, 3);  // the softmax
+    table want(classes, 3);
+    table labels(1, 3);
+    for (index_t j = 0; j < 3; ++j) {
+      for (index_t i = 0; i < classes; ++i) {
+        z(i, j) = -1000 * double((i * 3 + j) % 7);
+      }
+      // The winner is in another place of every column, and the label of column 1 is the last class.
+      const index_t winner = j * (classes - 1) / 2;
+      z(winner, j) = 5000;
+      hot(winner, j) = 1;
+      want(winner, j) += 0.5;
+      labels(0, j) = j == 1 ? double(classes - 1) : double(winner);
+      want(index_t(labels(0, j)), j) -= 0.5;
+    }
+    const double lost = 0.5 * (5000 - z(index_t(labels(0, 1)), 1));
+    mat<Be> d = be.zeros(classes, 3);
+    auto total = be.zeros(1, 1);
+    mat<Be> Z = matrix(be, z);
+    be.softmax_cols(Z);
+    CHECK(gap(read<Be>(be, Z), hot) == 0);
+    if (classes > 3) {  // every column sees its winner
+      Z = matrix(be, z);
+      be.softmax_cols_causal(classes - 3, classes, Z);
+      CHECK(gap(read<Be>(be, Z), hot) == 0);
+    }
+    Z = matrix(be, z);
+    be.add_softmax_cross_entropy(scalar_of<Be>(0.5), Z, matrix(be, labels), total);
+    CHECK(gap(read<Be>(be, Z), want) == 0);
+    CHECK(read<Be>(be, total)(0, 0) == lost);
   }
 }
 
@@ -321,6 +366,21 @@ TEST_CASE_TEMPLATE("cuda columns: gathered by their numbers", Be, cuda_float, cu
     CHECK_THROWS_AS(be.gather_cols(be.zeros(rows + 1, 9), ids, x.block()), invalid_argument);
   }
   be.gather_cols(be.zeros(3, 2), std::vector<index_t>{}, be.zeros(3, 0));
+  // More numbers than a launch can carry.
+  const index_t many = 10000;
+  const table t = rounded<Be>(random_table(3, 9, 10));
+  std::vector<index_t> passing;
+  table want(3, many);
+  for (index_t j = 0; j < many; ++j) {
+    passing.push_back(j * 7 % 9);
+    for (index_t i = 0; i < 3; ++i) {
+      want(i, j) = t(i, passing.back());
+    }
+  }
+  mat<Be> x = be.zeros(3, many);
+  be.gather_cols(matrix(be, t), passing, x);
+  passing.assign(std::size_t(many), 2);
+  CHECK(same(read<Be>(be, x), want));
 }
 
 TEST_CASE_TEMPLATE("cuda columns: products of grids of blocks", Be, cuda_float, cuda_double) {
