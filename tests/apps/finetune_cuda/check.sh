@@ -77,11 +77,11 @@ done
 works "as stored" train $finetune --device cuda --steps 10 --eval-every 5 --storage as-stored --out cuda-as-stored
 near "as stored" cuda-lora cuda-as-stored 0
 
-# Activations in bf16: of 8 bits, so that the losses of 10 steps are within 16·2^-8 of the first.
+# Activations in bf16, of 8 bits: the losses of 10 steps are within 4·2^-8 of the first.
 for id in lora hrp pissa; do
   works "$id in bf16" train $finetune --device cuda --bf16 --method $id --steps 10 --eval-every 5 --out bf16-$id
   grep -q 'activations in bf16' stdout || complain "$id in bf16" "it was not the backend: $(cat stdout)"
-  far=$(losses cuda-$id | awk 'NR == 1 { print $1 / 16 }')
+  far=$(losses cuda-$id | awk 'NR == 1 { print $1 / 64 }')
   near "$id in bf16" cuda-$id bf16-$id $far
   ! cmp -s cuda-$id/adapter_model.safetensors bf16-$id/adapter_model.safetensors || complain "$id in bf16" "the bits of floats"
 done
