@@ -5,12 +5,11 @@
 //   preheat::cuda<float> other(be.context());       // the same stream and handles
 //   preheat::cuda<float, preheat::cuda_bf16> two;   // frozen weights in bf16 (stored_weight.hpp)
 //
-// A matrix belongs to the backends of the context that made it, because two contexts do not wait
-// for each other. Any compiler accepts this header; a file that runs a policy's kernels on a GPU is
-// compiled by nvcc (launch.hpp). Products of floats are in full precision unless the context's
-// options choose TF32. All work is asynchronous; an upload of more than 64 KiB, download, dot, max_abs,
-// softmax_cross_entropy and the factorizations wait. Errors: a shape that does not fit throws
-// invalid_argument, a failing call cuda_error.
+// A matrix belongs to the backends of the context that made it, because two contexts do not wait for each other. Any
+// compiler accepts this header; a file that runs a policy's kernels on a GPU is compiled by nvcc (launch.hpp).
+// Products of floats are in full precision unless the context's options choose TF32. All work is asynchronous; an
+// upload of more than 64 KiB, download, dot, max_abs, softmax_cross_entropy and the factorizations wait. Errors: a
+// shape that does not fit throws invalid_argument, a failing call cuda_error.
 #pragma once
 #include <algorithm>
 #include <concepts>
