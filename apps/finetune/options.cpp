@@ -224,10 +224,13 @@ void describe_training(CLI::App& app, training_options& o, parsed& place) {
       "most that it may take, as 12GB; default what the machine has to give. What does not fit is "
       "refused before it begins",
       "SIZE")
-      ->check([](const std::string& size) {
-        return size.starts_with('-') ? "a size is a number of bytes, or one as 12GB" : "";
-      })
       ->transform(CLI::AsSizeValue(true))
+      ->transform(CLI::Validator(  // the last one comes first
+          [](std::string& size) {
+            return std::string(size.starts_with('-') ? "a size is a number of bytes, or one as 12GB"
+                                                     : "");
+          },
+          ""))
       ->group("Machine");
   add_device(app, place, "Machine");
   add(app, "--threads", o.threads, "default one a processor", "N")
