@@ -247,7 +247,7 @@ def main():
         environment = dict(os.environ, PREHEAT_MUTANT=str(number), PREHEAT_CUDA_SCHEDULE=schedule, OPENBLAS_NUM_THREADS='1')
         try:
             return subprocess.run([program, '--abort-after=1'], env=environment, stdout=subprocess.DEVNULL,
-                                  stderr=subprocess.DEVNULL, timeout=60).returncode != 0
+                                  stderr=subprocess.DEVNULL, timeout=180).returncode != 0
         except subprocess.TimeoutExpired:
             return True
 
