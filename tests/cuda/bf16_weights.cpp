@@ -38,6 +38,23 @@ table magnitudes(table a) {
   return a;
 }
 
+// W·X and Wᵀ·X with so many columns are right to `of_entries`, the relative error of the entries' products, and to sums in Be.
+void check_products(Be& be, const weight_view<Be>& seen, const table& w, index_t columns,
+                    double of_entries) {
+  for (const transpose t : {transpose::no, transpose::yes}) {
+    const table op = t == transpose::no ? w : transposed(w);
+    const table x = random_table(op.cols, columns, 9);
+    auto Y = be.zeros(op.rows, columns);
+    be.gemm(1, t, seen, transpose::no, matrix(be, x), 0, Y);
+    const table error = magnitudes(read<Be>(be, Y) - op * x);
+    const table bound =
+        (of_entries + double(op.cols) * epsilon<Be>)*(magnitudes(op) * magnitudes(x));
+    for (std::size_t k = 0; k < bound.values.size(); ++k) {
+      CHECK(error.values[k] <= bound.values[k]);
+    }
+  }
+}
+
 // Whole blocks of any bits, but for scales and offsets that are finite and small: their float16's upper byte is 0x2c, so
 // that they are in [1/16, 1/8).
 template <class Block>
@@ -143,18 +160,7 @@ TEST_CASE("NF4 weights: codes stay on the device, and products expand them to bf
     for (std::size_t k = 0; k < q.values.size(); ++k) {
       CHECK(std::abs(dense.values[k] - q.values[k]) <= unit * std::abs(q.values[k]));
     }
-    for (const transpose t : {transpose::no, transpose::yes}) {
-      const table op = t == transpose::no ? q : transposed(q);
-      const table x = random_table(op.cols, 5, 9);
-      auto Y = be.zeros(op.rows, 5);
-      be.gemm(1, t, seen, transpose::no, matrix(be, x), 0, Y);
-      const table error = magnitudes(read<Be>(be, Y) - op * x);
-      const table bound =
-          ((2 + unit) * unit + double(op.cols) * epsilon<Be>)*(magnitudes(op) * magnitudes(x));
-      for (std::size_t k = 0; k < bound.values.size(); ++k) {
-        CHECK(error.values[k] <= bound.values[k]);
-      }
-    }
+    check_products(be, seen, q, 5, (2 + unit) * unit);
     W.make_dense(be);
     CHECK(same(read<Be>(be, W), dense));
   }
@@ -215,17 +221,7 @@ TEST_CASE_TEMPLATE("file's blocks: the device has their bytes, and products expa
   weight_room<Be> room;
   const weight_view<Be> seen(be, W, room);
   CHECK(same(read<Be>(be, seen), rounded));
-  for (const transpose t : {transpose::no, transpose::yes}) {
-    const table op = t == transpose::no ? rounded : transposed(rounded);
-    const table x = random_table(op.cols, 4, 9);
-    auto Y = be.zeros(op.rows, 4);
-    be.gemm(1, t, seen, transpose::no, matrix(be, x), 0, Y);
-    const table error = magnitudes(read<Be>(be, Y) - op * x);
-    const table bound = (unit + double(op.cols) * epsilon<Be>)*(magnitudes(op) * magnitudes(x));
-    for (std::size_t k = 0; k < bound.values.size(); ++k) {
-      CHECK(error.values[k] <= bound.values[k]);
-    }
-  }
+  check_products(be, seen, rounded, 4, unit);
   CHECK(refusal([&] {
           be.store(block_matrix<Block>{rows, cols, {}, "none"});
         }).find("rows·cols / entries of a block (0, 15)") != std::string::npos);

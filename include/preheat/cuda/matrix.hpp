@@ -105,8 +105,9 @@ void cuda_transfer(const cuda_context& context, view<const T> from, view<T> to,
     return;
   }
   if (kind != cudaMemcpyDeviceToDevice) {
-    (void)
-        context.stream();  // what was held comes first, and no graph has a copy from or to the host
+    // What was held comes first, and no graph has a copy from or to the host.
+    context.give_held();
+    context.leave_graph();
   } else if (!context.wants("a copy", sizeof(T), from.data(), from.ld(), to.data(), to.ld(),
                             from.rows(), from.cols())) {
     return;

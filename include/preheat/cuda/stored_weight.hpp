@@ -27,24 +27,34 @@ namespace preheat {
 
 namespace cuda_kernels {
 
-// The two entries of byte k: of a matrix by rows of `cols`, as columns of `to`.
+// A matrix of codes of 4 bits, as it lies: by rows, two entries in a byte.
 template <class S>
-struct expand_codes {
+struct coded_entries {
   const std::uint8_t* codes;
   const float* scales;
   std::array<float, 16> levels;
-  index_t block, cols, count;
+  index_t block;
+  constexpr S at(index_t k) const {
+    const int pair = codes[k / 2];
+    const int code = k % 2 == 0 ? pair >> 4 : pair & 0xF;
+    return S(scales[k / block] * levels[std::size_t(code)]);
+  }
+};
+
+// The two entries of byte k: of a matrix by rows of `cols`, as columns of `to`.
+template <class S>
+struct expand_codes {
+  coded_entries<S> from;
+  index_t cols, count;
   S* to;
   index_t ld;
   constexpr void operator()(index_t k) const {
-    write(2 * k, codes[k] >> 4);
+    write(2 * k);
     if (2 * k + 1 < count) {
-      write(2 * k + 1, codes[k] & 0xF);
+      write(2 * k + 1);
     }
   }
-  constexpr void write(index_t k, int code) const {
-    to[k % cols + k / cols * ld] = S(scales[k / block] * levels[std::size_t(code)]);
-  }
+  constexpr void write(index_t k) const { to[k % cols + k / cols * ld] = from.at(k); }
 };
 
 // The same as `rows` rows of `to`, whose neighbours a device's threads write at once: index k is up to `run` entries
@@ -52,10 +62,8 @@ struct expand_codes {
 template <class S>
 struct expand_codes_by_rows {
   static constexpr index_t run = 64;
-  const std::uint8_t* codes;
-  const float* scales;
-  std::array<float, 16> levels;
-  index_t block, rows, cols;
+  coded_entries<S> from;
+  index_t rows, cols;
   S* to;
   index_t ld;
   constexpr void operator()(index_t k) const {
@@ -63,10 +71,7 @@ struct expand_codes_by_rows {
     const index_t first = k / rows * run;
     const index_t end = first + run < cols ? first + run : cols;
     for (index_t j = first; j < end; ++j) {
-      const index_t entry = i * cols + j;
-      const int pair = codes[entry / 2];
-      const int code = entry % 2 == 0 ? pair >> 4 : pair & 0xF;
-      to[i + j * ld] = S(scales[entry / block] * levels[std::size_t(code)]);
+      to[i + j * ld] = from.at(i * cols + j);
     }
   }
 };
@@ -142,16 +147,20 @@ struct cuda_codes {
   template <class S>
   void expand_transposed(const cuda_context& context, view<S> to) const {
     launch(context, codes.rows(),
-           cuda_kernels::expand_codes<S>{codes.data(), scales.data(), levels, block, cols,
-                                         rows * cols, to.data(), to.ld()});
+           cuda_kernels::expand_codes<S>{entries<S>(), cols, rows * cols, to.data(), to.ld()});
   }
   // to = W
   template <class S>
   void expand(const cuda_context& context, view<S> to) const {
     using kernel = cuda_kernels::expand_codes_by_rows<S>;
     const index_t runs = (cols + kernel::run - 1) / kernel::run;
-    launch(context, rows * runs,
-           kernel{codes.data(), scales.data(), levels, block, rows, cols, to.data(), to.ld()});
+    launch(context, rows * runs, kernel{entries<S>(), rows, cols, to.data(), to.ld()});
+  }
+
+ private:
+  template <class S>
+  cuda_kernels::coded_entries<S> entries() const {
+    return {codes.data(), scales.data(), levels, block};
   }
 };
 
