@@ -1,7 +1,7 @@
 // preheat inside libtorch: a torch module whose linear layers are started by our policies and
 // trained by torch, over memory that both see.
 //
-//   ./run libtorch        installs PyTorch's wheel under build/torch, builds and runs this
+//   ./run libtorch        fetches PyTorch, unless build/peft-venv has it, builds and runs this
 //
 // libtorch.hpp has the torch side. Two starts are shown, and checked against the library's own:
 //   PiSSA   from the weight; the output must not move
