@@ -34,12 +34,26 @@ function(preheat_executable name)
   target_link_libraries(${name} PRIVATE ${arg_LINK} preheat_warnings preheat_options)
 endfunction()
 
-# preheat_precompile(target header): programs of many files parse what most of them include once. Not under ccache,
-# which would then not recognize them.
+# preheat_precompile(target header [shared library option]): programs of many files parse what most of them include once.
+# Targets that name the same `shared` parse it once together: this is a target of its own, which links to the library and has
+# the option of a release build. Their options are the same, and their definitions at least its own. Not under ccache, which
+# would then not recognize them.
 function(preheat_precompile target header)
-  if(NOT CMAKE_CXX_COMPILER_LAUNCHER MATCHES ccache)
+  if(CMAKE_CXX_COMPILER_LAUNCHER MATCHES ccache)
+    return()
+  elseif(ARGC EQUAL 2)
     target_precompile_headers(${target} PRIVATE ${header})
+    return()
   endif()
+  set(shared ${ARGV2})
+  if(NOT TARGET ${shared})
+    file(CONFIGURE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/${shared}.cpp CONTENT "// Nothing but what is precompiled.\n")
+    add_library(${shared} OBJECT EXCLUDE_FROM_ALL ${CMAKE_CURRENT_BINARY_DIR}/${shared}.cpp)
+    target_link_libraries(${shared} PRIVATE ${ARGV3} preheat_warnings preheat_options)
+    target_compile_options(${shared} PRIVATE $<$<CONFIG:Release>:${ARGV4}>)
+    target_precompile_headers(${shared} PRIVATE ${header})
+  endif()
+  target_precompile_headers(${target} REUSE_FROM ${shared})
 endfunction()
 
 # With PREHEAT_UNITE the compiler reads several files at once, because templates that they share, and what they include,
