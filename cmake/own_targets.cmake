@@ -56,6 +56,17 @@ function(preheat_precompile target header)
   target_precompile_headers(${target} REUSE_FROM ${shared})
 endfunction()
 
+# preheat_precompile_library(target file): for small programs with preheat_files and -O1, of one file each. Only one that
+# includes <preheat/preheat.hpp> itself gets it precompiled, so none compiles that would not without.
+function(preheat_precompile_library target file)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+  file(STRINGS ${file} own REGEX "^#include <preheat/preheat.hpp>" LIMIT_COUNT 1)
+  if(own)
+    preheat_precompile(${target} ${PROJECT_SOURCE_DIR}/include/preheat/preheat.hpp precompiled_for_examples
+                       "preheat_files;Threads::Threads" -O1)
+  endif()
+endfunction()
+
 # With PREHEAT_UNITE the compiler reads several files at once, because templates that they share, and what they include,
 # are then compiled once: half the time or less for the memory of two or three of them.
 
