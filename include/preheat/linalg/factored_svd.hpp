@@ -70,7 +70,8 @@ void require_factored_rank(const_view_of<Be> B, const_view_of<Be> A, index_t r) 
 }
 // What no Gram form is sure of. Errors: a NaN or infinite entry.
 template <backend Be>
-live_svd<Be> careful_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A, index_t r) {
+[[gnu::cold]] live_svd<Be> careful_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A,
+                                       index_t r) {
   const double scale_b = require_finite(be, B, "factored_svd: B");
   const double scale_a = require_finite(be, A, "factored_svd: A");
   if (scale_b == 0 || scale_a == 0) {

@@ -114,7 +114,8 @@ class gradient_all_reduce {
 
 // (Outside the class, and so not inline, that preheat::kernels can have them compiled.)
 template <backend Be>
-gradient_all_reduce<Be>::gradient_all_reduce(Be& be, process_group processes, std::size_t layers)
+[[gnu::cold]] gradient_all_reduce<Be>::gradient_all_reduce(Be& be, process_group processes,
+                                                           std::size_t layers)
     : be_(&be), processes_(processes), buffers_(layers), started_(layers, 0) {
   require_reached_memory<Be>(processes);
 }
@@ -155,7 +156,7 @@ void gradient_all_reduce<Be>::mean(view_of<Be> x) {
   });
 }
 template <backend Be>
-void gradient_all_reduce<Be>::broadcast(view_of<Be> x) {
+[[gnu::cold]] void gradient_all_reduce<Be>::broadcast(view_of<Be> x) {
   through_buffer(x, [&](std::span<T> packed) { processes_.broadcast(packed); });
 }
 

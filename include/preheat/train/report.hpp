@@ -89,7 +89,7 @@ adapted<typename Net::backend_type, Adapter> attach(
 // W += ΔW in every adapted layer of the network, so that the base alone gives the adapted output.
 // It must be called only once.
 template <network Net, class Adapter>
-void merge(Net& net, const fit_report<typename Net::backend_type, Adapter>& report) {
+[[gnu::cold]] void merge(Net& net, const fit_report<typename Net::backend_type, Adapter>& report) {
   auto layers = net.layers();
   for (const auto& l : report.layers) {
     if (l.attached) {

@@ -67,8 +67,8 @@ class training_run {
       };
     }
     if (options.resume != nullptr) {
-      training_state saved = copied_state(*options.resume);
-      transfer(saved, archive<backend_type>::direction::load);
+      archive<backend_type> saved(backend(), *options.resume);
+      transfer(saved);
       return;
     }
     call<hook::begin>(*this);
@@ -207,7 +207,8 @@ class training_run {
 
   [[gnu::cold]] training_state state() {
     training_state s;
-    transfer(s, archive<backend_type>::direction::save);
+    archive<backend_type> saved(backend(), s, archive<backend_type>::direction::save);
+    transfer(saved);
     return s;
   }
 
@@ -267,9 +268,7 @@ class training_run {
     }
   }
   // Saves or loads everything that the rest of the run depends on.
-  [[gnu::cold]] void transfer(training_state& saved,
-                              typename archive<backend_type>::direction direction) {
-    archive<backend_type> ar(backend(), saved, direction);
+  [[gnu::cold]] void transfer(archive<backend_type>& ar) {
     index_t rank = options.rank;
     ar("options/rank", rank);
     require(rank == options.rank, "the rank of a resumed run is the saved one", options.rank, rank);
