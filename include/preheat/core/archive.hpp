@@ -91,7 +91,7 @@ template <class State>
 }
 template <class State>
 [[gnu::cold, gnu::noinline]] void archive_cursor<State>::save(saved_matrix entry) {
-  written_->entries[path_] = std::move(entry);
+  written_->entries.insert({path_, {}}).first->second = std::move(entry);
 }
 template <class State>
 [[gnu::cold, gnu::noinline]] double archive_cursor<State>::loaded_number() const {
@@ -107,11 +107,11 @@ template <class State>
   const std::size_t here = enter("size");
   if (loading()) {
     size = index_t(loaded_number());
+    values = std::vector<double>(std::size_t(size));
   } else {
     save_number(double(size));
   }
   leave(here);
-  values.resize(std::size_t(size));
   for (index_t i = 0; i < size; ++i) {
     const std::size_t outer = enter(shown_number(i).text());
     if (loading()) {

@@ -70,7 +70,7 @@ PREHEAT_LAPACK_ROUTINES(d, double);
 #undef PREHEAT_LAPACK_ROUTINES
 
 // A dimension as BLAS's 32-bit integer.
-inline int to_int(index_t n) {
+[[gnu::noinline]] inline int to_int(index_t n) {
   require(n <= std::numeric_limits<int>::max(), "a BLAS dimension fits 32 bits", n,
           std::numeric_limits<int>::max());
   return int(n);
@@ -180,7 +180,7 @@ struct blas_kernels {
     size = -1;
     routine::orgqr(&m, &reflectors, &reflectors, Q.data(), &ldq, tau.data(), &answer, &size, &info);
     size = lapack::workspace_size(answer);
-    work.resize(static_cast<std::size_t>(size));
+    work = std::vector<T>(static_cast<std::size_t>(size));
     routine::orgqr(&m, &reflectors, &reflectors, Q.data(), &ldq, tau.data(), work.data(), &size,
                    &info);
     lapack::check(info, routine::prefix, "orgqr");
@@ -217,7 +217,7 @@ struct blas_kernels {
       routine::gesvd("S", "S", &m, &n, X.data(), &ldx, S.data(), U.data(), &ldu, Vt.data(), &ldv,
                      &answer, &size, &info, 1, 1);
       size = lapack::workspace_size(answer);
-      work.resize(static_cast<std::size_t>(size));
+      work = std::vector<T>(static_cast<std::size_t>(size));
       routine::gesvd("S", "S", &m, &n, X.data(), &ldx, S.data(), U.data(), &ldu, Vt.data(), &ldv,
                      work.data(), &size, &info, 1, 1);
     }

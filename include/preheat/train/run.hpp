@@ -167,8 +167,8 @@ class training_run {
         backend(), [&] { adapters.optimize(context_of_step(rate), stream(purpose::step, step_)); });
     head_.step(options.head_rate ? *options.head_rate * factor : rate, step_);
     ++step_;
-    result_.losses.push_back(loss);
-    result_.learning_rates.push_back(rate);
+    detail::append(result_.losses, loss);
+    detail::append(result_.learning_rates, rate);
     call<hook::after_step>(*this);
     if constexpr (Validated) {
       if (evaluator_.should_stop(step_, adapters.linear())) {
