@@ -30,7 +30,7 @@ template <class T, class Kernels>
 // ---------------------------------------------------------------------------------------- memory
 
 template <class T, class Kernels>
-cpu_matrix<T> cpu<T, Kernels>::zeros(index_t m, index_t n) {
+[[gnu::noinline]] cpu_matrix<T> cpu<T, Kernels>::zeros(index_t m, index_t n) {
   matrix M(m, n);
   fill(0, M);
   return M;

@@ -67,8 +67,7 @@ class training_run {
       };
     }
     if (options.resume != nullptr) {
-      archive<backend_type> saved(backend(), *options.resume);
-      transfer(saved);
+      transfer(archive<backend_type>(backend(), *options.resume));
       return;
     }
     call<hook::begin>(*this);
@@ -207,8 +206,7 @@ class training_run {
 
   [[gnu::cold]] training_state state() {
     training_state s;
-    archive<backend_type> saved(backend(), s, archive<backend_type>::direction::save);
-    transfer(saved);
+    transfer(archive<backend_type>(backend(), s, archive<backend_type>::direction::save));
     return s;
   }
 
@@ -268,7 +266,7 @@ class training_run {
     }
   }
   // Saves or loads everything that the rest of the run depends on.
-  [[gnu::cold]] void transfer(archive<backend_type>& ar) {
+  [[gnu::cold]] void transfer(archive<backend_type> ar) {
     index_t rank = options.rank;
     ar("options/rank", rank);
     require(rank == options.rank, "the rank of a resumed run is the saved one", options.rank, rank);
