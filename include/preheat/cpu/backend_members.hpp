@@ -21,7 +21,7 @@ cpu<T, Kernels>::cpu(int threads, const block_sizes& sizes) : sizes_(sizes) {
 }
 
 template <class T, class Kernels>
-[[gnu::cold]] std::string cpu<T, Kernels>::describe() const {
+std::string cpu<T, Kernels>::describe() const {
   return std::string("cpu<") + (sizeof(T) == 4 ? "float" : "double") + ">, " + Kernels::describe() +
          instruction_set_in_use() +
          (threads() > 1 ? ", " + detail::shown_number(threads()).text() + " threads" : "");

@@ -79,6 +79,7 @@ template <backend Be>
   }
   return qr_svd<Be>(be, B, A, r, scale_b, scale_a);
 }
+// The wide form, which on a device the host does not wait for.
 template <mixed_precision_backend Be>
 std::optional<live_svd<Be>> higher_precision_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A,
                                                  index_t r) {

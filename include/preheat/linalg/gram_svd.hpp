@@ -186,8 +186,9 @@ template <mixed_precision_backend Be>
   for (const double entry : entries) {
     largest = std::max(largest, std::abs(entry));
   }
+  const double shift = double(R) * higher_epsilon * largest;
   for (index_t i = 0; i < R; ++i) {
-    entries[i + i * R] += double(R) * higher_epsilon * largest;
+    entries[i + i * R] += shift;
   }
   core_backend.upload(entries, G_A);
 
