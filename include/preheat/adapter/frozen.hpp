@@ -7,8 +7,8 @@ namespace preheat::adapter {
 
 // Y = W·X + keep·Y + b
 template <backend Be>
-void frozen_forward(Be& be, const frozen_linear<Be>& base, const_view_of<Be> X, view_of<Be> Y,
-                    scalar_of<Be> keep = 0) {
+[[gnu::noinline]] void frozen_forward(Be& be, const frozen_linear<Be>& base, const_view_of<Be> X,
+                                      view_of<Be> Y, scalar_of<Be> keep = 0) {
   be.gemm(1, transpose::no, base.W, transpose::no, X, keep, Y);
   if (!base.b.empty()) {
     be.add_to_cols(base.b, Y);

@@ -15,6 +15,42 @@
 
 namespace preheat::adapter {
 
+// What forward keeps for backward.
+template <class Be>
+struct rank_activations {
+  mat<Be> H;
+  mat<Be> D;
+};
+
+// The two passes, compiled once whatever is trained. `dA` or `dB` is null where that factor is frozen.
+template <backend Be>
+[[gnu::noinline]] void low_rank_forward(Be& be, const mat<Be>& A, const mat<Be>& B,
+                                        const frozen_linear<Be>& base, const layer_input<Be>& x,
+                                        view_of<Be> Y, rank_activations<Be>& t) {
+  frozen_forward(be, base, x.base, Y);
+  to_ranks(be, A, x.adapter_input, t.H);
+  be.gemm(base.scaling, transpose::no, B, transpose::no, t.H, 1, Y);
+}
+template <backend Be>
+[[gnu::noinline]] void low_rank_backward(Be& be, const mat<Be>& A, const mat<Be>& B,
+                                         const frozen_linear<Be>& base, const layer_input<Be>& x,
+                                         const_view_of<Be> dY, mat<Be>* dA, mat<Be>* dB,
+                                         const input_gradient<Be>& dx, rank_activations<Be>& t) {
+  const scalar_of<Be> s = base.scaling;
+  if (dB != nullptr) {
+    be.gemm(s, transpose::no, dY, transpose::yes, t.H, 1, *dB);
+  }
+  if (dA == nullptr && !dx.wanted()) {
+    return;
+  }
+  be.resize(t.D, B.cols(), dY.cols());
+  be.gemm(1, transpose::yes, B, transpose::no, dY, 0, t.D);
+  if (dA != nullptr) {
+    be.gemm(s, transpose::no, t.D, transpose::yes, x.adapter_input, 1, *dA);
+  }
+  backward_from_ranks(be, base, A, s, t.D, dY, dx);
+}
+
 template <bool TrainA, bool TrainB>
 struct low_rank {
   static_assert(TrainA || TrainB, "preheat: an adapter trains at least one factor");
@@ -37,10 +73,7 @@ struct low_rank {
     }
   };
   template <class Be>
-  struct saved_activations {
-    mat<Be> H;
-    mat<Be> D;
-  };
+  using saved_activations = rank_activations<Be>;
 
   template <backend Be>
   params<Be> start(Be&, const frozen_linear<Be>&, factors<Be> f, const generator&) const {
@@ -51,28 +84,15 @@ struct low_rank {
   template <backend Be>
   void forward(Be& be, const params<Be>& p, const frozen_linear<Be>& base, const layer_input<Be>& x,
                view_of<Be> Y, saved_activations<Be>& t) const {
-    frozen_forward(be, base, x.base, Y);
-    to_ranks(be, p.A, x.adapter_input, t.H);
-    be.gemm(base.scaling, transpose::no, p.B, transpose::no, t.H, 1, Y);
+    low_rank_forward(be, p.A, p.B, base, x, Y, t);
   }
 
   template <backend Be>
   void backward(Be& be, const params<Be>& p, const frozen_linear<Be>& base,
                 const layer_input<Be>& x, const_view_of<Be> dY, params<Be>& gradient,
                 const input_gradient<Be>& dx, saved_activations<Be>& t) const {
-    const scalar_of<Be> s = base.scaling;
-    if constexpr (TrainB) {
-      be.gemm(s, transpose::no, dY, transpose::yes, t.H, 1, gradient.B);
-    }
-    if (!TrainA && !dx.wanted()) {
-      return;
-    }
-    be.resize(t.D, p.B.cols(), dY.cols());
-    be.gemm(1, transpose::yes, p.B, transpose::no, dY, 0, t.D);
-    if constexpr (TrainA) {
-      be.gemm(s, transpose::no, t.D, transpose::yes, x.adapter_input, 1, gradient.A);
-    }
-    backward_from_ranks(be, base, p.A, s, t.D, dY, dx);
+    low_rank_backward(be, p.A, p.B, base, x, dY, TrainA ? &gradient.A : nullptr,
+                      TrainB ? &gradient.B : nullptr, dx, t);
   }
 
   template <backend Be>

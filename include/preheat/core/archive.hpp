@@ -29,11 +29,6 @@ struct training_state {
   std::map<std::string, saved_matrix> entries;  // by path, e.g. "layers.0/optim/m/A"
 };
 
-// A copy of the state.
-template <class = void>  // (error.hpp says why)
-[[gnu::cold, gnu::noinline]] training_state copied_state(const training_state& state) {
-  return state;
-}
 // A hash of the state.
 inline std::uint64_t hash_of(const training_state& state) {
   bit_hash hash;
@@ -54,7 +49,10 @@ class archive_cursor {
   bool loading() const { return direction_ == direction::load; }
 
  protected:
-  archive_cursor(State& state, direction d) : state_(state), direction_(d) {}
+  archive_cursor(State& state, direction d) : saved_(&state), direction_(d) {
+    written_ = d == direction::save ? &state : nullptr;
+  }
+  explicit archive_cursor(const State& saved) : saved_(&saved), direction_(direction::load) {}
 
   // Goes on to the entry of this name under the present one, and returns what leave() needs.
   std::size_t enter(std::string_view name);
@@ -67,13 +65,14 @@ class archive_cursor {
   void numbers(std::vector<double>& values);
 
  private:
-  State& state_;
+  const State* saved_;
+  State* written_ = nullptr;  // null when loading
   direction direction_;
   std::string path_;
 };
 
 template <class State>
-[[gnu::noinline]] std::size_t archive_cursor<State>::enter(std::string_view name) {
+[[gnu::cold, gnu::noinline]] std::size_t archive_cursor<State>::enter(std::string_view name) {
   const std::size_t outer = path_.size();
   if (outer > 0) {
     path_ += '/';
@@ -82,39 +81,39 @@ template <class State>
   return outer;
 }
 template <class State>
-[[gnu::noinline]] const saved_matrix& archive_cursor<State>::find() const {
-  const auto it = state_.entries.find(path_);
-  if (it == state_.entries.end()) {
+[[gnu::cold, gnu::noinline]] const saved_matrix& archive_cursor<State>::find() const {
+  const auto it = saved_->entries.find(path_);
+  if (it == saved_->entries.end()) {
     throw invalid_argument("the saved state has no entry '" + path_ +
                            "': it belongs to another method, network or version");
   }
   return it->second;
 }
 template <class State>
-[[gnu::noinline]] void archive_cursor<State>::save(saved_matrix entry) {
-  state_.entries[path_] = std::move(entry);
+[[gnu::cold, gnu::noinline]] void archive_cursor<State>::save(saved_matrix entry) {
+  written_->entries.insert({path_, {}}).first->second = std::move(entry);
 }
 template <class State>
-[[gnu::noinline]] double archive_cursor<State>::loaded_number() const {
+[[gnu::cold, gnu::noinline]] double archive_cursor<State>::loaded_number() const {
   return find().values.at(0);
 }
 template <class State>
-[[gnu::noinline]] void archive_cursor<State>::save_number(double value) {
+[[gnu::cold, gnu::noinline]] void archive_cursor<State>::save_number(double value) {
   save({1, 1, {value}});
 }
 template <class State>
-[[gnu::noinline]] void archive_cursor<State>::numbers(std::vector<double>& values) {
+[[gnu::cold, gnu::noinline]] void archive_cursor<State>::numbers(std::vector<double>& values) {
   index_t size = index_t(values.size());
   const std::size_t here = enter("size");
   if (loading()) {
     size = index_t(loaded_number());
+    values = std::vector<double>(std::size_t(size));
   } else {
     save_number(double(size));
   }
   leave(here);
-  values.resize(std::size_t(size));
   for (index_t i = 0; i < size; ++i) {
-    const std::size_t outer = enter(std::to_string(i));
+    const std::size_t outer = enter(shown_number(i).text());
     if (loading()) {
       values[std::size_t(i)] = loaded_number();
     } else {
@@ -135,6 +134,8 @@ class archive : private detail::archive_cursor<training_state> {
   using cursor::loading;
 
   archive(Be& be, training_state& state, direction d) : cursor(state, d), be_(be) {}
+  // Loads.
+  archive(Be& be, const training_state& saved) : cursor(saved), be_(be) {}
 
   // One member: a number, a matrix, a parameter set, a vector of these, or a type with archive().
   template <class T>
@@ -166,7 +167,7 @@ class archive : private detail::archive_cursor<training_state> {
       (*this)("size", size);
       value.resize(std::size_t(size));
       for (index_t i = 0; i < size; ++i) {
-        (*this)(std::to_string(i), value[i]);
+        (*this)(detail::shown_number(i).text(), value[i]);
       }
     } else {
       static_assert(never<T>, "preheat: give this state a member `void archive(Archive& ar)`");
@@ -188,13 +189,13 @@ class archive : private detail::archive_cursor<training_state> {
 
 template <backend Be>
 template <class T>
-void archive<Be>::operator()(std::string_view name, T& value) {
+[[gnu::cold]] void archive<Be>::operator()(std::string_view name, T& value) {
   const std::size_t outer = enter(name);
   transfer(value);
   leave(outer);
 }
 template <backend Be>
-void archive<Be>::matrix(mat<Be>& M) {
+[[gnu::cold]] void archive<Be>::matrix(mat<Be>& M) {
   using T = scalar_of<Be>;
   if (loading()) {
     const saved_matrix& saved = find();

@@ -45,7 +45,7 @@ class shown_number {
       whole_ = std::uintmax_t(value);
     }
   }
-  std::string text() const {
+  [[gnu::cold, gnu::noinline]] std::string text() const {
     char text[32];
     if (floating_) {
       std::snprintf(text, sizeof text, "%g", number_);

@@ -89,12 +89,12 @@ class frozen_weight : public mat<Be> {
 template <class Be>
 [[gnu::cold, gnu::noinline]] void frozen_weight<Be>::throw_stored() const {
   throw invalid_argument(
-      "a weight that is kept as stored (" + stored_.type_name() + ", " + std::to_string(rows()) +
-      "x" + std::to_string(cols()) +
+      "a weight that is kept as stored (" + stored_.type_name() + ", " +
+      detail::shown_number(rows()).text() + "x" + detail::shown_number(cols()).text() +
       ") is not changed, nor used as a matrix: give it one by "
       "make_dense(be), or read the model with weight_storage::dense; that takes " +
-      std::to_string(std::size_t(rows() * cols()) * sizeof(T)) + " bytes instead of " +
-      std::to_string(stored_.bytes()));
+      detail::shown_number(std::size_t(rows() * cols()) * sizeof(T)).text() + " bytes instead of " +
+      detail::shown_number(stored_.bytes()).text());
 }
 
 // A copy; of a stored W it shares what is stored.
@@ -177,7 +177,7 @@ class weight_view {
 };
 
 template <class Be>
-const_view_of<Be> weight_view<Be>::unpacked() const {
+[[gnu::cold]] const_view_of<Be> weight_view<Be>::unpacked() const {
   if (room_ == nullptr) {
     throw invalid_argument("a dense view of a stored weight (" + stored_->type_name() +
                            ") needs a weight_room: weight_view(be, W, room)");

@@ -70,8 +70,8 @@ class view {
   index_t size() const { return rows_ * cols_; }
   bool empty() const { return size() == 0; }
 
-  // The block of `rows` × `cols` whose first entry is (i, j).
-  view block(index_t i, index_t j, index_t rows, index_t cols) const {
+  // The block of `rows` × `cols` whose first entry is (i, j). Not inline, for the compiler's sake.
+  [[gnu::noinline]] view block(index_t i, index_t j, index_t rows, index_t cols) const {
     require(0 <= i && i + rows <= rows_, "rows of a block lie in the matrix", i + rows, rows_);
     require(0 <= j && j + cols <= cols_, "columns of a block lie in the matrix", j + cols, cols_);
     return view(data_ + i + j * ld_, rows, cols, ld_);

@@ -186,7 +186,11 @@ class cpu {
   // The block of op(a) whose first entry is (i, j).
   static view<const T> op_block(transpose t, view<const T> a, index_t i, index_t j, index_t rows,
                                 index_t cols) {
-    return t == transpose::no ? a.block(i, j, rows, cols) : a.block(j, i, cols, rows);
+    if (t == transpose::yes) {
+      std::swap(i, j);
+      std::swap(rows, cols);
+    }
+    return a.block(i, j, rows, cols);
   }
   block_cut blocks_of_entries(index_t length, index_t entries, index_t unit) const {
     return equal_blocks(length, entries, sizes_.entries, threads(), unit);

@@ -24,13 +24,13 @@ template <class T, class Kernels>
 std::string cpu<T, Kernels>::describe() const {
   return std::string("cpu<") + (sizeof(T) == 4 ? "float" : "double") + ">, " + Kernels::describe() +
          instruction_set_in_use() +
-         (threads() > 1 ? ", " + std::to_string(threads()) + " threads" : "");
+         (threads() > 1 ? ", " + detail::shown_number(threads()).text() + " threads" : "");
 }
 
 // ---------------------------------------------------------------------------------------- memory
 
 template <class T, class Kernels>
-cpu_matrix<T> cpu<T, Kernels>::zeros(index_t m, index_t n) {
+[[gnu::noinline]] cpu_matrix<T> cpu<T, Kernels>::zeros(index_t m, index_t n) {
   matrix M(m, n);
   fill(0, M);
   return M;
@@ -59,10 +59,11 @@ template <class T, class Kernels>
 void cpu<T, Kernels>::copy(transpose t, view<const T> a, view<T> x) {
   require_copy_shapes<T>(t, a, x);
   in_columns(x, [&](index_t j, index_t n) {
+    const view<T> to = x.col_range(j, n);
     if (t == transpose::yes) {
-      copy_transposed(a.row_range(j, n), x.col_range(j, n));
+      copy_transposed(a.row_range(j, n), to);
     } else {
-      copy_columns(a.col_range(j, n), x.col_range(j, n));
+      copy_columns(a.col_range(j, n), to);
     }
   });
 }
@@ -183,9 +184,10 @@ void cpu<T, Kernels>::gemm(T alpha, transpose ta, view<const T> a, transpose tb,
   const index_t k = cols_of(ta, a);
   const product_cut by = blocks_of_product(ta, tb, c.rows(), c.cols(), k, threads(), sizes_);
   in_blocks(by.cut, [&](index_t first, index_t count) {
-    const view<T> part = by.along_columns ? c.col_range(first, count) : c.row_range(first, count);
     const index_t row = by.along_columns ? 0 : first;
     const index_t col = by.along_columns ? first : 0;
+    const view<T> part =
+        c.block(row, col, by.along_columns ? c.rows() : count, by.along_columns ? count : c.cols());
     index_t inner = 0;
     do {
       const index_t depth = std::min(by.inner, k - inner);

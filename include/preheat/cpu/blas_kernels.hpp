@@ -70,16 +70,15 @@ PREHEAT_LAPACK_ROUTINES(d, double);
 #undef PREHEAT_LAPACK_ROUTINES
 
 // A dimension as BLAS's 32-bit integer.
-inline int to_int(index_t n) {
+[[gnu::noinline]] inline int to_int(index_t n) {
   require(n <= std::numeric_limits<int>::max(), "a BLAS dimension fits 32 bits", n,
           std::numeric_limits<int>::max());
   return int(n);
 }
-template <class T>
-void check(int info, const char* routine) {
+[[gnu::cold, gnu::noinline]] inline void check(int info, const char* prefix, const char* routine) {
   if (info != 0) {
-    throw library_error(std::string("LAPACK ") + routines<T>::prefix + routine + " returned info " +
-                        std::to_string(info));
+    throw library_error(std::string("LAPACK ") + prefix + routine + " returned info " +
+                        detail::shown_number(info).text());
   }
 }
 // The workspace size that LAPACK answered, which it returns as a floating-point number.
@@ -95,7 +94,7 @@ namespace preheat {
 struct blas_kernels {
   // The library, its version and the processor family whose kernels it runs: an OpenBLAS older than
   // the processor falls back to slow ones, and OPENBLAS_CORETYPE=SkylakeX (say) helps.
-  static std::string describe() {
+  [[gnu::cold]] static std::string describe() {
     if (lapack::openblas_get_config == nullptr || lapack::openblas_get_corename == nullptr) {
       return "system BLAS and LAPACK";
     }
@@ -137,7 +136,7 @@ struct blas_kernels {
     int info = 0;
     lapack::routines<T>::potrf("U", &n, g.data(), &ld, &info, 1);
     if (info < 0) {
-      lapack::check<T>(info, "potrf");
+      lapack::check(info, lapack::routines<T>::prefix, "potrf");
     }
     clear_below_diagonal(g);
     return info == 0;
@@ -171,7 +170,7 @@ struct blas_kernels {
     size = lapack::workspace_size(answer);
     std::vector<T> work(static_cast<std::size_t>(size));
     routine::geqrf(&m, &n, H.data(), &ldh, tau.data(), work.data(), &size, &info);
-    lapack::check<T>(info, "geqrf");
+    lapack::check(info, routine::prefix, "geqrf");
 
     const view<const T> reflected(H);
     cpu_matrix<T> R = copy_of(reflected.row_range(0, k));
@@ -181,10 +180,10 @@ struct blas_kernels {
     size = -1;
     routine::orgqr(&m, &reflectors, &reflectors, Q.data(), &ldq, tau.data(), &answer, &size, &info);
     size = lapack::workspace_size(answer);
-    work.resize(static_cast<std::size_t>(size));
+    work = std::vector<T>(static_cast<std::size_t>(size));
     routine::orgqr(&m, &reflectors, &reflectors, Q.data(), &ldq, tau.data(), work.data(), &size,
                    &info);
-    lapack::check<T>(info, "orgqr");
+    lapack::check(info, routine::prefix, "orgqr");
     return {std::move(Q), std::move(R)};
   }
 
@@ -218,11 +217,11 @@ struct blas_kernels {
       routine::gesvd("S", "S", &m, &n, X.data(), &ldx, S.data(), U.data(), &ldu, Vt.data(), &ldv,
                      &answer, &size, &info, 1, 1);
       size = lapack::workspace_size(answer);
-      work.resize(static_cast<std::size_t>(size));
+      work = std::vector<T>(static_cast<std::size_t>(size));
       routine::gesvd("S", "S", &m, &n, X.data(), &ldx, S.data(), U.data(), &ldu, Vt.data(), &ldv,
                      work.data(), &size, &info, 1, 1);
     }
-    lapack::check<T>(info, "gesdd/gesvd");
+    lapack::check(info, routine::prefix, "gesdd/gesvd");
     return {std::move(U), std::move(S), transposed_copy_of(view<const T>(Vt))};
   }
 
@@ -246,7 +245,7 @@ struct blas_kernels {
     std::vector<int> integers(static_cast<std::size_t>(integer_size));
     routine::syevd("V", "U", &n, vectors.data(), &ld, values.data(), work.data(), &size,
                    integers.data(), &integer_size, &info, 1, 1);
-    lapack::check<T>(info, "syevd");
+    lapack::check(info, routine::prefix, "syevd");
     return {std::move(values), std::move(vectors)};
   }
 

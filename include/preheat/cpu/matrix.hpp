@@ -36,7 +36,7 @@ class cpu_matrix {
   cpu_matrix(const Eigen::DenseBase<Derived>& source) : cpu_matrix(source.rows(), source.cols()) {
     eigen() = source.derived().template cast<T>();
   }
-  cpu_matrix(cpu_matrix&& other) noexcept { swap(other); }
+  cpu_matrix(cpu_matrix&& other) noexcept;
   cpu_matrix& operator=(cpu_matrix&& other) noexcept;
   ~cpu_matrix();
 
@@ -95,7 +95,11 @@ class cpu_matrix {
   index_t capacity_ = 0;
 };
 
-// Not inline: a program has hundreds of places where a matrix ends, and each costs the compiler.
+// Not inline: a program has hundreds of places where a matrix is moved or ends, and each costs the compiler.
+template <class T>
+[[gnu::noinline]] cpu_matrix<T>::cpu_matrix(cpu_matrix&& other) noexcept {
+  swap(other);
+}
 template <class T>
 [[gnu::noinline]] cpu_matrix<T>::~cpu_matrix() {
   if (data_ != nullptr) {

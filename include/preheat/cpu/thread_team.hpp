@@ -140,8 +140,8 @@ class thread_team {
 
 // f(context, first, count) for every block: by the team, or without one by the caller.
 using block_function = void(const void* context, index_t first, index_t count);
-inline void run_blocks(thread_team* team, const block_cut& cut, const void* context,
-                       block_function* f) {
+[[gnu::noinline]] inline void run_blocks(thread_team* team, const block_cut& cut,
+                                         const void* context, block_function* f) {
   const auto block = [&](int i) { f(context, cut.first(i), cut.size(i)); };
   if (team != nullptr && cut.count > 1) {
     team->run(cut.count, block);

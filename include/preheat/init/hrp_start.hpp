@@ -17,8 +17,8 @@ namespace preheat::init {
 
 // The start from the triplets of B·A. The side is right or left.
 template <backend Be>
-factors<Be> start_of_triplets(Be& be, svd_result<mat<Be>> d, singular_side side,
-                              const row_norm_rule& row_norm) {
+[[gnu::cold]] factors<Be> start_of_triplets(Be& be, svd_result<mat<Be>> d, singular_side side,
+                                            const row_norm_rule& row_norm) {
   using T = scalar_of<Be>;
   const index_t rank = d.S.rows();
   const index_t out = d.U.rows();
@@ -43,9 +43,9 @@ struct hrp_start_result {
 
 // A and B are the preheated factors, of rank R. The side is right or left.
 template <backend Be>
-hrp_start_result<Be> hrp_start(Be& be, const_view_of<Be> B, const_view_of<Be> A, index_t rank,
-                               singular_side side, const row_norm_rule& row_norm,
-                               const generator& gen) {
+[[gnu::cold]] hrp_start_result<Be> hrp_start(Be& be, const_view_of<Be> B, const_view_of<Be> A,
+                                             index_t rank, singular_side side,
+                                             const row_norm_rule& row_norm, const generator& gen) {
   require(side != singular_side::automatic, "hrp_start: the side is right or left");
   require(B.cols() >= rank, "preheating rank >= rank", B.cols(), rank);
   svd_result<mat<Be>> d = linalg::factored_svd(be, B, A, rank, gen);

@@ -39,7 +39,7 @@ class row_norm_rule {
 // are A (length n) and B = 0, or, when only A is trained, their transpose is B (length m) and A =
 // 0. With row_norm > 0 every row is scaled to that norm.
 template <backend Be, class Draw>
-factors<Be> one_sided(Be& be, const target_layer<Be>& s, double row_norm, Draw draw) {
+[[gnu::cold]] factors<Be> one_sided(Be& be, const target_layer<Be>& s, double row_norm, Draw draw) {
   const index_t m = s.W.rows();
   const index_t n = s.W.cols();
   require(1 <= s.rank && s.rank <= std::min(m, n), "1 <= rank <= min(out, in)", s.rank,

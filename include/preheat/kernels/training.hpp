@@ -63,7 +63,7 @@
                                                    std::uint64_t);                                \
   EXTERN template void report_progress<>(const fit_options&, index_t, index_t, double, double,    \
                                          double, std::optional<double>);                          \
-  EXTERN template training_state copied_state<>(const training_state&);                           \
+  EXTERN template void detail::append<>(std::vector<double>&, double);                            \
   EXTERN template void detail::require_entries<>(std::size_t, std::size_t, std::string_view);     \
   EXTERN template bool matches_target<>(const std::string&, const std::vector<std::string>&);     \
   EXTERN template std::vector<index_t> detail::targeted<>(const std::vector<std::string>&,        \

@@ -70,7 +70,8 @@ void require_factored_rank(const_view_of<Be> B, const_view_of<Be> A, index_t r) 
 }
 // What no Gram form is sure of. Errors: a NaN or infinite entry.
 template <backend Be>
-live_svd<Be> careful_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A, index_t r) {
+[[gnu::cold]] live_svd<Be> careful_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A,
+                                       index_t r) {
   const double scale_b = require_finite(be, B, "factored_svd: B");
   const double scale_a = require_finite(be, A, "factored_svd: A");
   if (scale_b == 0 || scale_a == 0) {
@@ -78,9 +79,20 @@ live_svd<Be> careful_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A, index
   }
   return qr_svd<Be>(be, B, A, r, scale_b, scale_a);
 }
+// The wide form, which on a device the host does not wait for.
+template <mixed_precision_backend Be>
+std::optional<live_svd<Be>> higher_precision_svd(Be& be, const_view_of<Be> B, const_view_of<Be> A,
+                                                 index_t r) {
+  if constexpr (wide_on_device<Be>) {
+    return unwaited_gram_svd<Be>(be, B, A, r);
+  } else {
+    return wide_gram_svd<Be>(be, B, A, r);
+  }
+}
 // With random vectors for those that mean nothing, and signs.
 template <backend Be, random_generator G>
-svd_result<mat<Be>> completed(Be& be, live_svd<Be> found, const G& gen) {
+[[gnu::cold, gnu::noinline]] svd_result<mat<Be>> completed(Be& be, live_svd<Be> found,
+                                                           const G& gen) {
   svd_result<mat<Be>>& d = found.d;
   complete_orthonormal(be, d.U, found.significant, gen.fork(purpose::completion, 0));
   complete_orthonormal(be, d.V, found.significant, gen.fork(purpose::completion, 1));
@@ -99,24 +111,20 @@ template <backend Be, random_generator G>
                                                index_t r, const G& gen,
                                                factored_form form = factored_form::automatic) {
   detail::require_factored_rank<Be>(B, A, r);
-  std::optional<detail::live_svd<Be>> result;
-  if (form == factored_form::gram ||
-      (form == factored_form::automatic && !detail::wide_on_device<Be>)) {
-    result = detail::gram_svd<Be>(be, B, A, r);
+  const bool automatic = form == factored_form::automatic;
+  if (form == factored_form::gram || (automatic && !detail::wide_on_device<Be>)) {
+    if (auto found = detail::gram_svd<Be>(be, B, A, r)) {
+      return detail::completed(be, std::move(*found), gen);
+    }
   }
   if constexpr (mixed_precision_backend<Be>) {
-    if (!result && (form == factored_form::automatic || form == factored_form::wide_gram)) {
-      if constexpr (detail::wide_on_device<Be>) {
-        result = detail::unwaited_gram_svd<Be>(be, B, A, r);
-      } else {
-        result = detail::wide_gram_svd<Be>(be, B, A, r);
+    if (automatic || form == factored_form::wide_gram) {
+      if (auto found = detail::higher_precision_svd<Be>(be, B, A, r)) {
+        return detail::completed(be, std::move(*found), gen);
       }
     }
   }
-  if (!result) {
-    result = detail::careful_svd<Be>(be, B, A, r);
-  }
-  return detail::completed(be, std::move(*result), gen);
+  return detail::completed(be, detail::careful_svd<Be>(be, B, A, r), gen);
 }
 
 }  // namespace preheat::linalg

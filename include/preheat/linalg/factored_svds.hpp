@@ -9,7 +9,7 @@
 #pragma once
 #include <algorithm>
 #include <atomic>
-#include <future>
+#include <exception>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -29,23 +29,48 @@ struct factored_problem {
 
 namespace detail {
 
+// Threads that have ended when this has.
+struct joined_threads {
+  std::vector<std::thread> all;
+
+  joined_threads() = default;
+  joined_threads(const joined_threads&) = delete;
+  joined_threads& operator=(const joined_threads&) = delete;
+  ~joined_threads() {
+    for (std::thread& one : all) {
+      one.join();
+    }
+  }
+};
+
 // f(0) … f(count − 1), on as many threads as the machine has. Errors: the first of any f, when all have ended.
+// (Not by std::async: every program would read <future>.)
 template <class F>
 void on_threads(std::size_t count, const F& f) {
   std::atomic<std::size_t> next{0};
+  std::atomic_flag failed;  // whoever sets it may write error
+  std::exception_ptr error;
   const auto work = [&] {
-    for (std::size_t i = next++; i < count; i = next++) {
-      f(i);
+    try {
+      for (std::size_t i = next++; i < count; i = next++) {
+        f(i);
+      }
+    } catch (...) {
+      if (!failed.test_and_set()) {
+        error = std::current_exception();
+      }
     }
   };
-  std::vector<std::future<void>> helpers;
-  const std::size_t threads = std::min<std::size_t>(count, std::thread::hardware_concurrency());
-  for (std::size_t t = 1; t < threads; ++t) {
-    helpers.push_back(std::async(std::launch::async, work));
+  {
+    joined_threads helpers;
+    const std::size_t threads = std::min<std::size_t>(count, std::thread::hardware_concurrency());
+    for (std::size_t t = 1; t < threads; ++t) {
+      helpers.all.emplace_back(work);
+    }
+    work();
   }
-  work();
-  for (std::future<void>& helper : helpers) {
-    helper.get();
+  if (error) {
+    std::rethrow_exception(error);
   }
 }
 

@@ -61,7 +61,7 @@ struct gram_core {
 
 // The largest absolute sum of a column, an upper bound of the norm; NaN if any entry is.
 template <backend Be>
-double one_norm(Be& be, const mat<Be>& G) {
+[[gnu::cold]] double one_norm(Be& be, const mat<Be>& G) {
   const auto g = be.download(G);
   double largest = 0;
   for (index_t j = 0; j < G.cols(); ++j) {
@@ -84,8 +84,9 @@ bool products_in_range(double norm) {
 // σ² become σ, and inverse 1/σ. Singular values up to `negligible`·σ₁ count as zero, with 0 for 1/σ; below 0,
 // none do. Nothing if a σ that counts has ‖A‖²‖B‖² > worst·σ²; `norms` is that product.
 template <class T>
-std::optional<gram_weight> weigh_squares(std::vector<T>& sigma, std::vector<T>& inverse,
-                                         double norms, double worst, double negligible) {
+[[gnu::cold]] std::optional<gram_weight> weigh_squares(std::vector<T>& sigma,
+                                                       std::vector<T>& inverse, double norms,
+                                                       double worst, double negligible) {
   gram_weight weight;
   inverse.assign(sigma.size(), T(0));
   for (std::size_t j = 0; j < sigma.size(); ++j) {
@@ -180,8 +181,16 @@ template <mixed_precision_backend Be>
   be.gram(transpose::yes, B, view(G_B));
   be.gram(transpose::no, A, view(G_A));
   // As much as rounding may have taken from a singular G_A, so that Cholesky goes through.
-  const double shift = double(R) * higher_epsilon * double(core_backend.max_abs(G_A));
-  core_backend.apply_indexed(add_to_diagonal<scalar_of<higher_precision>>{shift, R}, G_A);
+  std::vector<scalar_of<higher_precision>> entries = core_backend.download(G_A);
+  double largest = 0;
+  for (const double entry : entries) {
+    largest = std::max(largest, std::abs(entry));
+  }
+  const double shift = double(R) * higher_epsilon * largest;
+  for (index_t i = 0; i < R; ++i) {
+    entries[i + i * R] += shift;
+  }
+  core_backend.upload(entries, G_A);
 
   const auto core = solve_gram_core<higher_precision>(
       core_backend, G_B, std::move(G_A), r, wide_magnification<scalar_of<Be>>, double(R) * epsilon);

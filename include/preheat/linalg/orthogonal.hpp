@@ -15,7 +15,7 @@ namespace preheat::linalg {
 
 // Q·diag(sign(diag R)): the Q of the one factorization whose R has a diagonal >= 0.
 template <backend Be>
-mat<Be> unique_q(Be& be, qr_result<mat<Be>> f) {
+[[gnu::cold]] mat<Be> unique_q(Be& be, qr_result<mat<Be>> f) {
   using T = scalar_of<Be>;
   const index_t k = f.R.rows();
   const std::vector<T> R = be.download(f.R);
@@ -69,7 +69,7 @@ template <backend Be, random_generator G>
 // Source: Stathopoulos and Wu, "A block orthogonalization procedure with constant synchronization
 // requirements", SIAM J. Sci. Comput. 23, 2002.
 template <backend Be>
-bool restore_orthonormality(Be& be, mat<Be>& X) {
+[[gnu::cold]] bool restore_orthonormality(Be& be, mat<Be>& X) {
   using T = scalar_of<Be>;
   mat<Be> R = gram<Be>(be, transpose::yes, X);
   mat<Be> defect = clone<Be>(be, R);
@@ -89,7 +89,7 @@ bool restore_orthonormality(Be& be, mat<Be>& X) {
 // Makes singular vectors unique where they can be: in every column of V the entry of largest
 // magnitude (the first of equals) becomes positive; the columns of U follow.
 template <backend Be>
-void fix_signs(Be& be, mat<Be>& U, mat<Be>& V) {
+[[gnu::cold]] void fix_signs(Be& be, mat<Be>& U, mat<Be>& V) {
   using T = scalar_of<Be>;
   if constexpr (unwaited_backend<Be>) {
     mat<Be> d;
@@ -119,7 +119,7 @@ void fix_signs(Be& be, mat<Be>& U, mat<Be>& V) {
 
 // The scale of the rows of A: each becomes `norm` long; a zero row stays zero. Cost: O(r·n).
 template <backend Be>
-void set_row_norms(Be& be, mat<Be>& A, double norm) {
+[[gnu::cold]] void set_row_norms(Be& be, mat<Be>& A, double norm) {
   using T = scalar_of<Be>;
   mat<Be> squares = be.zeros(A.rows(), 1);
   be.add_row_dots(1, A, A, squares);

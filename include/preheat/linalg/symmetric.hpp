@@ -45,7 +45,7 @@ namespace detail {
 
 // The k largest by the backend's own solver.
 template <backend Be>
-eigh_result<mat<Be>> eigenpairs_of_backend(Be& be, const_view_of<Be> C, index_t k) {
+[[gnu::cold]] eigh_result<mat<Be>> eigenpairs_of_backend(Be& be, const_view_of<Be> C, index_t k) {
   using T = scalar_of<Be>;
   const auto solve = [&] {
     if constexpr (partial_eigen_backend<Be>) {
@@ -68,7 +68,8 @@ eigh_result<mat<Be>> eigenpairs_of_backend(Be& be, const_view_of<Be> C, index_t 
 
 // Numbers of another precision, in the backend's own.
 template <backend Be, class Number>
-mat<Be> narrowed(Be& be, const std::vector<Number>& numbers, index_t rows, index_t cols) {
+[[gnu::cold]] mat<Be> narrowed(Be& be, const std::vector<Number>& numbers, index_t rows,
+                               index_t cols) {
   mat<Be> M = be.zeros(rows, cols);
   be.upload(std::vector<scalar_of<Be>>(numbers.begin(), numbers.end()), M);
   return M;

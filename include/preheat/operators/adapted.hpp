@@ -145,25 +145,20 @@ class adapted {
   weight_view_of<Be> weight(index_t l) const { return view_in<Be>(*be_, layers_[l].W, room_); }
 
  private:
-  using use = layer_use<Be, Adapter>;
-  using uses = layer_uses<Be, Adapter>;
+  using saved_activations = typename Adapter::template saved_activations<Be>;
+  using use = layer_use<Be, saved_activations>;
+  using uses = layer_uses<Be, saved_activations>;
   uses& uses_of(index_t l) { return uses_[outputs_[l]]; }
   // The number of a further use of the layer, which has buffers.
   index_t next_use(index_t l) {
     uses& all = uses_of(l);
-    while (index_t(all.list.size()) <= all.depth) {
-      all.list.emplace_back();
-    }
+    grown_entry(all.list, all.depth);
     return all.depth++;
   }
 
   template <class M>
   M& buffer_of_gradient(std::vector<std::vector<M>>& all, index_t l, index_t use_number) {
-    std::vector<M>& list = all[gradients_[l]];
-    while (index_t(list.size()) <= use_number) {
-      list.emplace_back();
-    }
-    return list[use_number];
+    return grown_entry(all[gradients_[l]], use_number);
   }
 
   bool drops() const { return training_ && dropout_ > 0; }

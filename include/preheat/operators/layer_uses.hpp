@@ -30,12 +30,22 @@ struct input_chunk {
   }
 };
 
-template <class Be, class Adapter>
+// The entry of this number of a list, which grows to have it.
+template <class T>
+[[gnu::noinline]] T& grown_entry(std::vector<T>& list, index_t number) {
+  while (index_t(list.size()) <= number) {
+    list.emplace_back();
+  }
+  return list[number];
+}
+
+// `Saved` is what an adapter's forward keeps for its backward.
+template <class Be, class Saved>
 struct layer_use {
   mat<Be> Y;
   activations<Be> rounded;  // Y of layers that compute together, if activations are rounded
   mat<Be> dropped, d_dropped;
-  typename Adapter::template saved_activations<Be> saved_activations;
+  Saved saved_activations;
 
   activations<Be>& joined_output() {
     if constexpr (rounds_activations<Be>) {
@@ -46,9 +56,9 @@ struct layer_use {
   }
 };
 
-template <class Be, class Adapter>
+template <class Be, class Saved>
 struct layer_uses {
-  std::vector<layer_use<Be, Adapter>> list;
+  std::vector<layer_use<Be, Saved>> list;
   index_t depth = 0;  // uses whose backward has not come
   input_chunk part{};
 

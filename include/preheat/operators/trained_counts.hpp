@@ -6,7 +6,7 @@ namespace preheat {
 
 // By role, in an otherwise empty context.
 template <class AdaptedLayers>
-step_context trained_counts(const AdaptedLayers& layers) {
+[[gnu::cold]] step_context trained_counts(const AdaptedLayers& layers) {
   step_context counts{};
   for (const auto& s : layers) {
     if (s.attached) {

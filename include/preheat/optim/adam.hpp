@@ -118,7 +118,7 @@ struct adam_family {
   };
 
   template <backend Be, class P>
-  state<Be, P> start(Be& be, const P& p) const {
+  [[gnu::cold]] state<Be, P> start(Be& be, const P& p) const {
     require_adam_settings(*this);
     return {{zeros_like(be, p), zeros_like(be, p)}, amsgrad ? zeros_like(be, p) : P{}};
   }

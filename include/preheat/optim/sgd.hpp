@@ -59,7 +59,7 @@ struct sgd {
   };
 
   template <backend Be, class P>
-  state<Be, P> start(Be& be, const P& p) const {
+  [[gnu::cold]] state<Be, P> start(Be& be, const P& p) const {
     require(lr >= 0, "learning rate >= 0", lr, 0.0);
     require(momentum >= 0, "momentum >= 0", momentum, 0.0);
     require(weight_decay >= 0, "weight decay >= 0", weight_decay, 0.0);

@@ -187,34 +187,36 @@ class training_adapters
       archive_seed(ar, gen_.key());  // from which they are made again
     }
     for (const index_t l : targets_) {
-      auto& s = layers()[l];
-      auto& frozen = net_->layers()[l];
-      bool attached = s.attached;
-      double s_value = double(s.scaling);
-      ar.under("layers/" + frozen.name, [&] {
-        ar("attached", attached);
-        ar("scaling", s_value);
-        ar("clamped", clamped_[l]);
-        if (attached) {
-          ar("parameters", s.parameters);
-          if (ar.loading()) {
-            if constexpr (shares_factors<adapter_type, Be>) {
-              s.parameters.shared = shared();
-            }
-            install(l, s_value, std::move(s.parameters));
-          }
-          ar("optim", optim_[l]);
-        }
-        ar("starts", s.starts);
-        if constexpr (!Method::leaves_base) {
-          if (options_.checkpoint_base) {
-            ar("W", static_cast<mat<Be>&>(frozen.W));
-            ar("b", frozen.b);
-          }
-        }
-      });
+      ar.under("layers/" + net_->layers()[l].name, [&] { archive_layer(ar, l); });
     }
     count_trained();
+  }
+  template <class Archive>
+  [[gnu::cold]] void archive_layer(Archive& ar, index_t l) {
+    auto& s = layers()[l];
+    auto& frozen = net_->layers()[l];
+    bool attached = s.attached;
+    double s_value = double(s.scaling);
+    ar("attached", attached);
+    ar("scaling", s_value);
+    ar("clamped", clamped_[l]);
+    if (attached) {
+      ar("parameters", s.parameters);
+      if (ar.loading()) {
+        if constexpr (shares_factors<adapter_type, Be>) {
+          s.parameters.shared = shared();
+        }
+        install(l, s_value, std::move(s.parameters));
+      }
+      ar("optim", optim_[l]);
+    }
+    ar("starts", s.starts);
+    if constexpr (!Method::leaves_base) {
+      if (options_.checkpoint_base) {
+        ar("W", static_cast<mat<Be>&>(frozen.W));
+        ar("b", frozen.b);
+      }
+    }
   }
 
   // The layers in the form of the run's report. The parameters are moved out.
@@ -253,8 +255,7 @@ class training_adapters
   std::uint64_t number_of_draw(index_t l) const {
     return std::uint64_t(starts_) * net_->layers().size() + std::uint64_t(l);
   }
-  // Applies what an init returned: subtracts a residual product from W or replaces W, then creates
-  // the adapter.
+  // What an init returned: takes a residual product from W or replaces W, then creates the adapter.
   template <class Init>
   void install_answer(index_t l, double s, replacement<Be> answer) {
     backend().copy(transpose::no, answer.W, net_->layers()[l].W);
@@ -262,7 +263,7 @@ class training_adapters
     install_answer<Init>(l, s, std::move(answer.f));
   }
   template <class Init>
-  void install_answer(index_t l, double s, factors<Be> f) {
+  [[gnu::cold]] void install_answer(index_t l, double s, factors<Be> f) {
     auto& frozen = net_->layers()[l];
     if constexpr (Init::product == initial_product::residual) {
       backend().gemm(scalar_of<Be>(-s), transpose::no, f.B, transpose::no, f.A, 1, frozen.W);

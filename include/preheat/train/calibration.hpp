@@ -55,8 +55,8 @@ class calibration_context {
  public:
   using backend_type = typename Net::backend_type;
 
-  calibration_context(Net& net, Data& data, const fit_options& run_options, const start_plan& plan,
-                      double rate, const generator& stream)
+  [[gnu::cold]] calibration_context(Net& net, Data& data, const fit_options& run_options,
+                                    const start_plan& plan, double rate, const generator& stream)
       : options(run_options),
         learning_rate(rate),
         targets(plan.layers),
@@ -150,7 +150,7 @@ class calibration_context {
 namespace detail {
 // `init` is a function's name (train/start.hpp).
 template <class = void>
-void require_entries(std::size_t entries, std::size_t layers, std::string_view init) {
+[[gnu::cold]] void require_entries(std::size_t entries, std::size_t layers, std::string_view init) {
   require(entries == layers,
           type_name(init) + ": calibrate returns one entry per layer of the network", entries,
           layers);

@@ -59,9 +59,22 @@ class gradient_all_reduce {
 
   template <class Layers>
   void finish(Layers& adapted_layers) {
-    if (!open_) {
-      return;
+    if (open_) {
+      finish_sums(adapted_layers);
     }
+  }
+
+  // x becomes the mean of what the processes have, or what process 0 has.
+  void mean(view_of<Be> x);
+  void broadcast(view_of<Be> x);
+  template <class P>
+  void broadcast_all(P& p) {
+    for_each([&](auto, auto& x) { broadcast(x); }, p);
+  }
+
+ private:
+  template <class Layers>
+  [[gnu::cold]] void finish_sums(Layers& adapted_layers) {  // (most programs are one process)
     for (std::size_t l = adapted_layers.size();
          l-- > 0;) {  // a layer that no pass has used is not started
       if (adapted_layers[l].attached) {
@@ -76,16 +89,6 @@ class gradient_all_reduce {
     }
     open_ = false;
   }
-
-  // x becomes the mean of what the processes have, or what process 0 has.
-  void mean(view_of<Be> x);
-  void broadcast(view_of<Be> x);
-  template <class P>
-  void broadcast_all(P& p) {
-    for_each([&](auto, auto& x) { broadcast(x); }, p);
-  }
-
- private:
   void start_sum(index_t l, const detail::trained_views<Be>& gradient);
   void unpack(index_t l, const detail::trained_views<Be>& gradient);
   T* room(mat<Be>& buffer, index_t count) {
@@ -114,7 +117,8 @@ class gradient_all_reduce {
 
 // (Outside the class, and so not inline, that preheat::kernels can have them compiled.)
 template <backend Be>
-gradient_all_reduce<Be>::gradient_all_reduce(Be& be, process_group processes, std::size_t layers)
+[[gnu::cold]] gradient_all_reduce<Be>::gradient_all_reduce(Be& be, process_group processes,
+                                                           std::size_t layers)
     : be_(&be), processes_(processes), buffers_(layers), started_(layers, 0) {
   require_reached_memory<Be>(processes);
 }
@@ -155,7 +159,7 @@ void gradient_all_reduce<Be>::mean(view_of<Be> x) {
   });
 }
 template <backend Be>
-void gradient_all_reduce<Be>::broadcast(view_of<Be> x) {
+[[gnu::cold]] void gradient_all_reduce<Be>::broadcast(view_of<Be> x) {
   through_buffer(x, [&](std::span<T> packed) { processes_.broadcast(packed); });
 }
 

@@ -78,7 +78,7 @@ struct fit_options {
 
 // The settings as this process applies them: only process 0 has an observer and checkpoints.
 template <class = void>  // (core/error.hpp says why)
-fit_options for_this_process(const fit_options& of_all) {
+[[gnu::cold]] fit_options for_this_process(const fit_options& of_all) {
   fit_options options = of_all;
   if (!options.processes.first()) {
     options.observer = nullptr;
@@ -124,7 +124,8 @@ inline bool matches_pattern(const char* name, const char* pattern) {
 
 // Whether some target matches a layer's name; an empty list matches every layer.
 template <class = void>
-bool matches_target(const std::string& name, const std::vector<std::string>& targets) {
+[[gnu::cold]] bool matches_target(const std::string& name,
+                                  const std::vector<std::string>& targets) {
   for (const std::string& target : targets) {
     const bool suffix = name.size() > target.size() && name.ends_with(target) &&
                         name[name.size() - target.size() - 1] == '.';

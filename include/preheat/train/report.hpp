@@ -72,6 +72,14 @@ struct fit_report {
   Adapter adapter{};
 };
 
+namespace detail {
+// Out of line, where the run of every method would compile how a vector grows.
+template <class = void>  // (core/error.hpp says why)
+[[gnu::noinline]] void append(std::vector<double>& numbers, double further) {
+  numbers.push_back(further);
+}
+}  // namespace detail
+
 // The network's operator with the trained adapters attached, for evaluation or for another loop.
 template <network Net, class Adapter>
 adapted<typename Net::backend_type, Adapter> attach(
@@ -89,7 +97,7 @@ adapted<typename Net::backend_type, Adapter> attach(
 // W += ΔW in every adapted layer of the network, so that the base alone gives the adapted output.
 // It must be called only once.
 template <network Net, class Adapter>
-void merge(Net& net, const fit_report<typename Net::backend_type, Adapter>& report) {
+[[gnu::cold]] void merge(Net& net, const fit_report<typename Net::backend_type, Adapter>& report) {
   auto layers = net.layers();
   for (const auto& l : report.layers) {
     if (l.attached) {

@@ -67,8 +67,7 @@ class training_run {
       };
     }
     if (options.resume != nullptr) {
-      training_state saved = copied_state(*options.resume);
-      transfer(saved, archive<backend_type>::direction::load);
+      transfer(archive<backend_type>(backend(), *options.resume));
       return;
     }
     call<hook::begin>(*this);
@@ -167,8 +166,8 @@ class training_run {
         backend(), [&] { adapters.optimize(context_of_step(rate), stream(purpose::step, step_)); });
     head_.step(options.head_rate ? *options.head_rate * factor : rate, step_);
     ++step_;
-    result_.losses.push_back(loss);
-    result_.learning_rates.push_back(rate);
+    detail::append(result_.losses, loss);
+    detail::append(result_.learning_rates, rate);
     call<hook::after_step>(*this);
     if constexpr (Validated) {
       if (evaluator_.should_stop(step_, adapters.linear())) {
@@ -207,7 +206,7 @@ class training_run {
 
   [[gnu::cold]] training_state state() {
     training_state s;
-    transfer(s, archive<backend_type>::direction::save);
+    transfer(archive<backend_type>(backend(), s, archive<backend_type>::direction::save));
     return s;
   }
 
@@ -267,9 +266,7 @@ class training_run {
     }
   }
   // Saves or loads everything that the rest of the run depends on.
-  [[gnu::cold]] void transfer(training_state& saved,
-                              typename archive<backend_type>::direction direction) {
-    archive<backend_type> ar(backend(), saved, direction);
+  [[gnu::cold]] void transfer(archive<backend_type> ar) {
     index_t rank = options.rank;
     ar("options/rank", rank);
     require(rank == options.rank, "the rank of a resumed run is the saved one", options.rank, rank);

@@ -132,7 +132,7 @@ template <class Method, network Net>
 namespace detail {
 // The name of a type, as the compiler writes it: "preheat::init::kaiming". `function` is what
 // naming_function returns: "… [with T = preheat::init::kaiming; …]".
-inline std::string type_name(std::string_view function) {
+[[gnu::cold]] inline std::string type_name(std::string_view function) {
   const std::size_t begin = function.find("T = ") + 4;
   return std::string(function.substr(begin, function.find_first_of(";]", begin) - begin));
 }
@@ -147,7 +147,7 @@ std::string type_name() {
 
 struct shape {
   index_t rows, cols;
-  std::string text() const { return std::to_string(rows) + "x" + std::to_string(cols); }
+  std::string text() const { return shown_number(rows).text() + "x" + shown_number(cols).text(); }
   bool operator==(const shape&) const = default;
 };
 template <class M>
