@@ -181,12 +181,13 @@ struct same_text {
   }
 };
 struct work {
-  long all, waits, allocations;
+  long all, waits, allocations, waits_for_loss, pending;
 };
 // A later step of LoRA on all layers of a small Llama.
 template <class Be = cuda<float>>
-work work_of_step(index_t blocks, std::vector<index_t> lengths, double clipping = 0) {
-  Be be;
+work work_of_step(index_t blocks, std::vector<index_t> lengths, double clipping = 0,
+                  bool run_ahead = true) {
+  Be be(std::make_shared<const cuda_context>(cuda_options{.run_ahead = run_ahead}));
   nn::decoder_config c = small_llama();
   c.blocks = blocks;
   auto net = small_decoder(be, c);
@@ -199,13 +200,15 @@ work work_of_step(index_t blocks, std::vector<index_t> lengths, double clipping 
   run.step();
   const auto now = [] {
     return work{cuda_double::calls(), cuda_double::calls("cudaStreamSynchronize"),
-                cuda_double::calls("cudaMallocAsync")};
+                cuda_double::calls("cudaMallocAsync") + cuda_double::calls("cudaHostAlloc"),
+                cuda_double::calls("cudaEventSynchronize"), cuda_double::pending()};
   };
   const work before = now();
   run.step();
   const work after = now();
   return {after.all - before.all, after.waits - before.waits,
-          after.allocations - before.allocations};
+          after.allocations - before.allocations, after.waits_for_loss - before.waits_for_loss,
+          after.pending};
 }
 
 }  // namespace
@@ -220,7 +223,8 @@ TEST_CASE("a decoder's step: calls a layer, whatever the heads and sequences; it
   const work clipped = work_of_step(2, {6, 6, 6}, 0.1);
   CHECK(clipped.all <= two.all + 4);  // norm, factor, and the factor's passes over 30 matrices
   for (const work& w : {two, four, clipped}) {
-    CHECK(w.waits == 1);  // for the loss
+    CHECK(w.waits == 0);
+    CHECK(w.waits_for_loss == 1);
     CHECK(w.allocations == 0);
   }
 }
@@ -235,7 +239,128 @@ TEST_CASE(
   CHECK(of_layer <= 42);
   CHECK(work_of_step<Be>(2, {6, 6, 6, 6, 6, 6}).all == two.all);
   for (const work& w : {two, four}) {
-    CHECK(w.waits == 1);  // for the loss
+    CHECK(w.waits == 0);
+    CHECK(w.waits_for_loss == 1);
     CHECK(w.allocations == 0);
   }
+}
+
+namespace {
+
+std::shared_ptr<const cuda_context> context_of(bool run_ahead, bool capture_steps) {
+  return std::make_shared<const cuda_context>(
+      cuda_options{.capture_steps = capture_steps, .run_ahead = run_ahead});
+}
+struct outcome {
+  fit_status status;
+  std::vector<double> losses;
+  std::vector<std::vector<float>> factors;
+  bool operator==(const outcome&) const = default;
+};
+outcome run_of_decoder(double rate, fit_options options, bool run_ahead = true,
+                       bool capture_steps = false) {
+  cuda<float> be(context_of(run_ahead, capture_steps));
+  auto net = small_decoder(be, small_llama());
+  same_text data{{6, 4}};
+  auto run = start_run(lora{.optim = {.lr = rate}}, net, data, options);
+  const auto report = run.run_to_end();
+  CHECK(cuda_double::pending() == 0);  // the run's time and its errors are the device's
+  outcome all{report.status, report.losses, {}};
+  for (const auto& layer : report.layers) {
+    all.factors.push_back(be.download(layer.parameters.A));
+    all.factors.push_back(be.download(layer.parameters.B));
+  }
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("a decoder's step waits for its forward pass: the rest is on its way behind the host") {
+  const work ahead = work_of_step(2, {6, 6, 6}, 0.1);
+  const work behind = work_of_step(2, {6, 6, 6}, 0.1, false);
+  CHECK(behind.waits == 1);
+  CHECK(behind.waits_for_loss == 0);
+  CHECK(ahead.all == behind.all + 1);  // an event, which is recorded
+  if (cuda_double::default_schedule() == cuda_double::schedule::lazy) {
+    CHECK(behind.pending >= 3);                          // clipping and the optimizer
+    CHECK(ahead.pending >= behind.pending + 2 * 2 * 7);  // and the products of the backward pass
+  }
+}
+
+TEST_CASE(
+    "a decoder's run has the same bits whatever the host waits for, and NaN ends it in time") {
+  fit_options options{.rank = 2, .steps = 8};
+  options.max_gradient_norm = 0.1;
+  options.accumulate = 2;
+  fit_options unclipped{.rank = 2, .steps = 8};
+  for (const bool captures : {false, true}) {
+    CAPTURE(captures);
+    const outcome ahead = run_of_decoder(0.02, options, true, captures);
+    CHECK(ahead.status == fit_status::completed);
+    CHECK(ahead.losses.size() == 8);
+    CHECK(ahead == run_of_decoder(0.02, options, false, captures));
+
+    const outcome ended = run_of_decoder(1e19, unclipped, true, captures);
+    CHECK(ended.status == fit_status::non_finite);
+    CHECK(ended.losses.size() >= 1);
+    CHECK(ended.losses.size() < 8);
+    CHECK(ended == run_of_decoder(1e19, unclipped, false, captures));
+    // The parameters are those from before the step whose loss was NaN.
+    fit_options shorter = unclipped;
+    shorter.steps = index_t(ended.losses.size());
+    CHECK(run_of_decoder(1e19, shorter, true, captures).factors == ended.factors);
+  }
+}
+
+TEST_CASE("a number on its way to the host: as it was when it was sent, whatever fails") {
+  using Be = cuda<double>;
+  for (const bool run_ahead : {true, false}) {
+    CAPTURE(run_ahead);
+    Be be(context_of(run_ahead, false));
+    Be::sent_number number;
+    CHECK_THROWS_AS(be.receive(number), invalid_argument);
+    auto x = be.zeros(1, 1);
+    auto pair = be.zeros(2, 1);
+    CHECK_THROWS_AS(be.send(pair, number), invalid_argument);
+    for (const double value : {3.0, 4.0}) {
+      be.fill(value, x);
+      be.send(x, number);
+      be.fill(-1, pair);  // asked for later
+      CHECK(be.receive(number) == value);
+      CHECK_THROWS_AS(be.receive(number), invalid_argument);
+    }
+    if (run_ahead) {
+      be.fill(5, x);
+      be.send(x, number);
+      be.fill(6, x);
+      CHECK(be.receive(number) == 5);
+    }
+  }
+}
+
+TEST_CASE("a decoder's run: whatever call fails, it throws, and nothing is left") {
+  const cuda_double::settings machine{.when = cuda_double::default_schedule()};
+  const auto run = [] { (void)run_of_decoder(0.02, {.rank = 2, .steps = 2}); };
+  for (const char* name : {"cudaHostAlloc", "cudaEventCreateWithFlags", "cudaEventRecord",
+                           "cudaEventSynchronize", "cudaMemcpy2DAsync"}) {
+    CAPTURE(std::string(name));
+    cuda_double::reset(machine);
+    cuda_double::fail_call_of(name, 1, 1);
+    CHECK_THROWS_AS(run(), cuda_error);
+    CHECK(cuda_double::alive() == 0);
+    CHECK(cuda_double::violations().empty());
+  }
+  // What fails on the device after the last forward pass is an error of the run.
+  cuda_double::reset(machine);
+  if (machine.when == cuda_double::schedule::lazy) {
+    cuda<float> be;
+    auto net = small_decoder(be, small_llama());
+    same_text data{{6, 4}};
+    auto last = start_run(lora{}, net, data, {.rank = 2, .steps = 1});
+    last.step();
+    cuda_double::fail_work(1);
+    CHECK_THROWS_AS((void)last.finish(), cuda_error);
+  }
+  CHECK(cuda_double::alive() == 0);
+  cuda_double::reset(machine);
 }

@@ -149,6 +149,15 @@ void as_before(Be& be, F f) {
   }
 }
 
+// Waits until the backend has computed all that it was asked for: be.wait() where the backend has it; another one
+// computes at once.
+template <backend Be>
+void wait_for([[maybe_unused]] Be& be) {
+  if constexpr (requires { be.wait(); }) {
+    be.wait();
+  }
+}
+
 template <class Be>
 using mat = typename Be::matrix;
 template <class Be>

@@ -32,6 +32,9 @@ struct cuda_options {
   // all back whenever the host waits, and the next step allocates it anew. The setting is the whole process's.
   bool keep_memory = true;
   bool capture_steps = false;  // the passes of `fit` run as CUDA graphs (cuda/captured_steps.hpp)
+  // A step of `fit` waits for its loss alone, and asks for the rest and for the next step while the device computes;
+  // without it, for all that was asked for before the loss is read (cuda/sent_number.hpp).
+  bool run_ahead = true;
 };
 
 class cuda_context;

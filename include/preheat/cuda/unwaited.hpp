@@ -1,5 +1,6 @@
 // The part of the CUDA backend that gives a verdict or a sign to what follows on the device, and not to the host,
-// which so need not wait for it (core/backend.hpp has the concept); and passes that are repeated as graphs.
+// which so need not wait for it (core/backend.hpp has the concept); numbers that the host reads while later work goes
+// on; and passes that are repeated as graphs.
 #pragma once
 #include <limits>
 #include <memory>
@@ -7,6 +8,7 @@
 
 #include "captured_steps.hpp"
 #include "columns.hpp"
+#include "sent_number.hpp"
 
 namespace preheat {
 
@@ -71,6 +73,14 @@ class cuda_unwaited : public cuda_columns<T> {
     launch_groups(*context_, group_for(a.rows()), a.cols(),
                   cuda_kernels::sign_of_largest<T>{cuda_kernels::window_of(a), signs.data()});
   }
+
+  // A number on its way to the host (nn/decoder_backend.hpp).
+  using sent_number = detail::cuda_sent_number<T>;
+  void send(view<const T> x, sent_number& number) { number.send(context_, x); }
+  T receive(sent_number& number) { return number.receive(*context_); }
+
+  // Waits until everything that was asked for is done.
+  void wait() { context_->synchronize(); }
 
   // Runs f(), which may begin again, as graphs of an earlier run if the context captures steps (captured_steps.hpp).
   template <class F>

@@ -54,10 +54,25 @@ concept repeats_norm = backend<Be> && requires(Be& be, const_view_of<Be> a, view
 // add_softmax_cross_entropy(w, z, labels, total): total += −w·Σ_j log softmax(z_j)[label_j], and z becomes
 // the gradient of that sum. total is 1×1 and stays where it is. Labels are not checked: the total of a
 // wrong one is NaN.
+// send(total, number): total begins its way to the host, as it is after all that was asked for before. receive(number)
+// returns it; the host waits for it alone, and not for what was asked for between.
 template <class Be>
-concept sums_losses = backend<Be> &&
-    requires(Be& be, scalar_of<Be> w, const_view_of<Be> labels, view_of<Be> x) {
+concept sums_losses = backend<Be> && requires(Be& be, scalar_of<Be> w, const_view_of<Be> labels,
+                                              view_of<Be> x, typename Be::sent_number& number) {
   { be.add_softmax_cross_entropy(w, x, labels, x) } -> std::same_as<void>;
+  { be.send(labels, number) } -> std::same_as<void>;
+  { be.receive(number) } -> std::same_as<scalar_of<Be>>;
 };
+
+namespace detail {
+template <class Be>
+struct sent_loss {
+  using type = scalar_of<Be>;
+};
+template <sums_losses Be>
+struct sent_loss<Be> {
+  using type = typename Be::sent_number;
+};
+}  // namespace detail
 
 }  // namespace preheat::nn

@@ -75,6 +75,9 @@ class token_head {
         }
       }
     }
+    if constexpr (sums_losses<Be>) {
+      be.send(total_, sent_);
+    }
     if (below) {
       be.resize(dG_, G_.rows(), count + 1);
       be.fill(0, dG_);
@@ -82,10 +85,11 @@ class token_head {
       scatter(be, dX);
     }
   }
-  // The loss of the last pass. A device is waited for here, so a network asks when it has asked for everything else.
+  // The loss of the last pass, once. The host waits for a device here, until the loss is there: a network asks when it
+  // has asked for everything else.
   T total(Be& be) {
     if constexpr (sums_losses<Be>) {
-      return be.download(total_).front();
+      return be.receive(sent_);
     } else {
       return T(sum_);
     }
@@ -220,10 +224,11 @@ class token_head {
   std::vector<index_t> columns_;  // for one call that takes them all
   mat<Be> target_;
   activations<Be> G_, Y_, Z_, dZ_, dY_, dG_;
-  mat<Be> total_;  // 1×1, or
-  double sum_ = 0;
-  mat<Be> panel_;  // of a stored embedding
-  mat<Be> wide_;   // logits, if activations are of another type
+  mat<Be> total_;  // 1×1
+  typename detail::sent_loss<Be>::type sent_{};
+  double sum_ = 0;  // where the backend does not sum losses
+  mat<Be> panel_;   // of a stored embedding
+  mat<Be> wide_;    // logits, if activations are of another type
 };
 
 }  // namespace preheat::nn

@@ -16,7 +16,6 @@
 #include <chrono>
 #include <cmath>
 #include <span>
-#include <string>
 #include <utility>
 #include <vector>
 
@@ -200,6 +199,7 @@ class training_run {
     result_.adapter = method.adapter;
     result_.base_changed = adapters.base_changed_ || chain_type::merges;
     result_.layers = adapters.report();
+    wait_for(backend());
     result_.seconds = seconds();
     return std::move(result_);
   }

@@ -32,13 +32,15 @@ struct settings {
 void reset(settings s = {});
 schedule default_schedule();
 
-// Blocks, streams, events and handles that are alive.
+// Blocks, streams, events, pinned memory and handles that are alive.
 long alive();
 // Misuses so far, each a sentence.
 const std::vector<std::string>& violations();
 // Calls so far: all that can fail, and those of one name.
 long calls();
 long calls(const std::string& name);
+// Pieces of work that were asked for and have not run; none of an eager machine.
+long pending();
 // Bytes allocated with cublasSetWorkspace, or 0.
 std::size_t cublas_workspace();
 

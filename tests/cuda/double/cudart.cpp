@@ -101,6 +101,20 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
               [x, moment = x->recorded] { machine::get().run_until(*x, moment); });
   });
 }
+// Runs the event's stream as far as the event, and not further.
+cudaError_t cudaEventSynchronize(cudaEvent_t e) {
+  return call("cudaEventSynchronize", usual, [&] {
+    machine& m = machine::get();
+    expect(m.events.count(e) == 1, "no such event");
+    const std::shared_ptr<event> x = m.events[e];
+    expect(x->of == nullptr || m.streams.count(x->of) == 0 || x->of->captured == nullptr,
+           "the host waits for a stream that captures");
+    m.run_until(*x, x->recorded);
+    if (m.broken) {
+      throw refusal{usual.broken};
+    }
+  });
+}
 
 // A graph is the pieces of work that a stream was given while it captured, with their arguments of then. Each piece
 // looks anew whether its memory is still there when it runs.
@@ -227,6 +241,20 @@ cudaError_t cudaFreeAsync(void* p, cudaStream_t s) {
   });
 }
 
+cudaError_t cudaHostAlloc(void** p, size_t bytes, unsigned flags) {
+  return call("cudaHostAlloc", usual, [&] {
+    expect(flags == cudaHostAllocDefault, "the flags are not known to the double");
+    auto made = std::make_unique<char[]>(bytes);
+    *p = made.get();
+    machine::get().pinned[*p] = std::move(made);
+  });
+}
+cudaError_t cudaFreeHost(void* p) {
+  return release_call("cudaFreeHost", usual, [&] {
+    expect(machine::get().pinned.erase(p) == 1, "this is no start of pinned memory");
+  });
+}
+
 // Copies run when the stream does, also to and from pageable memory of the host.
 cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch,
                               size_t width, size_t height, cudaMemcpyKind kind, cudaStream_t s) {
@@ -259,7 +287,9 @@ cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_
         spoil(target + j * to_pitch, width);  // nobody may look before the copy has run
       }
     }
+    const bool to_pinned = m.pinned.count(to) == 1;
     m.enqueue(x, [=] {
+      expect(!to_pinned || machine::get().pinned.count(to) == 1, "the pinned target was freed");
       char* const a = reach_to();
       const char* const b = reach_from();
       for (size_t j = 0; j < height; ++j) {

@@ -85,6 +85,7 @@ void machine::reset(settings s) {
   }
   streams.clear();
   events.clear();
+  pinned.clear();
   handles.clear();
   graphs.clear();
   default_stream.work.clear();
@@ -280,7 +281,8 @@ long alive() {
   const machine& m = machine::get();
   const auto is_alive = [](const auto& b) { return b.second.now == block::state::alive; };
   return long(std::count_if(m.blocks.begin(), m.blocks.end(), is_alive)) + long(m.streams.size()) +
-         long(m.handles.size()) + long(m.events.size()) + long(m.graphs.size());
+         long(m.handles.size()) + long(m.events.size()) + long(m.pinned.size()) +
+         long(m.graphs.size());
 }
 const std::vector<std::string>& violations() {
   return machine::get().violations;
@@ -292,6 +294,13 @@ long calls(const std::string& name) {
   const auto& by_name = machine::get().calls_by_name;
   const auto i = by_name.find(name);
   return i == by_name.end() ? 0 : i->second;
+}
+long pending() {
+  long pieces = 0;
+  for (const stream* s : machine::get().streams) {
+    pieces += long(s->work.size());
+  }
+  return pieces;
 }
 std::size_t cublas_workspace() {
   return machine::get().cublas_workspace;

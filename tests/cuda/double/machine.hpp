@@ -55,6 +55,7 @@ class machine {
   std::size_t bytes_alive = 0;
   std::set<stream*> streams;
   std::map<const void*, std::shared_ptr<event>> events;
+  std::map<const void*, std::unique_ptr<char[]>> pinned;  // memory of the host
   std::set<const void*> handles;
   std::map<const void*, std::shared_ptr<pieces_of_work>> graphs;  // and executable ones
   stream default_stream;
