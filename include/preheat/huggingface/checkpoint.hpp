@@ -86,7 +86,7 @@ class checkpoint {
     if (type == safetensors::dtype::F16 || type == safetensors::dtype::BF16) {
       return device.store(W);
     }
-    return W;
+    return weight_of<Be>(std::move(W));
   }
   // [entries, size] as size × entries, one column per entry.
   mat<Be> table(const std::string& name, index_t entries, index_t size) {
