@@ -4,10 +4,12 @@
 
 #include <preheat/cuda/backend.hpp>
 #include <preheat/methods.hpp>
+#include <preheat/nn/decoder.hpp>
 #include <preheat/nn/least_squares.hpp>
 #include <preheat/train/fit.hpp>
 
 #include "double/control.hpp"
+#include "support/small_decoder.hpp"
 #include "support/toy_task.hpp"
 
 using namespace conformance;
@@ -93,5 +95,47 @@ TEST_CASE("failures: 200 calls, drawn by lot, of a run of PiSSA with dropout and
     CHECK(cuda_double::alive() == 0);
     CHECK(cuda_double::violations().empty());
   }
+  cuda_double::reset(machine);
+}
+
+namespace {
+
+struct one_text {
+  void load(const generator&, index_t, nn::causal_batch<Be>& to) const {
+    to = {{1, 4, 9, 2, 7, 3}, {1, 4, 9, 2, 7, 3}, {6}};
+  }
+};
+
+}  // namespace
+
+TEST_CASE("failures: the calls that bring a decoder's loss to the host") {
+  const cuda_double::settings machine{.when = cuda_double::default_schedule()};
+  for (const char* name : {"cudaHostAlloc", "cudaEventCreateWithFlags", "cudaEventRecord",
+                           "cudaEventSynchronize", "cudaMemcpy2DAsync"}) {
+    CAPTURE(std::string(name));
+    cuda_double::reset(machine);
+    cuda_double::fail_call_of(name, 1, 1);
+    const auto run = [] {
+      Be be;
+      auto net = small_decoder(be, small_llama());
+      one_text data;
+      (void)fit(lora{}, net, data, {.rank = 2, .steps = 2});
+    };
+    CHECK_THROWS_AS(run(), cuda_error);
+    CHECK(cuda_double::alive() == 0);
+    CHECK(cuda_double::violations().empty());
+  }
+  // What fails on the device after the last forward pass is an error of the run.
+  cuda_double::reset(machine);
+  if (machine.when == cuda_double::schedule::lazy) {
+    Be be;
+    auto net = small_decoder(be, small_llama());
+    one_text data;
+    auto last = start_run(lora{}, net, data, {.rank = 2, .steps = 1});
+    last.step();
+    cuda_double::fail_work(1);
+    CHECK_THROWS_AS((void)last.finish(), cuda_error);
+  }
+  CHECK(cuda_double::alive() == 0);
   cuda_double::reset(machine);
 }
