@@ -46,13 +46,12 @@ template <class State>
 class archive_cursor {
  public:
   enum class direction { save, load };
-  bool loading() const { return direction_ == direction::load; }
+  bool loading() const { return written_ == nullptr; }
 
  protected:
-  archive_cursor(State& state, direction d) : saved_(&state), direction_(d) {
-    written_ = d == direction::save ? &state : nullptr;
-  }
-  explicit archive_cursor(const State& saved) : saved_(&saved), direction_(direction::load) {}
+  archive_cursor(State& state, direction d)
+      : saved_(&state), written_(d == direction::save ? &state : nullptr) {}
+  explicit archive_cursor(const State& saved) : saved_(&saved) {}
 
   // Goes on to the entry of this name under the present one, and returns what leave() needs.
   std::size_t enter(std::string_view name);
@@ -67,7 +66,6 @@ class archive_cursor {
  private:
   const State* saved_;
   State* written_ = nullptr;  // null when loading
-  direction direction_;
   std::string path_;
 };
 

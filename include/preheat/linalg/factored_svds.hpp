@@ -29,20 +29,6 @@ struct factored_problem {
 
 namespace detail {
 
-// Threads that have ended when this has.
-struct joined_threads {
-  std::vector<std::thread> all;
-
-  joined_threads() = default;
-  joined_threads(const joined_threads&) = delete;
-  joined_threads& operator=(const joined_threads&) = delete;
-  ~joined_threads() {
-    for (std::thread& one : all) {
-      one.join();
-    }
-  }
-};
-
 // f(0) … f(count − 1), on as many threads as the machine has. Errors: the first of any f, when all have ended.
 // (Not by std::async: every program would read <future>.)
 template <class F>
@@ -62,10 +48,10 @@ void on_threads(std::size_t count, const F& f) {
     }
   };
   {
-    joined_threads helpers;
+    std::vector<std::jthread> helpers;  // joined where the block ends
     const std::size_t threads = std::min<std::size_t>(count, std::thread::hardware_concurrency());
     for (std::size_t t = 1; t < threads; ++t) {
-      helpers.all.emplace_back(work);
+      helpers.emplace_back(work);
     }
     work();
   }
