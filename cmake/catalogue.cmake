@@ -1,13 +1,19 @@
-# preheat_catalogue(user home rows [target]): adds the methods of studies/common/catalogue.txt to the library <home>_<user>, or
-# to this target; <home>/<user> is the user's folder and namespace: so many methods in a generated file.
+# preheat_catalogue(user home rows [TARGET target] [FEW id...]): adds the methods of studies/common/catalogue.txt to the library
+# <home>_<user>, or to this target; <home>/<user> is the user's folder and namespace: so many methods in a generated file. With
+# PREHEAT_FEW_BACKENDS these alone, which are of every kind: the laws of the others are in preheat_conformance.
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/studies/common/catalogue.txt)
 function(preheat_catalogue user home rows_of_a_file)
+  cmake_parse_arguments(PARSE_ARGV 3 arg "" "TARGET" "FEW")
   set(target ${home}_${user})
-  if(ARGC GREATER 3)
-    set(target ${ARGV3})
+  if(arg_TARGET)
+    set(target ${arg_TARGET})
   endif()
   set(common ${PROJECT_SOURCE_DIR}/studies/common)
   file(STRINGS ${common}/catalogue.txt lines ENCODING UTF-8 REGEX "^([a-z]+,)*${user}(,[a-z]+)*: ")
+  if(PREHEAT_FEW_BACKENDS AND arg_FEW)
+    list(JOIN arg_FEW "|" few)
+    list(FILTER lines INCLUDE REGEX "^[a-z,]+: \"(${few})\",")
+  endif()
   set(rows "")
   set(part 0)
   set(count 0)

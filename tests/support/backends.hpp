@@ -37,7 +37,7 @@ using cuda_double = cuda_in_shared_context<double>;
 #elif defined(PREHEAT_TEST_THREADS)
 #define PREHEAT_BACKENDS conformance::two_threads, conformance::three_threads
 #elif defined(PREHEAT_FEW_BACKENDS)  // a second compiler and the sanitizers need not see them all
-#define PREHEAT_BACKENDS conformance::cpu_float, conformance::archetype_double
+#define PREHEAT_BACKENDS conformance::cpu_float
 #else
 #define PREHEAT_BACKENDS \
   conformance::cpu_float, conformance::cpu_double, conformance::archetype_double
@@ -45,6 +45,8 @@ using cuda_double = cuda_in_shared_context<double>;
 // The laws of backends: all there are.
 #if defined(PREHEAT_TEST_CUDA)
 #define PREHEAT_ALL_BACKENDS PREHEAT_BACKENDS, conformance::cuda_double
+#elif defined(PREHEAT_FEW_BACKENDS) && !defined(PREHEAT_TEST_THREADS)
+#define PREHEAT_ALL_BACKENDS PREHEAT_BACKENDS, conformance::eigen_double, conformance::archetype_double
 #elif defined(PREHEAT_SYSTEM_BLAS) && !defined(PREHEAT_TEST_THREADS)
 #define PREHEAT_ALL_BACKENDS PREHEAT_BACKENDS, conformance::eigen_float, conformance::eigen_double
 #else
