@@ -10,6 +10,7 @@
 #include <preheat/methods.hpp>
 #include <preheat/nn/bert.hpp>
 #include <preheat/nn/decoder.hpp>
+#include <preheat/nn/decoder_memory.hpp>
 #include <preheat/nn/fused_attention.hpp>
 #include <preheat/operators/adapted.hpp>
 #include <preheat/operators/recorder.hpp>
@@ -669,6 +670,56 @@ TEST_CASE("fused attention: a decoder has the CPU's loss and gradients") {
     }
   }
 }
+
+#if defined(PREHEAT_CUDA_DOUBLE)  // it counts what is alive; a device gives its pool whole blocks
+TEST_CASE("fused attention: a pass takes less memory, by as much as memory_of says") {
+  const std::vector<index_t> ids(96, 3);
+  const auto bytes_of_pass = [&]<template <class> class Attention>(const nn::decoder_config& c) {
+    Be be;
+    auto net = decoder_of<Be, Attention>(be, be, c);
+    storage::store_weights(net, weight_storage::bf16);
+    linear_of linear{net, {}, layer_products::joined};
+    attach_all(net, linear);
+    nn::causal_batch<Be> batch;
+    batch.ids = ids;
+    batch.labels = ids;
+    batch.lengths = {96};
+    const auto held = [&] {
+      be.wait();
+      std::size_t left = 0;
+      std::size_t all = 0;
+      REQUIRE(cudaMemGetInfo(&left, &all) == cudaSuccess);
+      return double(all) - double(left);
+    };
+    const double before = held();
+    net.loss_and_gradient(batch, linear);
+    return held() - before;
+  };
+  for (const bool norms : {false, true}) {
+    CAPTURE(norms);
+    nn::decoder_config c = fused_llama();
+    c.qk_norm = norms;
+    c.max_positions = 96;
+    const auto numbers = [&](bool by_kernels) {
+      const std::vector<index_t> lengths{96};
+      return nn::memory_of(c, {.lengths = lengths,
+                               .predicted = 95,
+                               .rank = 2,
+                               .workers = c.heads,
+                               .fused = by_kernels})
+          .all();
+    };
+    const double products = bytes_of_pass.operator()<nn::causal_attention>(c);
+    const double kernels = bytes_of_pass.operator()<fused>(c);
+    const double saved = 2 * (numbers(false) - numbers(true));
+    CAPTURE(products);
+    CAPTURE(kernels);
+    CHECK(std::abs(products - kernels - saved) <= 0.02 * products);
+    CHECK(std::abs(products - 2 * numbers(false)) <= 0.2 * products);
+    CHECK((norms ? saved == 0 : saved > 0.3 * products));
+  }
+}
+#endif
 
 TEST_CASE("fused attention refuses operands that the kernels do not read") {
   Be be;

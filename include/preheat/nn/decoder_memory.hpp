@@ -5,10 +5,10 @@
 //   const double bytes = 4 * (nn::weight_numbers(config).all() + m.all());
 //
 // Of a block and its N tokens: outputs of the linear layers, attention's result, Q and K if they are
-// normalized, the probabilities (longest text × heads·N); what recompute says; two of the adapter's
-// rank for each linear layer. Where blocks are computed again, only their inputs are kept of all. The head
-// holds the logits of a chunk twice. Vectors are left out. What a backend needs to unpack a stored weight
-// is not here.
+// normalized, the probabilities (longest text × heads·N; with fused attention a number a head and token instead);
+// what recompute says; two of the adapter's rank for each linear layer. Where blocks are computed again, only
+// their inputs are kept of all. The head holds the logits of a chunk twice. Vectors are left out. What a backend
+// needs to unpack a stored weight is not here, nor what the plans of fused attention share (their workspace()).
 #pragma once
 #include <algorithm>
 #include <span>
@@ -43,6 +43,7 @@ struct decoder_pass_size {
   bool dropout = false;
   index_t chunk = 128;  // columns of logits at a time
   index_t workers = 1;  // threads
+  bool fused = false;   // attention is nn::fused_attention
 };
 
 struct decoder_memory {
@@ -74,7 +75,9 @@ inline decoder_memory memory_of(const decoder_config& c, const decoder_pass_size
   }
   // A token's numbers.
   const double norms_and_gate = 2 * hidden + wide;
-  double block = outputs + queries + keys * double(c.heads) + 2 * double(pass.rank) * layers;
+  const bool fused = pass.fused && !c.qk_norm;  // with norms of q and k it computes products
+  const double per_head = fused ? 1 : keys;     // a sum of exponentials, or probabilities
+  double block = outputs + queries + per_head * double(c.heads) + 2 * double(pass.rank) * layers;
   block += c.qk_norm ? queries + key_rows : 0;
   block += c.norm == norm_kind::layer ? 2 * hidden : 0;
   block += pass.dropout ? 2 * inputs : 0;
@@ -86,7 +89,8 @@ inline decoder_memory memory_of(const decoder_config& c, const decoder_pass_size
   decoder_memory m;
   const bool again = pass.again == recompute::blocks;
   m.kept = tokens * (again ? block + double(c.blocks) * hidden : double(c.blocks) * block);
-  m.shared = tokens * shared + double(pass.workers) * keys * std::min(tile, longest);
+  const double tiles = fused ? 0 : double(pass.workers) * keys * std::min(tile, longest);
+  m.shared = tokens * shared + tiles;
   const double columns = std::min(double(pass.chunk), double(pass.predicted));
   m.head = 4 * hidden * double(pass.predicted) + 2 * double(c.vocab_size) * columns;
   return m;
