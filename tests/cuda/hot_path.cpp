@@ -1,17 +1,21 @@
 // The step of an adapted layer neither waits nor allocates; what a step of a decoder asks of the device, counted.
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <preheat/adapter/lora.hpp>
 #include <preheat/cuda/adapted_linear.hpp>
 #include <preheat/cuda/mixed.hpp>
 #include <preheat/methods.hpp>
+#include <preheat/nn/bert.hpp>
 #include <preheat/nn/decoder.hpp>
+#include <preheat/nn/minibatches.hpp>
 #include <preheat/optim/adam.hpp>
 #include <preheat/storage/store_weights.hpp>
 #include <preheat/train/fit.hpp>
 
 #include "double/control.hpp"
 #include "support/small_decoder.hpp"
+#include "support/small_encoder.hpp"
 #include "support/table.hpp"
 
 using namespace conformance;
@@ -183,18 +187,9 @@ struct same_text {
 struct work {
   long all, waits, allocations, waits_for_loss, pending;
 };
-// A later step of LoRA on all layers of a small Llama.
-template <class Be = cuda<float>>
-work work_of_step(index_t blocks, std::vector<index_t> lengths, double clipping = 0,
-                  bool run_ahead = true) {
-  Be be(std::make_shared<const cuda_context>(cuda_options{.run_ahead = run_ahead}));
-  nn::decoder_config c = small_llama();
-  c.blocks = blocks;
-  auto net = small_decoder(be, c);
-  if constexpr (rounds_activations<Be>) {
-    storage::store_weights(net, weight_storage::bf16);
-  }
-  same_text data{std::move(lengths)};
+// A later step of LoRA on all layers of a network.
+template <class Net, class Data>
+work work_of_step_of(Net& net, Data& data, double clipping = 0) {
   auto run = start_run(lora{}, net, data, {.rank = 2, .steps = 6, .max_gradient_norm = clipping});
   run.step();
   run.step();
@@ -209,6 +204,24 @@ work work_of_step(index_t blocks, std::vector<index_t> lengths, double clipping 
   return {after.all - before.all, after.waits - before.waits,
           after.allocations - before.allocations, after.waits_for_loss - before.waits_for_loss,
           after.pending};
+}
+std::shared_ptr<const cuda_context> context_of(bool run_ahead, bool capture_steps) {
+  return std::make_shared<const cuda_context>(
+      cuda_options{.capture_steps = capture_steps, .run_ahead = run_ahead});
+}
+// The same of a small Llama.
+template <class Be = cuda<float>>
+work work_of_step(index_t blocks, std::vector<index_t> lengths, double clipping = 0,
+                  bool run_ahead = true) {
+  Be be(context_of(run_ahead, false));
+  nn::decoder_config c = small_llama();
+  c.blocks = blocks;
+  auto net = small_decoder(be, c);
+  if constexpr (rounds_activations<Be>) {
+    storage::store_weights(net, weight_storage::bf16);
+  }
+  same_text data{std::move(lengths)};
+  return work_of_step_of(net, data, clipping);
 }
 
 }  // namespace
@@ -247,10 +260,6 @@ TEST_CASE(
 
 namespace {
 
-std::shared_ptr<const cuda_context> context_of(bool run_ahead, bool capture_steps) {
-  return std::make_shared<const cuda_context>(
-      cuda_options{.capture_steps = capture_steps, .run_ahead = run_ahead});
-}
 struct outcome {
   fit_status status;
   std::vector<double> losses;
@@ -311,6 +320,86 @@ TEST_CASE(
     shorter.steps = index_t(ended.losses.size());
     CHECK(run_of_decoder(1e19, shorter, true, captures).factors == ended.factors);
   }
+}
+
+namespace {
+
+struct same_classes {
+  cuda<float>* be;
+  nn::token_batch<cuda<float>>* batch;
+  void load(const generator&, index_t, nn::token_batch<cuda<float>>& to) const {
+    to.ids = batch->ids;
+    to.types = batch->types;
+    to.lengths = batch->lengths;
+    be->resize(to.target, 1, batch->target.cols());
+    be->copy(transpose::no, batch->target, to.target);
+  }
+};
+// f(network, batches) of a perceptron, and of an encoder with a head for classes.
+template <class F>
+void on_classifiers(cuda<float>& be, F f) {
+  using Be = cuda<float>;
+  table labels(1, 12);
+  for (index_t j = 0; j < labels.cols; ++j) {
+    labels(0, j) = double(j % 3);
+  }
+  nn::mlp<Be> perceptron(be, {5, 7, 3}, 4);
+  nn::minibatches<Be> rows(be, matrix(be, random_table(5, 12, 5)), matrix(be, labels), 4);
+  f(perceptron, rows);
+  auto encoder = small_encoder<nn::bert<Be>>(be);
+  auto batch = small_batch(be);
+  const same_classes texts{&be, &batch};
+  f(encoder, texts);
+}
+
+}  // namespace
+
+TEST_CASE("the step of a perceptron or an encoder waits for its forward pass alone") {
+  std::vector<work> ahead;
+  std::vector<std::vector<double>> losses;
+  for (const bool run_ahead : {true, false}) {
+    CAPTURE(run_ahead);
+    cuda<float> be(context_of(run_ahead, false));
+    std::size_t k = 0;
+    on_classifiers(be, [&](auto& net, auto& data) {
+      CAPTURE(k);
+      const work w = work_of_step_of(net, data);
+      const auto found = fit(lora{}, net, data, {.rank = 2, .steps = 5}).losses;
+      CHECK(w.allocations == 0);
+      CHECK(w.waits == (run_ahead ? 0 : 1));
+      CHECK(w.waits_for_loss == (run_ahead ? 1 : 0));
+      if (run_ahead) {
+        ahead.push_back(w);
+        losses.push_back(found);
+        return;
+      }
+      CHECK(found == losses[k]);
+      CHECK(w.all == ahead[k].all - 1);
+      if (cuda_double::default_schedule() == cuda_double::schedule::lazy) {
+        CHECK(ahead[k].pending > w.pending + 2);  // products of the backward pass
+      }
+      ++k;
+    });
+  }
+}
+
+TEST_CASE("a wrong label of a perceptron is named when its loss arrives, and NaN is a loss") {
+  using Be = cuda<float>;
+  Be be;
+  nn::mlp<Be> net(be, {5, 7, 3}, 4);
+  base_operator<Be> linear(net);
+  const auto loss_of = [&](double label, double input) {
+    table labels(1, 2);
+    labels(0, 1) = label;
+    table X(5, 2);
+    X(2, 1) = input;
+    return net.loss_and_gradient({matrix(be, X), matrix(be, labels)}, linear);
+  };
+  CHECK(loss_of(2, 1) > 0);
+  CHECK_THROWS_WITH_AS(loss_of(3, 1), "preheat: 0 <= label < classes (3, 3)", invalid_argument);
+  CHECK_THROWS_WITH_AS(loss_of(-1, 1), "preheat: 0 <= label < classes (-1, 3)", invalid_argument);
+  CHECK(std::isnan(loss_of(2, std::nan(""))));
+  CHECK(loss_of(2, 1) > 0);
 }
 
 TEST_CASE("a number on its way to the host: as it was when it was sent, whatever fails") {

@@ -25,7 +25,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 FOLDER = os.path.join(ROOT, 'include', 'preheat', 'cuda')
 FILES = ['error.hpp', 'context.hpp', 'matrix.hpp', 'launch.hpp', 'launch_groups.hpp', 'elementwise.hpp', 'factorizations.hpp', 'reduction.hpp', 'columns.hpp', 'send.hpp', 'collected.hpp', 'clip.hpp',
-         'block_starts.hpp', 'unwaited.hpp', 'captured_steps.hpp', 'backend.hpp', 'mixed_gemm.hpp', 'mixed.hpp', 'adapted_linear.hpp', '../operators/bordered_group.hpp', '../linalg/device_gram_svd.hpp', '../linalg/device_krylov.hpp']
+         'block_starts.hpp', 'unwaited.hpp', 'captured_steps.hpp', 'sent_number.hpp', 'backend.hpp', 'mixed_gemm.hpp', 'mixed.hpp', 'adapted_linear.hpp', '../operators/bordered_group.hpp', '../linalg/device_gram_svd.hpp', '../linalg/device_krylov.hpp']
 TESTS = ['core/backend.cpp', 'nn/column_operations.cpp', 'cuda/backend.cpp', 'cuda/columns.cpp', 'cuda/adapted_linear.cpp', 'cuda/hot_path.cpp', 'cuda/context.cpp',
          'cuda/joined_layers.cpp', 'cuda/svd.cpp', 'cuda/mixed.cpp', 'cuda/captured_steps.cpp']
 
@@ -33,7 +33,7 @@ TESTS = ['core/backend.cpp', 'nn/column_operations.cpp', 'cuda/backend.cpp', 'cu
 KERNELS = ['column_kernels.hpp', 'decoder_kernels.hpp', 'kernels.hpp', 'chunks.hpp', 'stored_weight.hpp']
 
 CALLS = re.compile(r'\b(cublas<T>::\w+|cusolver<T>::\w+|cublasGemm(?:Batched)?Ex|cublasSet\w+|cusolverDnSet\w+|'
-                   r'(?:be|wide_?)\.gemm|cuda(?:Memcpy|Malloc|Free|Stream)\w+|(?:cuda_)?transfer(?:<T>)?|cuda_clone(?:<T>)?|cuda_multiply(?:<T>)?|product|launch|launch_groups|cuda_memory)\(')
+                   r'(?:be|wide_?)\.gemm|cuda(?:Memcpy|Malloc|Free|Stream|Event|Host)\w+|(?:cuda_)?transfer(?:<T>)?|cuda_clone(?:<T>)?|cuda_multiply(?:<T>)?|product|launch|launch_groups|cuda_memory)\(')
 # Statements that are left out, one mutant each.
 STATEMENTS = re.compile(r'^ *(?:(?:context_?(?:->|\.))?(?:synchronize|require_success)\(.*\);|'
                         r'check\((?:cublasSet|cusolverDnSet)|cuda_clear_below_diagonal(?:<T>)?\(|'

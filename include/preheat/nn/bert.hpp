@@ -27,7 +27,7 @@
 #include "../linalg/random_matrix.hpp"
 #include "bert_block.hpp"
 #include "bert_heads.hpp"
-#include "loss.hpp"
+#include "late_loss.hpp"
 #include "rounding_linear.hpp"
 
 namespace preheat::nn {
@@ -116,7 +116,8 @@ class bert {
   template <class Linear>
   T loss(const batch_type& batch, Linear& linear) {
     linear.begin(pass_kind::evaluation);
-    return evaluate(batch, linear, pass_of(batch, false));
+    evaluate(batch, linear, pass_of(batch, false));
+    return value_of_loss(batch);
   }
   // The loss; adds to head().gradient.
   template <class Linear>
@@ -124,13 +125,13 @@ class bert {
     linear.begin(pass_kind::training);
     auto&& of_blocks = with_activations<Be>(*be_, linear, rounding_);
     const bert_pass<Be> pass = pass_of(batch, true);
-    const T value = evaluate(batch, linear, pass);
+    evaluate(batch, linear, pass);
     be_->gemm(1, transpose::no, dZ_, transpose::yes, features_, 1, head_.gradient.W);
     be_->add_row_sums(1, dZ_, head_.gradient.b);
 
     const index_t lowest = linear.first_trained();
     if (lowest >= index_t(layers_.size())) {
-      return value;
+      return value_of_loss(batch);
     }
     be_->resize(d_features_, features_.rows(), features_.cols());
     be_->gemm(1, transpose::yes, head_.parameters.W, transpose::no, dZ_, 0, d_features_);
@@ -147,7 +148,7 @@ class bert {
     for (std::size_t i = blocks_.size(); i-- > 0 && lowest < first_layer_after(i);) {
       blocks_[i].backward(*be_, frozen_->blocks[i], pass, gradient_of_blocks(), of_blocks);
     }
-    return value;
+    return value_of_loss(batch);
   }
 
   // Of the last pass, for tests: the output of the embeddings and of every block, hidden × tokens.
@@ -242,16 +243,21 @@ class bert {
     return Z_;
   }
   template <class Linear>
-  T evaluate(const batch_type& batch, Linear& linear, const bert_pass<Be>& pass) {
+  void evaluate(const batch_type& batch, Linear& linear, const bert_pass<Be>& pass) {
     const view_of<Be> Z = run_forward(batch, linear, pass);
     be_->resize(dZ_, Z.rows(), Z.cols());
-    const T value = Loss::template evaluate(*be_, Z, batch.target, dZ_);
-    if (batch.divisor == 0) {
-      return value;
+    loss_.evaluate(*be_, Z, batch.target, dZ_);
+    if (batch.divisor != 0) {
+      be_->apply(linalg::scale<T>{share_of(batch)}, dZ_);
     }
-    const T share = T(double(batch.sequences()) / batch.divisor);
-    be_->apply(linalg::scale<T>{share}, dZ_);
-    return share * value;
+  }
+  T value_of_loss(const batch_type& batch) {
+    const T value = loss_.value(*be_);
+    return batch.divisor == 0 ? value : share_of(batch) * value;
+  }
+  // Of the whole batch, if this is a part of one.
+  static T share_of(const batch_type& batch) {
+    return T(double(batch.sequences()) / batch.divisor);
   }
 
   Be* be_;
@@ -273,6 +279,7 @@ class bert {
   const_view_of<Be> features_;
   mat<Be> embedded_, input_, last_, dropped_features_, embedding_;
   mat<Be> Z_, dZ_, d_features_, dX_;
+  late_loss<Be, Loss> loss_;
 };
 
 }  // namespace preheat::nn

@@ -33,6 +33,24 @@ struct cross_entropy {
                                 view_of<Be> dZ) {
     return be.softmax_cross_entropy(Z, target, dZ);
   }
+  // The same where a backend adds losses up on its device (nn/late_loss.hpp).
+  template <class Be>
+  static void add(Be& be, const_view_of<Be> Z, const_view_of<Be> target, view_of<Be> dZ,
+                  view_of<Be> total) requires requires {
+    be.add_softmax_cross_entropy(scalar_of<Be>(1), dZ, target, total);
+  }
+  {
+    require_same_shape("cross_entropy", Z, dZ);
+    be.copy(transpose::no, Z, dZ);
+    be.add_softmax_cross_entropy(scalar_of<Be>(1) / scalar_of<Be>(Z.cols()), dZ, target, total);
+  }
+  // Errors: invalid_argument, for a label that is no whole number from 0 on, or too large. Zeros for outputs have a
+  // loss unless a label is wrong, and evaluate says which one.
+  template <classifier_backend Be>
+  static void require_valid(Be& be, const_view_of<Be> target, view_of<Be> Z) {
+    be.fill(0, Z);
+    be.softmax_cross_entropy(Z, target, Z);
+  }
 };
 
 }  // namespace preheat::nn

@@ -12,7 +12,7 @@
 
 #include "../linalg/random_matrix.hpp"
 #include "gelu.hpp"
-#include "loss.hpp"
+#include "late_loss.hpp"
 
 namespace preheat::nn {
 
@@ -81,12 +81,13 @@ class mlp {
   template <class Linear>
   T loss(const batch_type& batch, Linear& linear) {
     linear.begin(pass_kind::evaluation);
-    return evaluate(batch, linear);
+    evaluate(batch, linear);
+    return loss_.value(*be_);
   }
   template <class Linear>
   T loss_and_gradient(const batch_type& batch, Linear& linear) {
     linear.begin(pass_kind::training);
-    const T value = evaluate(batch, linear);
+    evaluate(batch, linear);
     const std::size_t first = std::size_t(linear.first_trained());
     view_of<Be> d = dz_;
     for (std::size_t l = body_.size(); l-- > first;) {
@@ -97,7 +98,7 @@ class mlp {
         be_->apply(gelu_gradient_kernel<T>{}, d, z_[l - 1], cdf_[l - 1]);
       }
     }
-    return value;
+    return loss_.value(*be_);
   }
 
  private:
@@ -119,10 +120,10 @@ class mlp {
     return z_.back();
   }
   template <class Linear>
-  T evaluate(const batch_type& batch, Linear& linear) {
+  void evaluate(const batch_type& batch, Linear& linear) {
     const view_of<Be> Z = run_forward(batch.X, linear);
     be_->resize(dz_, Z.rows(), Z.cols());
-    return Loss::template evaluate(*be_, Z, batch.target, dz_);
+    loss_.evaluate(*be_, Z, batch.target, dz_);
   }
 
   Be* be_;
@@ -131,6 +132,7 @@ class mlp {
   std::vector<mat<Be>> h_;
   std::vector<mat<Be>> cdf_;
   mat<Be> dz_;
+  late_loss<Be, Loss> loss_;
 };
 
 }  // namespace preheat::nn
