@@ -1,6 +1,6 @@
 # preheat_catalogue(user home rows [TARGET target] [FEW id...]): adds the methods of studies/common/catalogue.txt to the library
 # <home>_<user>, or to this target; <home>/<user> is the user's folder and namespace: so many methods in a generated file. With
-# PREHEAT_FEW_BACKENDS these alone, which are of every kind: the laws of the others are in preheat_conformance.
+# PREHEAT_FEW_BACKENDS=archetype these alone, which are of every kind: the laws of the others are in preheat_conformance.
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/studies/common/catalogue.txt)
 function(preheat_catalogue user home rows_of_a_file)
   cmake_parse_arguments(PARSE_ARGV 3 arg "" "TARGET" "FEW")
@@ -10,7 +10,7 @@ function(preheat_catalogue user home rows_of_a_file)
   endif()
   set(common ${PROJECT_SOURCE_DIR}/studies/common)
   set(ids "[a-z_]+")
-  if(PREHEAT_FEW_BACKENDS AND arg_FEW)
+  if(PREHEAT_FEW_BACKENDS STREQUAL "archetype" AND arg_FEW)
     list(JOIN arg_FEW "|" ids)
   endif()
   file(STRINGS ${common}/catalogue.txt lines ENCODING UTF-8 REGEX "^([a-z]+,)*${user}(,[a-z]+)*: \"(${ids})\"")

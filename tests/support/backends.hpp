@@ -36,8 +36,10 @@ using cuda_double = cuda_in_shared_context<double>;
 #define PREHEAT_BACKENDS conformance::cuda_float
 #elif defined(PREHEAT_TEST_THREADS)
 #define PREHEAT_BACKENDS conformance::two_threads, conformance::three_threads
-#elif defined(PREHEAT_FEW_BACKENDS)  // a second compiler and the sanitizers need not see them all
-#define PREHEAT_BACKENDS conformance::cpu_float
+#elif defined(PREHEAT_FEW_BACKENDS_archetype)  // one compiler takes this, the other the rest
+#define PREHEAT_BACKENDS conformance::archetype_double
+#elif defined(PREHEAT_FEW_BACKENDS_cpu)
+#define PREHEAT_BACKENDS conformance::cpu_float, conformance::cpu_double
 #else
 #define PREHEAT_BACKENDS \
   conformance::cpu_float, conformance::cpu_double, conformance::archetype_double
@@ -45,8 +47,8 @@ using cuda_double = cuda_in_shared_context<double>;
 // The laws of backends: all there are.
 #if defined(PREHEAT_TEST_CUDA)
 #define PREHEAT_ALL_BACKENDS PREHEAT_BACKENDS, conformance::cuda_double
-#elif defined(PREHEAT_FEW_BACKENDS) && !defined(PREHEAT_TEST_THREADS)
-#define PREHEAT_ALL_BACKENDS PREHEAT_BACKENDS, conformance::eigen_double, conformance::archetype_double
+#elif defined(PREHEAT_FEW_BACKENDS_archetype) && !defined(PREHEAT_TEST_THREADS)
+#define PREHEAT_ALL_BACKENDS PREHEAT_BACKENDS, conformance::cpu_float, conformance::eigen_double
 #elif defined(PREHEAT_SYSTEM_BLAS) && !defined(PREHEAT_TEST_THREADS)
 #define PREHEAT_ALL_BACKENDS PREHEAT_BACKENDS, conformance::eigen_float, conformance::eigen_double
 #else
