@@ -77,8 +77,10 @@ endif()
 
 # preheat_unite(target count): so many files of the target at a time.
 function(preheat_unite target count)
-  math(EXPR count "${count} * ${preheat_unite_factor}")
-  set_target_properties(${target} PROPERTIES UNITY_BUILD "${PREHEAT_UNITE}" UNITY_BUILD_MODE BATCH UNITY_BUILD_BATCH_SIZE ${count})
+  if(PREHEAT_UNITE)
+    math(EXPR count "${count} * ${preheat_unite_factor}")
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE BATCH UNITY_BUILD_BATCH_SIZE ${count})
+  endif()
 endfunction()
 
 # preheat_unite_tests(variable name count): replaces the list of test files in the variable by files in
