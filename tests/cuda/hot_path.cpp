@@ -424,6 +424,14 @@ TEST_CASE("a number on its way to the host: as it was when it was sent, whatever
       be.send(x, number);
       be.fill(6, x);
       CHECK(be.receive(number) == 5);
+      // One that nobody receives arrives before its memory on the host is freed.
+      const long before = cuda_double::pending();
+      {
+        Be::sent_number unread;
+        be.fill(7, x);
+        be.send(x, unread);
+      }
+      CHECK(cuda_double::pending() <= before);
     }
   }
 }
