@@ -8,8 +8,6 @@
 // That is so for a loss that can be added up on the device (adds_to_total), which cross entropy can on a backend with
 // sums_losses (nn/decoder_backend.hpp). Any other is waited for in evaluate.
 #pragma once
-#include <utility>
-
 #include "decoder_backend.hpp"
 #include "loss.hpp"
 
