@@ -34,8 +34,8 @@ CLI::Option* add(CLI::App& app, const char* name, T& value, const char* text, co
 CLI::Validator within(double least, double most) {
   const auto fault = [=](std::string& word) {
     double x = 0;
-    const bool number = CLI::detail::lexical_cast(word, x);
-    return number && x >= least && x <= most
+    const bool is_number = CLI::detail::lexical_cast(word, x);
+    return is_number && x >= least && x <= most
                ? std::string()
                : fmt::format("'{}' is no number from {} to {}", word, least, most);
   };
@@ -118,8 +118,8 @@ void read_rates(const std::vector<std::string>& words, training_options& o) {
   for (const std::string& word : words) {
     double rate = 0;
     const auto [end, problem] = std::from_chars(word.data(), word.data() + word.size(), rate);
-    const bool number = problem == std::errc() && end == word.data() + word.size();
-    if (!number || !(rate >= 1e-12 && rate <= 1e3)) {
+    const bool is_number = problem == std::errc() && end == word.data() + word.size();
+    if (!is_number || !(rate >= 1e-12 && rate <= 1e3)) {
       throw CLI::ValidationError(
           "--rate", "a rate is a number from 1e-12 to 1000, or auto alone, not '" + word + "'");
     }
