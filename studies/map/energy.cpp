@@ -12,7 +12,6 @@ namespace {
 
 using backend = digits::backend;
 using matrix = preheat::mat<backend>;
-using digits::be;
 
 // What full fine-tuning changed, layer by layer.
 std::vector<matrix> changes(const digits::base_model& base, const digits::base_model& tuned) {
@@ -21,7 +20,7 @@ std::vector<matrix> changes(const digits::base_model& base, const digits::base_m
   std::vector<matrix> all;
   for (std::size_t l = 0; l < before.layers().size(); ++l) {
     matrix D = std::move(after.layers()[l].W);
-    be.apply(preheat::linalg::axpby<float>{-1, 1}, D, before.layers()[l].W);
+    digits::be.apply(preheat::linalg::axpby<float>{-1, 1}, D, before.layers()[l].W);
     all.push_back(std::move(D));
   }
   return all;
@@ -30,17 +29,17 @@ std::vector<matrix> changes(const digits::base_model& base, const digits::base_m
 double square(const std::vector<matrix>& all) {
   double sum = 0;
   for (const matrix& D : all) {
-    sum += double(be.dot(D, D));
+    sum += double(digits::be.dot(D, D));
   }
   return sum;
 }
 
 // ‖D·P‖² with P the projection on the rows' space of A.
 double energy_in_rows(const matrix& D, const matrix& A) {
-  const matrix Q = be.qr(preheat::linalg::transposed<backend>(be, A)).Q;
-  matrix DQ = be.zeros(D.rows(), Q.cols());
-  be.gemm(1, preheat::transpose::no, D, preheat::transpose::no, Q, 0, DQ);
-  return double(be.dot(DQ, DQ));
+  const matrix Q = digits::be.qr(preheat::linalg::transposed<backend>(digits::be, A)).Q;
+  matrix DQ = digits::be.zeros(D.rows(), Q.cols());
+  digits::be.gemm(1, preheat::transpose::no, D, preheat::transpose::no, Q, 0, DQ);
+  return double(digits::be.dot(DQ, DQ));
 }
 
 // Of a run's adapters, wherever it stands.
@@ -48,7 +47,7 @@ template <class Run>
 double share_in_rows(Run& run, const std::vector<matrix>& all) {
   double sum = 0;
   for (std::size_t l = 0; l < all.size(); ++l) {
-    const auto f = run.method.adapter.product(be, run.adapters.layers()[l].parameters);
+    const auto f = run.method.adapter.product(digits::be, run.adapters.layers()[l].parameters);
     sum += energy_in_rows(all[l], f.A);
   }
   return sum / square(all);
@@ -80,8 +79,8 @@ double best_energy(const digits::base_model& base, const digits::base_model& ful
   const std::vector<matrix> all = changes(base, fully_tuned);
   double sum = 0;
   for (const matrix& D : all) {
-    const auto svd = preheat::linalg::truncated_svd<backend>(be, D, main_rank);
-    sum += double(be.dot(svd.S, svd.S));
+    const auto svd = preheat::linalg::truncated_svd<backend>(digits::be, D, main_rank);
+    sum += double(digits::be.dot(svd.S, svd.S));
   }
   return sum / square(all);
 }
