@@ -106,6 +106,22 @@ std::string condition::title() const {
   return fmt::format("{}, {} steps, rank {}", problem, steps, rank);
 }
 
+std::vector<run_record> without_repeats(const std::vector<run_record>& runs) {
+  std::vector<run_record> first;
+  std::map<std::string, std::size_t> place;
+  for (const run_record& r : runs) {
+    common::run_definition same = r;
+    same.settings = shared_settings(r);
+    const auto [it, is_new] = place.try_emplace(common::key(same), first.size());
+    if (is_new) {
+      first.push_back(r);
+    } else {
+      first[it->second].measures.insert(r.measures.begin(), r.measures.end());
+    }
+  }
+  return first;
+}
+
 std::vector<condition> conditions_of(const std::vector<run_record>& runs,
                                      const std::vector<method_entry>& known) {
   std::map<std::tuple<std::string, int, std::string>, run_group> groups;

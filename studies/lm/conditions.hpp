@@ -51,6 +51,10 @@ struct condition {
 // The rates of a method that have at least half as many seeds as any of them, with their seeds.
 std::map<double, std::set<int>> rates_with_seeds(const run_group& runs);
 
+// Of the runs that differ in nothing but the machine, the build or what was measured besides, the first, with the
+// measures that only a later one has.
+std::vector<run_record> without_repeats(const std::vector<run_record>& runs);
+
 // In the order of tasks, steps and ranks; methods in the order of `known`, variants after their method. Runs
 // without a rank are in the conditions of all ranks. A method's best rate is that of the least validation loss, by
 // the seeds that all its rates have; a rate with less than half as many seeds as another does not count. What only

@@ -142,7 +142,8 @@ std::string text_of(const condition& c) {
 
 std::string evidence_of(const std::vector<run_record>& runs,
                         const std::vector<method_entry>& known) {
-  const std::vector<condition> conditions = conditions_of(runs, known);
+  const std::vector<run_record> once = without_repeats(runs);
+  const std::vector<condition> conditions = conditions_of(once, known);
   std::string text = overview_of(conditions);
   for (const condition& c : conditions) {
     text += text_of(c);

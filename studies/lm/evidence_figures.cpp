@@ -228,7 +228,8 @@ struct drawer {
 
 std::vector<picture> evidence_figures(const std::vector<run_record>& runs,
                                       const std::vector<method_entry>& known) {
-  const std::vector<condition> conditions = conditions_of(runs, known);
+  const std::vector<run_record> once = without_repeats(runs);
+  const std::vector<condition> conditions = conditions_of(once, known);
   drawer d{known, conditions, {}};
   d.compared = comparisons_of(d.conditions);
   d.by_steps();

@@ -124,6 +124,25 @@ TEST_CASE("lm: kept runs: all comparisons are corrected together, and small rate
                                        "lm_steps"});
 }
 
+TEST_CASE("lm: a run that two machines made counts once, with the measures of both") {
+  std::vector<run_record> runs;
+  for (int base = 0; base < 3; ++base) {
+    runs.push_back(record("lora", 0.004, base, 3.0 + 0.01 * base));
+    runs.push_back(record("hrp", 0.004, base, 3.1 + 0.01 * base));
+  }
+  for (const char* const method : {"lora", "hrp"}) {
+    runs.push_back(record(method, 0.004, 0, 4));
+    runs.back().settings = "batch 8, starts measured; fingerprint of another machine";
+    runs.back().measures = {{"drift_loss", 9}, {"start_curvature", method[0] == 'h' ? 8 : 2}};
+  }
+  CHECK(studies::lm::without_repeats(runs).size() == 6);
+  const std::string text = studies::lm::evidence_of(runs, known);
+  CAPTURE(text);
+  const auto has = [&](const std::string& part) { return text.find(part) != std::string::npos; };
+  CHECK(has("| the lora | 3 | 0.004 |  | 3.110 ± 0.025 |  |"));
+  CHECK(has("| definitions, 32 steps, rank 4 | the hrp | 8 | 0.001 | 0.004 |"));
+}
+
 TEST_CASE("lm: the figure of rates has no line of one or two seeds") {
   std::vector<run_record> runs;
   for (int base = 0; base < 3; ++base) {
