@@ -22,9 +22,6 @@
 namespace apps::adapter {
 namespace {
 
-using T = float;
-using Be = preheat::cpu<T>;
-
 // A matrix that changed, and its place in the plan.
 struct changed_matrix {
   std::string module;
@@ -120,17 +117,17 @@ differences compare(const extract_options& o, const base_model& tuned, const bas
 }
 
 // Wᵀ (in×out) as it lies, of both, and the difference.
-matrix<T> difference_of(const base_model& tuned, const base_model& base, const std::string& name,
-                        index_t rows, index_t cols) {
-  matrix<T> D = read_finite<T>(tuned.tensors(), name, rows, cols);
+matrix<float> difference_of(const base_model& tuned, const base_model& base,
+                            const std::string& name, index_t rows, index_t cols) {
+  matrix<float> D = read_finite<float>(tuned.tensors(), name, rows, cols);
   constexpr index_t entries = 4'000'000;
   const index_t most = std::max<index_t>(1, entries / cols);
   for (index_t first = 0; first < rows; first += most) {
     const index_t count = std::min(most, rows - first);
-    matrix<T> before(cols, count);
-    safetensors::read_rows<T>(name, base.tensors().info(name), first * cols, before);
-    require_finite<T>(base.tensors(), name, before);
-    add<T>(-1, before, view(D).col_range(first, count));
+    matrix<float> before(cols, count);
+    safetensors::read_rows<float>(name, base.tensors().info(name), first * cols, before);
+    require_finite<float>(base.tensors(), name, before);
+    add<float>(-1, before, view(D).col_range(first, count));
   }
   base.tensors().release(name);
   return D;
@@ -216,19 +213,20 @@ void extract(const extract_options& o) {
   };
   const auto part_of = [&](std::size_t i) {
     const changed_matrix& m = found.matrices[i];
-    Be be;
-    const matrix<T> D = difference_of(tuned, base, m.module + ".weight", m.turned ? m.in : m.out,
-                                      m.turned ? m.out : m.in);
+    preheat::cpu<float> be;
+    const matrix<float> D = difference_of(tuned, base, m.module + ".weight",
+                                          m.turned ? m.in : m.out, m.turned ? m.out : m.in);
     return o.energy > 0
-               ? preheat::low_rank_difference_by_energy<Be>(be, D, o.energy, ranks[i], gen(i))
-               : preheat::low_rank_difference<Be>(be, D, ranks[i], gen(i));
+               ? preheat::low_rank_difference_by_energy<preheat::cpu<float>>(be, D, o.energy,
+                                                                             ranks[i], gen(i))
+               : preheat::low_rank_difference<preheat::cpu<float>>(be, D, ranks[i], gen(i));
   };
   // Parts whose rank a first pass finds, until the header can be written.
-  std::vector<stored_factors<T>> factors(found.matrices.size());
+  std::vector<stored_factors<float>> factors(found.matrices.size());
   std::vector<layer_result> results(found.matrices.size());
   const auto factor = [&](std::size_t i) {
     const changed_matrix& m = found.matrices[i];
-    preheat::low_rank_part<Be> part = part_of(i);
+    preheat::low_rank_part<preheat::cpu<float>> part = part_of(i);
     const index_t rank = part.d.S.rows();
     results[i] = {.module = m.module,
                   .out = m.out,
@@ -241,7 +239,7 @@ void extract(const extract_options& o) {
       std::swap(part.d.U, part.d.V);
     }
     factors[i] =
-        with_values_on_both<T>({std::move(part.d.U), std::move(part.d.S), std::move(part.d.V)});
+        with_values_on_both<float>({std::move(part.d.U), std::move(part.d.S), std::move(part.d.V)});
     return rank;
   };
   if (o.energy > 0 && !o.dry_run) {
@@ -280,7 +278,7 @@ void extract(const extract_options& o) {
       if (o.energy == 0) {
         factor(i);
       }
-      writer.write<T>(i, factors[i].At, factors[i].Bt);
+      writer.write<float>(i, factors[i].At, factors[i].Bt);
       factors[i] = {};
     });
     writer.commit();

@@ -12,8 +12,6 @@
 
 namespace apps::adapter {
 
-using T = float;
-using Be = preheat::cpu<T>;
 using preheat::transpose;
 
 intruder_finder::intruder_finder(const base_model& base, const preheat::intruder_options& options,
@@ -37,18 +35,20 @@ layer_intruders intruder_finder::of(const peft::reader& adapter,
   }
   require_weight(base_.tensors(), *name);
   const bool turned = is_transposed(adapter, l, base_, names_, *name);
-  matrix<T> W = turned ? read_finite<T>(base_.tensors(), *name, l.in, l.out)  // out×in
-                       : transposed<T>(read_finite<T>(base_.tensors(), *name, l.out, l.in));
-  matrix<T> tuned = zeros<T>(l.out, l.in);
-  add<T>(1, W, tuned);
-  const stored_factors<T> f = read_term<T>({&adapter, &l});
-  add_product<T>(l.scaling, transpose::yes, f.Bt, transpose::yes, f.At, tuned);
-  Be be;
-  auto found = preheat::find_intruders<Be>(be, W, tuned, options_, gen_);
+  matrix<float> W =
+      turned ? read_finite<float>(base_.tensors(), *name, l.in, l.out)  // out×in
+             : transposed<float>(read_finite<float>(base_.tensors(), *name, l.out, l.in));
+  matrix<float> tuned = zeros<float>(l.out, l.in);
+  add<float>(1, W, tuned);
+  const stored_factors<float> f = read_term<float>({&adapter, &l});
+  add_product<float>(l.scaling, transpose::yes, f.Bt, transpose::yes, f.At, tuned);
+  preheat::cpu<float> be;
+  auto found = preheat::find_intruders<preheat::cpu<float>>(be, W, tuned, options_, gen_);
   const index_t count = index_t(found.intruders.size());
-  layer_intruders result{std::move(found.similarity),
-                         std::move(found.intruders),
-                         {matrix<T>(l.out, count), matrix<T>(count, 1), matrix<T>(l.in, count)}};
+  layer_intruders result{
+      std::move(found.similarity),
+      std::move(found.intruders),
+      {matrix<float>(l.out, count), matrix<float>(count, 1), matrix<float>(l.in, count)}};
   for (index_t k = 0; k < count; ++k) {
     const index_t j = result.intruders[std::size_t(k)];
     std::copy_n(found.d.U.data() + j * found.d.U.ld(), l.out,
