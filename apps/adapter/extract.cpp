@@ -216,10 +216,8 @@ void extract(const extract_options& o) {
     preheat::cpu<float> be;
     const matrix<float> D = difference_of(tuned, base, m.module + ".weight",
                                           m.turned ? m.in : m.out, m.turned ? m.out : m.in);
-    return o.energy > 0
-               ? preheat::low_rank_difference_by_energy<preheat::cpu<float>>(be, D, o.energy,
-                                                                             ranks[i], gen(i))
-               : preheat::low_rank_difference<preheat::cpu<float>>(be, D, ranks[i], gen(i));
+    return o.energy > 0 ? preheat::low_rank_difference_by_energy(be, D, o.energy, ranks[i], gen(i))
+                        : preheat::low_rank_difference(be, D, ranks[i], gen(i));
   };
   // Parts whose rank a first pass finds, until the header can be written.
   std::vector<stored_factors<float>> factors(found.matrices.size());

@@ -43,7 +43,7 @@ layer_intruders intruder_finder::of(const peft::reader& adapter,
   const stored_factors<float> f = read_term<float>({&adapter, &l});
   add_product<float>(l.scaling, transpose::yes, f.Bt, transpose::yes, f.At, tuned);
   preheat::cpu<float> be;
-  auto found = preheat::find_intruders<preheat::cpu<float>>(be, W, tuned, options_, gen_);
+  auto found = preheat::find_intruders(be, W, tuned, options_, gen_);
   const index_t count = index_t(found.intruders.size());
   layer_intruders result{
       std::move(found.similarity),
