@@ -208,7 +208,7 @@ struct drawer {
   void by_prediction() {
     method_figure f(known,
                     settings_of("lm_predicted", "Tuned rate against the one that 1/λ predicts",
-                                "  set logscale xy 2\n  set xrange [*:*]\n  set format xy \"%g\"\n"
+                                "  set logscale xy\n  set xrange [*:*]\n  set format xy \"%g\"\n"
                                 "  set xlabel \"predicted from Kaiming's\" offset 0,0.3\n"
                                 "  set ylabel \"tuned\" offset 1.2,0\n",
                                 false, false));
