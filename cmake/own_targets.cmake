@@ -71,8 +71,8 @@ endfunction()
 # are then compiled once: half the time or less for the memory of two or three of them. With 2 it reads twelve files of a
 # program, which takes half of that time again and up to 2 GB, and twice as many test files: a tenth less and up to 4 GB.
 
-# preheat_unite(target count [file...]): so many files of the target at a time; these alone, because they take the most memory,
-# and without what own_targets.cmake has the compiler keep of its garbage: 1 GB at most.
+# preheat_unite(target count [file...]): so many files of the target at a time. With 2 twelve; else these files, which take the
+# most memory, each alone, and the compiler frees its memory sooner than preheat_options says: 1 GB at most.
 function(preheat_unite target count)
   if(PREHEAT_UNITE EQUAL 2)
     set(count 12)
