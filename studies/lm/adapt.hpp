@@ -74,7 +74,7 @@ run_outcome adapt(Method m, rank_rule rank, const base_model& model, const data_
     if (s.why) {
       const double before = computing_seconds();
       full = full_change_of(model, set, s, run);
-      result.measures[full_share_at_start] = share_in_rows(training, *full);
+      result.measures[full_share_at_start] = common::share_in_rows(the_backend(), training, *full);
       measure_curvature(result, net, training, set, s, options.seed);
       measure_preheating(result, m, model, set, s, options);
       aside = computing_seconds() - before;
@@ -86,7 +86,7 @@ run_outcome adapt(Method m, rank_rule rank, const base_model& model, const data_
   const double trained = computing_seconds();
   if constexpr (Method::adapter_type::has_factors) {
     if (full) {
-      result.measures[full_share_at_end] = share_in_rows(training, *full);
+      result.measures[full_share_at_end] = common::share_in_rows(the_backend(), training, *full);
     }
   }
   const auto report = training.finish();

@@ -12,7 +12,6 @@ namespace studies::lm {
 static std::shared_ptr<const full_change> train_fully(const base_model& model, const data_set& set,
                                                       const training_settings& s,
                                                       const run_definition& run) {
-  backend& be = the_backend();
   network after = model.start();
   definition_batches<backend> batches(set.train, s.batch);
   batches.make_equally_long(computes_on_gpu);
@@ -26,15 +25,7 @@ static std::shared_ptr<const full_change> train_fully(const base_model& model, c
   }
   preheat::merge(after, report);
   network before = model.start();
-  using const_view = preheat::const_view_of<backend>;
-  auto change = std::make_shared<full_change>();
-  for (std::size_t l = 0; l < after.layers().size(); ++l) {
-    preheat::mat<backend> D = preheat::clone(be, const_view(after.layers()[l].W));
-    be.apply(preheat::linalg::axpby<float>{-1, 1}, D, const_view(before.layers()[l].W));
-    change->square += double(be.dot(D, D));
-    change->D.push_back(std::move(D));
-  }
-  return change;
+  return std::make_shared<full_change>(common::change_between(the_backend(), before, after));
 }
 
 std::shared_ptr<const full_change> full_change_of(const base_model& model, const data_set& set,

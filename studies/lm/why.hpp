@@ -15,37 +15,18 @@
 
 #include "methods.hpp"
 #include "model.hpp"
+#include "studies/common/full_change.hpp"
 #include "studies/common/method_list.hpp"
 
 namespace studies::lm {
 
-// What full fine-tuning with the batches of a seed changes: W after less W before, layer by layer.
-struct full_change {
-  std::vector<preheat::mat<backend>> D;
-  double square = 0;  // Σ‖D‖²
-};
-// Trained at why_full_rate. The last seed's is kept; threads may share it.
+using full_change = common::full_change<backend>;
+
+// What full fine-tuning with the batches of a seed changes, trained at why_full_rate. The last seed's is kept;
+// threads may share it.
 std::shared_ptr<const full_change> full_change_of(const base_model& model, const data_set& set,
                                                   const training_settings& s,
                                                   const run_definition& run);
-
-// The share of Σ‖D‖² in the rows' spaces of the adapters' A.
-template <class Training>
-double share_in_rows(Training& training, const full_change& full) {
-  backend& be = the_backend();
-  double inside = 0;
-  for (std::size_t l = 0; l < full.D.size(); ++l) {
-    const auto& layer = training.adapters.layers()[l];
-    if (layer.attached) {
-      const auto f = training.method.adapter.product(be, layer.parameters);
-      const auto Q = be.qr(preheat::linalg::transposed<backend>(be, f.A)).Q;
-      const auto DQ = preheat::linalg::product<backend>(be, preheat::transpose::no, full.D[l],
-                                                        preheat::transpose::no, Q);
-      inside += double(be.dot(DQ, DQ));
-    }
-  }
-  return inside / full.square;
-}
 
 // Without what an init that is derived from HRP takes of the data besides.
 template <class Preheat>

@@ -1,10 +1,16 @@
 // A step of any method allocates nothing once it runs steadily: steps 10 to 20 of `fit`.
-//
-// The program also proves that it can see: every replaced function is tried, and a method that
-// allocates on purpose must be caught. Exit code 0 if all holds.
+// The tests also prove that they can see: every replaced function is tried, and a method that allocates on
+// purpose must be caught.
 #include "watch.hpp"
 
+#include <malloc.h>
+
+#include <cstdlib>
+#include <vector>
+
 namespace {
+
+using namespace alloc;
 
 template <class T>
 nn::least_squares<watched_cpu<T>> matrix_problem(watched_cpu<T>& be, index_t m, index_t n) {
@@ -12,14 +18,13 @@ nn::least_squares<watched_cpu<T>> matrix_problem(watched_cpu<T>& be, index_t m, 
   return {be, eigen_matrix::Random(m, n), eigen_matrix::Random(m, n)};
 }
 
-// Every method on the smallest network.
-template <class T>
-void check_methods() {
+TEST_CASE("allocations: none in a step of any method") {
+  using T = float;
   watched_cpu<T> be;
   const auto one = [&](const std::string& name, auto m, const fit_options& options = {}) {
     auto net = matrix_problem<T>(be, 40, 30);
     auto data = net.batches();
-    report<T>(name, count_steps(m, net, data, options));
+    check(name, count_steps(m, net, data, options));
   };
   using lora_sgd = method<optim::sgd>;
   one("lora, adamw", lora{});
@@ -39,10 +44,10 @@ void check_methods() {
 
   auto large = matrix_problem<T>(be, 600, 500);
   auto data = large.batches();
-  report<T>("lora, 600x500", count_steps(lora{}, large, data, {}), sizes::large);
+  check("lora, 600x500", count_steps(lora{}, large, data, {}), sizes::large);
 }
 
-// ------------------------------------------------------------------- the program can see at all
+// ------------------------------------------------------------------- the tests can see at all
 
 void* volatile sink;  // keeps the compiler from removing an allocation
 
@@ -53,9 +58,10 @@ long seen_in(F f) {
   return stop_counting().elsewhere;
 }
 
-void check_interposition() {
+TEST_CASE("allocations: each function that allocates is counted") {
   const auto one = [](const char* name, auto allocate) {
-    expect(seen_in(allocate) == 1, std::string(name) + " is counted once");
+    CAPTURE(name);
+    CHECK(seen_in(allocate) == 1);
     std::free(sink);
   };
   one("malloc", [] { sink = std::malloc(10); });
@@ -71,7 +77,7 @@ void check_interposition() {
   one("operator new[]", [] { sink = ::operator new[](10); });
   one("aligned operator new", [] { sink = ::operator new(128, std::align_val_t(64)); });
   one("aligned operator new[]", [] { sink = ::operator new[](128, std::align_val_t(64)); });
-  expect(seen_in([] {}) == 0, "nothing is counted when nothing is allocated");
+  CHECK(seen_in([] {}) == 0);
 }
 
 // An optimizer that allocates a scratch vector in every step.
@@ -84,22 +90,11 @@ struct wasteful_sgd : optim::sgd {
   }
 };
 
-void check_that_waste_is_caught() {
+TEST_CASE("allocations: an optimizer that allocates once a step is caught") {
   watched_cpu<float> be;
   auto net = matrix_problem<float>(be, 40, 30);
   auto data = net.batches();
-  const counts seen = count_steps(method<wasteful_sgd>{}, net, data, {});
-  std::printf("%-40s %-6s %6ld in products %6ld elsewhere (on purpose)\n",
-              "an optimizer that allocates once a step", "float", seen.in_products, seen.elsewhere);
-  expect(seen.elsewhere == 11, "eleven allocations in eleven steps are counted");
+  CHECK(count_steps(method<wasteful_sgd>{}, net, data, {}).elsewhere == 11);  // in eleven steps
 }
 
 }  // namespace
-
-int main() {
-  begin_program();
-  check_interposition();
-  check_that_waste_is_caught();
-  check_methods<float>();
-  return end_program();
-}

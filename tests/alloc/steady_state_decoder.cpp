@@ -1,5 +1,4 @@
-// A step of a decoder allocates nothing once it runs steadily: steps 10 to 20 of `fit`. Exit code 0 if
-// that holds.
+// A step of a decoder allocates nothing once it runs steadily: steps 10 to 20 of `fit`.
 #include "watch.hpp"
 
 #include <preheat/nn/decoder.hpp>
@@ -8,6 +7,7 @@
 
 namespace {
 
+using namespace alloc;
 using conformance::sequence_of;
 using conformance::small_decoder;
 using conformance::small_text;
@@ -22,8 +22,7 @@ struct changing_texts {
   }
 };
 
-template <class T>
-void check_decoders() {
+TEST_CASE_TEMPLATE("allocations: none in a step of a decoder", T, float, double) {
   using Be = watched_cpu<T>;
   Be be;
   const auto one = [&](const std::string& name, const nn::decoder_config& config,
@@ -32,7 +31,7 @@ void check_decoders() {
     net.set_recompute(what);
     net.set_head_chunk(3);
     changing_texts<Be> data;
-    report<T>("decoder, " + name, count_steps(lora{}, net, data, options));
+    check("decoder, " + name, count_steps(lora{}, net, data, options));
   };
   using nn::recompute;
   const auto llama = conformance::small_llama();
@@ -49,10 +48,3 @@ void check_decoders() {
 }
 
 }  // namespace
-
-int main() {
-  begin_program();
-  check_decoders<float>();
-  check_decoders<double>();
-  return end_program();
-}

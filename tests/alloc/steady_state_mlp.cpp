@@ -1,10 +1,12 @@
 // A step of a multilayer perceptron allocates nothing once it runs steadily, whatever the sizes of
-// the batches: steps 10 to 20 of `fit`. Exit code 0 if that holds.
+// the batches: steps 10 to 20 of `fit`.
 #include <preheat/comm/self.hpp>
 
 #include "watch.hpp"
 
 namespace {
+
+using namespace alloc;
 
 // 50 tokens in batches of `size`: an epoch ends with a smaller batch unless the size divides 50.
 template <class T>
@@ -25,8 +27,7 @@ struct first_of_two : comm::self {
 };
 
 // An mlp on minibatches of several sizes; the last batch of an epoch may be smaller.
-template <class T>
-void check_mlp() {
+TEST_CASE_TEMPLATE("allocations: none in a step of a multilayer perceptron", T, float, double) {
   watched_cpu<T> be;
   nn::labelled_batch<watched_cpu<T>> all;
   digits<T>(be, 0).load(generator(), 0, all);
@@ -34,7 +35,7 @@ void check_mlp() {
                        const auto&... validation) {
     nn::mlp<watched_cpu<T>> net(be, {24, 48, 32, 10}, 1);
     auto data = digits<T>(be, size);
-    report<T>("mlp, " + name, count_steps(m, net, data, options, validation...));
+    check("mlp, " + name, count_steps(m, net, data, options, validation...));
   };
   one("lora, all 50 tokens", lora{}, 0, {});
   one("lora, batches of 10", lora{}, 10, {});
@@ -51,20 +52,11 @@ void check_mlp() {
   one("lora, batches shared with a process", lora{}, 16, {.processes = other});
 }
 
-// The same on two threads that share out everything.
-void check_two_threads() {
+TEST_CASE("allocations: none in a step on two threads that share out everything") {
   watched_cpu<float> be(2, {.multiplications = 1, .entries = 1, .unit = 1});
   nn::mlp<watched_cpu<float>> net(be, {24, 48, 32, 10}, 1);
   auto data = digits<float>(be, 16);
-  report<float>("mlp, lora, two threads", count_steps(lora{}, net, data, fit_options{}));
+  check("mlp, lora, two threads", count_steps(lora{}, net, data, fit_options{}));
 }
 
 }  // namespace
-
-int main() {
-  begin_program();
-  check_mlp<float>();
-  check_mlp<double>();
-  check_two_threads();
-  return end_program();
-}

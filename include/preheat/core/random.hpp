@@ -50,15 +50,20 @@ using philox_key = std::array<std::uint32_t, 2>;
 constexpr philox_counter philox4x32(philox_counter counter, philox_key key) {
   constexpr std::uint64_t multiplier0 = 0xD2511F53;
   constexpr std::uint64_t multiplier1 = 0xCD9E8D57;
+  // Plain numbers, since without optimization each [] of an array is a call.
+  std::uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
+  std::uint32_t k0 = key[0], k1 = key[1];
   for (int round = 0; round < 10; ++round) {
-    const std::uint64_t product0 = multiplier0 * counter[0];
-    const std::uint64_t product1 = multiplier1 * counter[2];
-    counter = {std::uint32_t(product1 >> 32) ^ counter[1] ^ key[0], std::uint32_t(product1),
-               std::uint32_t(product0 >> 32) ^ counter[3] ^ key[1], std::uint32_t(product0)};
-    key[0] += 0x9E3779B9;
-    key[1] += 0xBB67AE85;
+    const std::uint64_t product0 = multiplier0 * c0;
+    const std::uint64_t product1 = multiplier1 * c2;
+    c0 = std::uint32_t(product1 >> 32) ^ c1 ^ k0;
+    c1 = std::uint32_t(product1);
+    c2 = std::uint32_t(product0 >> 32) ^ c3 ^ k1;
+    c3 = std::uint32_t(product0);
+    k0 += 0x9E3779B9;
+    k1 += 0xBB67AE85;
   }
-  return counter;
+  return {c0, c1, c2, c3};
 }
 
 // A stream of random numbers, addressed by position. Trivially copyable; usable in device code.
