@@ -8,12 +8,14 @@ left out. All of them are compiled into one program; the environment variable PR
 
     mutate.py BUILD_FOLDER -- COMPILER FLAGS...   compiles and runs; --sample N --seed S takes N of them, drawn by lot
     mutate.py --list                              prints the mutants
+    --jobs N                                      compiles and runs N at a time; default one a processor
     --kernels                                     those of the kernels instead: every operator another one, loops
                                                   that begin one later or end one earlier, assignments left out
 
 Fails unless at least 95 % are noticed and survivors.txt beside this file explains every one that is not.
 """
 import argparse
+import concurrent.futures
 import os
 import random
 import re
@@ -219,6 +221,7 @@ def main():
     parser.add_argument('--kernels', action='store_true')
     parser.add_argument('--sample', type=int, default=0)
     parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--jobs', type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument('--only', type=int, action='append')
     parser.add_argument('folder', nargs='?')
     parser.add_argument('compiler', nargs=argparse.REMAINDER)
@@ -236,11 +239,15 @@ def main():
     open(os.path.join(include, 'preheat', 'cuda', 'mutant_support.hpp'), 'w', encoding='utf-8').write(SUPPORT)
     program = os.path.join(options.folder, 'mutants')
     compiler, *flags = options.compiler[1:] if options.compiler[0] == '--' else options.compiler
-    objects = []
-    for test in TESTS:
-        objects.append(os.path.join(options.folder, test.replace('/', '_') + '.o'))
-        subprocess.run([compiler, f'-I{include}', '-c', os.path.join(ROOT, 'tests', test), '-o', objects[-1]] +
-                       [f for f in flags if not f.startswith('-l') and not f.endswith(('.a', '.o', '.so'))], check=True)
+    at_once = concurrent.futures.ThreadPoolExecutor(options.jobs)
+    compile_flags = [f for f in flags if not f.startswith('-l') and not f.endswith(('.a', '.o', '.so'))]
+
+    def compiled(test):
+        result = os.path.join(options.folder, test.replace('/', '_') + '.o')
+        subprocess.run([compiler, f'-I{include}', '-c', os.path.join(ROOT, 'tests', test), '-o', result, *compile_flags], check=True)
+        return result
+
+    objects = list(at_once.map(compiled, TESTS))
     subprocess.run([compiler, *objects, *flags, '-o', program], check=True)
 
     def fails(number, schedule):
@@ -256,7 +263,8 @@ def main():
     chosen = options.only or list(range(len(mutants)))
     if options.sample:
         chosen = sorted(random.Random(options.seed).sample(chosen, options.sample))
-    survivors = [k for k in chosen if not (fails(k, 'eager') or fails(k, 'lazy'))]
+    noticed = at_once.map(lambda k: fails(k, 'eager') or fails(k, 'lazy'), chosen)
+    survivors = [k for k, is_noticed in zip(chosen, noticed) if not is_noticed]
     explained = [line.strip() for line in open(os.path.join(HERE, 'survivors.txt'), encoding='utf-8')]
     unexplained = 0
     for k in survivors:
