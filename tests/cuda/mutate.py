@@ -263,15 +263,16 @@ def main():
     chosen = options.only or list(range(len(mutants)))
     if options.sample:
         chosen = sorted(random.Random(options.seed).sample(chosen, options.sample))
-    noticed = at_once.map(lambda k: fails(k, 'eager') or fails(k, 'lazy'), chosen)
-    survivors = [k for k, is_noticed in zip(chosen, noticed) if not is_noticed]
     explained = [line.strip() for line in open(os.path.join(HERE, 'survivors.txt'), encoding='utf-8')]
-    unexplained = 0
-    for k in survivors:
-        known = mutants[k] in explained
-        unexplained += not known
-        print(f'survived{"" if known else ", unexplained"}: {k} {mutants[k]}')
-    killed = len(chosen) - len(survivors)
+    killed = unexplained = 0
+    for done, (k, noticed) in enumerate(zip(chosen, at_once.map(lambda k: fails(k, 'eager') or fails(k, 'lazy'), chosen)), 1):
+        killed += noticed
+        if not noticed:
+            known = mutants[k] in explained
+            unexplained += not known
+            print(f'survived{"" if known else ", unexplained"}: {k} {mutants[k]}', flush=True)
+        if sys.stderr.isatty():
+            print(f'\r{done} of {len(chosen)}', end='\n' if done == len(chosen) else '', file=sys.stderr, flush=True)
     print(f'{killed} of {len(chosen)} mutants noticed ({100 * killed / len(chosen):.1f} %)')
     enough = options.sample or options.only or killed >= 0.95 * len(chosen)
     return 0 if enough and not unexplained else 1
