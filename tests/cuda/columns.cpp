@@ -7,6 +7,7 @@
 #include <preheat/linalg/random_matrix.hpp>
 #include <preheat/nn/attention.hpp>
 #include <string>
+#include <utility>
 
 #include "support/backends.hpp"
 #include "support/block_in_frame.hpp"
@@ -173,11 +174,14 @@ TEST_CASE_TEMPLATE("cuda columns: causal softmax at every length", Be, cuda_floa
       CAPTURE(rows);
       CAPTURE(window);
       const index_t shift = rows - cols;
-      const table x = rounded<Be>(2.0 * random_table(rows, cols, 16));
+      table x = rounded<Be>(2.0 * random_table(rows, cols, 16));
       table want(rows, cols);
       for (index_t j = 0; j < cols; ++j) {
         const index_t end = j + shift + 1;
         const index_t begin = std::max<index_t>(end - window, 0);
+        for (index_t i = 0; i < rows; ++i) {
+          x(i, j) = i < begin || i >= end ? 5000 : x(i, j);  // what is not seen does not count
+        }
         double sum = 0;
         for (index_t i = begin; i < end; ++i) {
           sum += std::exp(x(i, j));
@@ -316,6 +320,35 @@ TEST_CASE_TEMPLATE("cuda columns: softmax and loss of numbers whose exp would ov
     be.add_softmax_cross_entropy(scalar_of<Be>(0.5), Z, matrix(be, labels), total);
     CHECK(gap(read<Be>(be, Z), want) == 0);
     CHECK(read<Be>(be, total)(0, 0) == lost);
+  }
+}
+
+TEST_CASE_TEMPLATE("cuda columns: softmax and loss of numbers whose exp is zero", Be, cuda_float,
+                   cuda_double) {
+  Be be;
+  for (const index_t classes : {index_t(1), index_t(5), index_t(13), index_t(1501)}) {
+    CAPTURE(classes);
+    table z(classes, 3);  // eighths, so that a float has them 1000 lower, too
+    for (std::size_t k = 0; k < z.values.size(); ++k) {
+      z.values[k] = double(k * k % 31) / 8;
+    }
+    table labels(1, 3);
+    labels(0, 1) = double(classes - 1);
+    const table lower = z - table(classes, 3, 1000);
+    const auto softmax = [&](const table& from) {
+      mat<Be> Z = matrix(be, from);
+      be.softmax_cols(Z);
+      return read<Be>(be, Z);
+    };
+    CHECK(gap(softmax(lower), softmax(z)) < bound<Be>);
+    const auto loss = [&](const table& from) {
+      mat<Be> Z = matrix(be, from);
+      auto total = be.zeros(1, 1);
+      be.add_softmax_cross_entropy(scalar_of<Be>(1), Z, matrix(be, labels), total);
+      return std::pair{read<Be>(be, Z), read<Be>(be, total)(0, 0)};
+    };
+    CHECK(gap(loss(lower).first, loss(z).first) < bound<Be>);
+    CHECK(std::abs(loss(lower).second - loss(z).second) < 1000 * bound<Be>);
   }
 }
 

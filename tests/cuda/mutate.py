@@ -29,7 +29,7 @@ FOLDER = os.path.join(ROOT, 'include', 'preheat', 'cuda')
 FILES = ['error.hpp', 'context.hpp', 'matrix.hpp', 'launch.hpp', 'launch_groups.hpp', 'elementwise.hpp', 'factorizations.hpp', 'reduction.hpp', 'columns.hpp', 'send.hpp', 'collected.hpp', 'clip.hpp',
          'block_starts.hpp', 'unwaited.hpp', 'captured_steps.hpp', 'sent_number.hpp', 'backend.hpp', 'mixed_gemm.hpp', 'mixed.hpp', 'adapted_linear.hpp', '../operators/bordered_group.hpp', '../linalg/device_gram_svd.hpp', '../linalg/device_krylov.hpp']
 TESTS = ['core/backend.cpp', 'nn/column_operations.cpp', 'cuda/backend.cpp', 'cuda/columns.cpp', 'cuda/adapted_linear.cpp', 'cuda/hot_path.cpp', 'cuda/context.cpp',
-         'cuda/joined_layers.cpp', 'cuda/svd.cpp', 'cuda/mixed.cpp', 'cuda/captured_steps.cpp']
+         'cuda/joined_layers.cpp', 'cuda/bf16_weights.cpp', 'cuda/svd.cpp', 'cuda/mixed.cpp', 'cuda/captured_steps.cpp']
 
 # Kernels, with mutants of their own: --kernels.
 KERNELS = ['column_kernels.hpp', 'decoder_kernels.hpp', 'kernels.hpp', 'chunks.hpp', 'stored_weight.hpp']

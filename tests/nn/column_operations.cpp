@@ -129,6 +129,19 @@ TEST_CASE_TEMPLATE("columns: layer norm and its gradient", Be, PREHEAT_ALL_BACKE
   CHECK(d.intact(be));
 }
 
+TEST_CASE_TEMPLATE("columns: layer norm of numbers far from zero", Be, PREHEAT_ALL_BACKENDS) {
+  Be be;
+  const table far = read<Be>(be, matrix(be, x + table(rows, cols, 1000.3)));
+  block_in_frame<Be> input(be, far);
+  mat<Be> y = be.zeros(rows, cols);
+  mat<Be> r = be.zeros(cols, 1);
+  be.layer_norm(scalar_of<Be>(layer_norm_epsilon), matrix(be, gamma_), matrix(be, beta_),
+                input.block(), r, y);
+  const normalized expected = layer_norm(far, gamma_, beta_);
+  CHECK(gap(read<Be>(be, r), expected.r) < 1e4 * epsilon<Be>);
+  CHECK(gap(read<Be>(be, y), expected.y) < 1e4 * epsilon<Be>);
+}
+
 TEST_CASE_TEMPLATE("columns: a shape that does not fit is refused with both numbers", Be,
                    PREHEAT_ALL_BACKENDS) {
   Be be;
