@@ -8,6 +8,7 @@
 #include <preheat/nn/attention.hpp>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "support/backends.hpp"
 #include "support/block_in_frame.hpp"
@@ -487,6 +488,31 @@ TEST_CASE_TEMPLATE("cuda: uniform numbers are drawn on the device, with the bits
     for (index_t k = 0; k < m * n; ++k) {
       const double u = gen.uniforms(std::uint64_t(k / 2))[std::size_t(k % 2)];
       CHECK(drawn(k % m, k / m) == double(scalar_of<Be>((2 * u - 1) * 0.3)));
+    }
+  }
+}
+
+// min(1, bound/(norm + 1e-6)) of all matrices together: of one, of some with gaps, of more than a launch takes.
+TEST_CASE_TEMPLATE("cuda: matrices are clipped together", Be, cuda_float, cuda_double) {
+  Be be;
+  for (const index_t count : {1, 5, 300}) {
+    CAPTURE(count);
+    std::vector<table> before;
+    std::vector<mat<Be>> gradients;
+    double square = 0;
+    for (index_t k = 0; k < count; ++k) {
+      const index_t rows = k == 0 ? 400 : 1 + k % 40;  // the first is in all pieces of its sum
+      before.push_back(rounded<Be>(random_table(rows, 7, unsigned(k))));
+      gradients.push_back(matrix(be, before.back()));
+      square += square_norm(before.back());
+    }
+    std::vector<view_of<Be>> views(gradients.begin(), gradients.end());
+    const double norm = std::sqrt(square);
+    be.clip(2 * norm, views);  // which is short enough already
+    CHECK(same(read<Be>(be, gradients[0]), before[0]));
+    be.clip(0.75 * norm, views);
+    for (std::size_t k = 0; k < before.size(); ++k) {
+      CHECK(gap(read<Be>(be, gradients[k]), 0.75 * norm / (norm + 1e-6) * before[k]) < bound<Be>);
     }
   }
 }

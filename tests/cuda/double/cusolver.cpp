@@ -56,8 +56,9 @@ int syevdx_size(int n, int first, int last, cusolverEigMode_t job, cublasFillMod
 
 template <class T>
 operand<T> workspace(T* work, int size, int needed) {
-  expect(size >= needed,
-         "the workspace has " + std::to_string(size) + " entries, not " + std::to_string(needed));
+  expect(size >= needed, [=] {
+    return "the workspace has " + std::to_string(size) + " entries, not " + std::to_string(needed);
+  });
   return matrix("the workspace", work, size, 1, size);
 }
 void expect_upper(cublasFillMode_t triangle) {

@@ -19,26 +19,45 @@ constexpr int threads = 5;
 
 using body = void (*)(const void*, const preheat::detail::host_group&, preheat::index_t);
 
+// There is one of it, whose fibers stay where they are between two launches: to make them costs more than most kernels.
 class group_of_fibers {
  public:
-  group_of_fibers(body f, const void* functor) : f_(f), functor_(functor) {
+  static group_of_fibers& get() {
+    static group_of_fibers group;
+    return group;
+  }
+  // f(group, k) by every thread for k = n − 1, …, 0, the last thread first.
+  void run(body f, const void* functor, preheat::index_t n) {
+    f_ = f;
+    functor_ = functor;
+    for (k_ = n; k_-- > 0;) {
+      if (!between_columns_) {
+        make_fibers();
+      }
+      between_columns_ = false;
+      run_column();
+      between_columns_ = true;
+    }
+  }
+
+ private:
+  group_of_fibers() {
     for (auto& memory : stacks_) {
       memory.resize(std::size_t(256) << 10U);
     }
   }
-  // f(group, k) by every thread, the last one first.
-  void run(preheat::index_t k) {
-    k_ = k;
-    joins_.fill(0);
+  void make_fibers() {
     for (int t = 0; t < threads; ++t) {
-      done_[t] = false;
       getcontext(&fibers_[t]);
       fibers_[t].uc_stack.ss_sp = stacks_[t].data();
       fibers_[t].uc_stack.ss_size = stacks_[t].size();
-      fibers_[t].uc_link = &host_;
-      current = this;
+      fibers_[t].uc_link = nullptr;  // none ends
       makecontext(&fibers_[t], &group_of_fibers::start, 0);
     }
+  }
+  void run_column() {
+    joins_.fill(0);
+    done_.fill(false);
     for (bool any = true; any;) {
       any = false;
       for (rank_ = threads - 1; rank_ >= 0; --rank_) {
@@ -54,14 +73,15 @@ class group_of_fibers {
       }
     }
   }
-
- private:
   static void start() {
-    group_of_fibers& me = *current;
+    group_of_fibers& me = get();
     const int rank = me.rank_;
-    me.f_(me.functor_, preheat::detail::host_group(rank, threads, &me, &group_of_fibers::all_of),
-          me.k_);
-    me.done_[rank] = true;
+    const preheat::detail::host_group group(rank, threads, &me, &group_of_fibers::all_of);
+    for (;;) {
+      me.f_(me.functor_, group, me.k_);
+      me.done_[rank] = true;
+      swapcontext(&me.fibers_[rank], &me.host_);
+    }
   }
   static const double* all_of(void* state, double x) {
     group_of_fibers& me = *static_cast<group_of_fibers*>(state);
@@ -73,11 +93,11 @@ class group_of_fibers {
     return numbers.data();
   }
 
-  static group_of_fibers* current;
-  body f_;
-  const void* functor_;
+  body f_ = nullptr;
+  const void* functor_ = nullptr;
   preheat::index_t k_ = 0;
   int rank_ = 0;
+  bool between_columns_ = false;  // no fiber is within a column, as after a failure
   ucontext_t host_{};
   std::array<ucontext_t, threads> fibers_{};
   std::array<std::vector<char>, threads> stacks_;
@@ -85,7 +105,6 @@ class group_of_fibers {
   std::array<long, threads> joins_{};
   std::array<std::array<double, threads>, 2> numbers_{};
 };
-group_of_fibers* group_of_fibers::current = nullptr;
 
 }  // namespace
 
@@ -96,12 +115,8 @@ extern "C" cudaError_t preheat_compile_this_file_with_nvcc_to_use_a_gpu_for_grou
     const auto* bytes = static_cast<const char*>(f);
     const std::vector<char> functor(bytes, bytes + size_of_f);
     m.enqueue(m.find_stream(s), [=] {
-      machine::get().run_kernel(functor, [&] {
-        group_of_fibers group(run, functor.data());
-        for (preheat::index_t k = n; k-- > 0;) {
-          group.run(k);
-        }
-      });
+      machine::get().run_kernel(functor,
+                                [&] { group_of_fibers::get().run(run, functor.data(), n); });
     });
   });
 }

@@ -153,9 +153,10 @@ void machine::check_guards(const block& b) {
 void machine::release(void* p, stream& s) {
   expect(s.captured == nullptr, "memory is freed while the stream captures");
   block* b = find(p);
-  expect(b != nullptr && b->data == p, "this is no start of a block: " + describe(p));
-  expect(b->now == block::state::alive, "a second time: " + describe(p));
-  expect(b->from == &s, "on another stream than that of its allocation: " + describe(p));
+  const auto fault = [&](const char* what) { return [=] { return what + describe(p); }; };
+  expect(b != nullptr && b->data == p, fault("this is no start of a block: "));
+  expect(b->now == block::state::alive, fault("a second time: "));
+  expect(b->from == &s, fault("on another stream than that of its allocation: "));
   b->now = block::state::to_be_freed;
   bytes_alive -= b->bytes;
   enqueue(s, [this, key = b->pages] {
@@ -171,16 +172,16 @@ void* machine::reach(const void* p, std::size_t bytes, const char* what) {
   if (bytes == 0) {
     return nullptr;
   }
-  const std::string name = what;
-  expect(p != nullptr, name + " is null");
-  expect(is_device(p), name + " is memory of the host");
+  const auto fault = [&](const char* which) { return [=] { return std::string(what) + which; }; };
+  expect(p != nullptr, fault(" is null"));
+  expect(is_device(p), fault(" is memory of the host"));
   const block* b = find(p);
-  expect(b != nullptr, name + " is in no block");
-  expect(b->now != block::state::freed, name + " was freed: " + describe(p));
-  expect(!running_ || b->born, name + " is used before its stream has allocated it");
+  expect(b != nullptr, fault(" is in no block"));
+  expect(b->now != block::state::freed, [&] { return what + (" was freed: " + describe(p)); });
+  expect(!running_ || b->born, fault(" is used before its stream has allocated it"));
   const auto* c = static_cast<const char*>(p);
   expect(c >= b->data && c + bytes <= b->data + b->bytes,
-         name + " needs " + std::to_string(bytes) + " bytes at " + describe(p));
+         [&] { return what + (" needs " + std::to_string(bytes)) + " bytes at " + describe(p); });
   return alias_ + (c - device_);
 }
 

@@ -1,5 +1,6 @@
 // The machine behind the symbols: memory, streams, orders to fail. See control.hpp.
 #pragma once
+#include <concepts>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -155,9 +156,16 @@ Status release_call(const char* name, codes<Status> c, const Body& body) {
   return Status(0);
 }
 
-inline void expect(bool holds, const std::string& law) {
+inline void expect(bool holds, const char* law) {
   if (!holds) {
     throw misuse(law);
+  }
+}
+// With words that are put together when they are needed.
+template <std::invocable Words>
+void expect(bool holds, const Words& words) {
+  if (!holds) {
+    throw misuse(words());
   }
 }
 // A column-major matrix on the device: checked at the call, reached when the work runs.
@@ -170,8 +178,9 @@ struct operand {
 };
 template <class T>
 operand<T> matrix(const char* name, T* data, long rows, long cols, long ld) {
-  expect(rows >= 0 && cols >= 0, std::string(name) + ": a dimension is negative");
-  expect(ld >= (rows > 1 ? rows : 1), std::string(name) + ": the leading dimension is too small");
+  const auto fault = [&](const char* what) { return [=] { return std::string(name) + what; }; };
+  expect(rows >= 0 && cols >= 0, fault(": a dimension is negative"));
+  expect(ld >= (rows > 1 ? rows : 1), fault(": the leading dimension is too small"));
   const std::size_t entries =
       rows == 0 || cols == 0 ? 0 : std::size_t(ld) * std::size_t(cols - 1) + std::size_t(rows);
   operand<T> x{data, entries * sizeof(T), name};
