@@ -19,7 +19,7 @@ constexpr int threads = 5;
 
 using body = void (*)(const void*, const preheat::detail::host_group&, preheat::index_t);
 
-// There is one of it, whose fibers stay where they are between two launches: to make them costs more than most kernels.
+// There is one group, whose fibers stay where they are between two launches: to make them costs more than most kernels.
 class group_of_fibers {
  public:
   static group_of_fibers& get() {

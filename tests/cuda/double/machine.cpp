@@ -172,13 +172,12 @@ void* machine::reach(const void* p, std::size_t bytes, const char* what) {
   if (bytes == 0) {
     return nullptr;
   }
-  const auto fault = [&](const char* which) { return [=] { return std::string(what) + which; }; };
-  expect(p != nullptr, fault(" is null"));
-  expect(is_device(p), fault(" is memory of the host"));
+  expect(p != nullptr, what, " is null");
+  expect(is_device(p), what, " is memory of the host");
   const block* b = find(p);
-  expect(b != nullptr, fault(" is in no block"));
+  expect(b != nullptr, what, " is in no block");
   expect(b->now != block::state::freed, [&] { return what + (" was freed: " + describe(p)); });
-  expect(!running_ || b->born, fault(" is used before its stream has allocated it"));
+  expect(!running_ || b->born, what, " is used before its stream has allocated it");
   const auto* c = static_cast<const char*>(p);
   expect(c >= b->data && c + bytes <= b->data + b->bytes,
          [&] { return what + (" needs " + std::to_string(bytes)) + " bytes at " + describe(p); });

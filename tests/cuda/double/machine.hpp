@@ -156,9 +156,9 @@ Status release_call(const char* name, codes<Status> c, const Body& body) {
   return Status(0);
 }
 
-inline void expect(bool holds, const char* law) {
+inline void expect(bool holds, const char* law, const char* rest = "") {
   if (!holds) {
-    throw misuse(law);
+    throw misuse(std::string(law) + rest);
   }
 }
 // With words that are put together when they are needed.
@@ -178,9 +178,8 @@ struct operand {
 };
 template <class T>
 operand<T> matrix(const char* name, T* data, long rows, long cols, long ld) {
-  const auto fault = [&](const char* what) { return [=] { return std::string(name) + what; }; };
-  expect(rows >= 0 && cols >= 0, fault(": a dimension is negative"));
-  expect(ld >= (rows > 1 ? rows : 1), fault(": the leading dimension is too small"));
+  expect(rows >= 0 && cols >= 0, name, ": a dimension is negative");
+  expect(ld >= (rows > 1 ? rows : 1), name, ": the leading dimension is too small");
   const std::size_t entries =
       rows == 0 || cols == 0 ? 0 : std::size_t(ld) * std::size_t(cols - 1) + std::size_t(rows);
   operand<T> x{data, entries * sizeof(T), name};
